@@ -1,0 +1,1 @@
+"""The machinery: engine, catalog, ingest, IO manager. It knows no business rule."""

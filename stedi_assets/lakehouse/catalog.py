@@ -1,0 +1,266 @@
+"""The tables in the Iceberg catalog: what is published, what waits on the branch `audit`."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+
+from pyiceberg.catalog import Catalog as IcebergCatalog
+from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.exceptions import CommitFailedException, NoSuchTableError
+from pyiceberg.io.pyarrow import parquet_files_to_data_files
+from pyiceberg.table import Table as IcebergTable
+from pyiceberg.table import TableProperties
+from pyiceberg.table.snapshots import Snapshot as IcebergSnapshot
+
+from stedi_assets.lakehouse.table import Table
+
+NAMESPACE = "stedi"
+AUDIT = "audit"
+_ZONE, _PERSONAL = "stedi.zone", "stedi.personal-columns"
+_PREFIX = "stedi."
+
+
+class PublishConflict(RuntimeError):  # noqa: N818  (a state, said in one sentence)
+    """Another refresh published meanwhile; nothing is lost, refresh again."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One state of a table.
+
+    Attributes:
+        files: The Parquet files that hold its rows.
+        properties: What the refresh that made it wrote down, such as its run id and inputs.
+    """
+
+    table: str
+    id: int
+    committed_at: datetime
+    rows: int
+    size: int
+    files: tuple[str, ...]
+    properties: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        """Name under which an engine opens it; says in an expression what it was made from."""
+        return f"{self.table}__{self.id}"
+
+
+class Catalog:
+    """Iceberg tables of the lakehouse, a SQLite catalog beside its warehouse folder."""
+
+    def __init__(self, root: Path) -> None:
+        """Use the lakehouse under `root`; nothing is written before the first table."""
+        self._root = root
+
+    @cached_property
+    def _catalog(self) -> IcebergCatalog:
+        self._root.mkdir(parents=True, exist_ok=True)
+        catalog = SqlCatalog(
+            NAMESPACE, uri=f"sqlite:///{self._root}/catalog.db", warehouse=self.warehouse
+        )
+        catalog.create_namespace_if_not_exists(NAMESPACE)
+        return catalog
+
+    @property
+    def warehouse(self) -> str:
+        """Where the tables' files are: `<zone>/<table>/` each."""
+        return str(self._root / "warehouse")
+
+    def tables(self) -> list[str]:
+        """Names of the tables that exist."""
+        if not (self._root / "catalog.db").exists():
+            return []
+        return [name for _, name in self._catalog.list_tables(NAMESPACE)]
+
+    def location(self, table: str) -> str:
+        """Where the table's files are."""
+        return self._load(table).location()
+
+    def metadata_location(self, table: str) -> str:
+        """The Iceberg metadata file, for readers that take one."""
+        return self._load(table).metadata_location
+
+    def zone(self, table: str) -> str:
+        """The table's zone."""
+        return self._load(table).properties[_ZONE]
+
+    def columns(self, table: str) -> list[str]:
+        """Names of the table's columns."""
+        return self._load(table).schema().column_names
+
+    def personal_columns(self, table: str) -> list[str]:
+        """Names of the table's columns with personal data."""
+        return [name for name in self._load(table).properties[_PERSONAL].split(",") if name]
+
+    def ensure(self, table: Table) -> None:
+        """Make the table where it is missing, and give it the columns of its contract."""
+        try:
+            iceberg = self._load(table.name)
+        except NoSuchTableError:
+            self._create(table)
+            return
+        surplus = set(iceberg.schema().column_names) - set(table.arrow_schema.names)
+        if surplus or set(table.arrow_schema.names) - set(iceberg.schema().column_names):
+            with iceberg.transaction() as transaction:
+                with transaction.update_schema(allow_incompatible_changes=True) as update:
+                    for column in surplus:
+                        update.delete_column(column)
+                    update.union_by_name(table.arrow_schema)
+                transaction.set_properties(_properties(table))
+            with iceberg.transaction() as transaction:
+                transaction.set_properties(_name_mapping(iceberg))
+
+    def published(self, table: str) -> Snapshot | None:
+        """What readers see, or nothing before the table's first publication."""
+        return self._at(table, "main")
+
+    def candidate(self, table: str) -> Snapshot | None:
+        """What waits on `audit`: written, not published. Nothing where `audit` is published."""
+        try:
+            refs = self._load(table).metadata.refs
+        except NoSuchTableError:
+            return None
+        if AUDIT not in refs or refs[AUDIT].snapshot_id == refs["main"].snapshot_id:
+            return None
+        return self._at(table, AUDIT)
+
+    def snapshot(self, table: str, snapshot_id: int) -> Snapshot | None:
+        """One state of the table by its id."""
+        iceberg = self._load(table)
+        found = iceberg.snapshot_by_id(snapshot_id)
+        return _snapshot(table, iceberg, found) if found else None
+
+    def stage(
+        self, table: str, files: Collection[str], properties: Mapping[str, str]
+    ) -> Snapshot:
+        """Put a state of the table that consists of exactly `files` on `audit`.
+
+        Files that `main` has already are kept as they are there, the others are read for their
+        statistics. `main` does not move.
+
+        Raises:
+            PublishConflict: Another refresh wrote to the table at the same time.
+        """
+        iceberg = self._load(table)
+        main = iceberg.metadata.current_snapshot_id
+        assert main is not None  # noqa: S101  (_create made one)
+        present = {task.file.file_path: task.file for task in iceberg.scan().plan_files()}
+        added = [file for file in files if file not in present]
+        try:
+            self.discard_candidate(table)
+            iceberg.refresh()
+            summary = {_PREFIX + key: value for key, value in properties.items()}
+            with (
+                iceberg.transaction() as transaction,
+                transaction.update_snapshot(summary, branch=AUDIT).overwrite() as overwrite,
+            ):
+                for path, file in present.items():
+                    if path not in files:
+                        overwrite.delete_data_file(file)
+                for file in parquet_files_to_data_files(
+                    iceberg.io, iceberg.metadata, iter(added)
+                ):
+                    overwrite.append_data_file(file)
+        except CommitFailedException as error:
+            raise PublishConflict(_conflict(table)) from error
+        staged = self._at(table, AUDIT)
+        assert staged is not None  # noqa: S101
+        return staged
+
+    def discard_candidate(self, table: str) -> None:
+        """Let `audit` stand where `main` stands."""
+        iceberg = self._load(table)
+        refs, main = iceberg.metadata.refs, iceberg.metadata.current_snapshot_id
+        if main is not None and (AUDIT not in refs or refs[AUDIT].snapshot_id != main):
+            with iceberg.manage_snapshots() as manage:
+                manage.create_branch(main, AUDIT)
+
+    def publish(self, candidate: Snapshot) -> None:
+        """Let readers see the candidate: `main` moves to it.
+
+        Raises:
+            PublishConflict: `main` moved since the candidate was made, or `audit` did.
+        """
+        iceberg = self._load(candidate.table)
+        refs = iceberg.metadata.refs
+        made = iceberg.snapshot_by_id(candidate.id)
+        if (
+            made is None
+            or refs[AUDIT].snapshot_id != candidate.id
+            or made.parent_snapshot_id != iceberg.metadata.current_snapshot_id
+        ):
+            raise PublishConflict(_conflict(candidate.table))
+        try:
+            with iceberg.manage_snapshots() as manage:
+                manage.set_current_snapshot(candidate.id)
+        except CommitFailedException as error:
+            raise PublishConflict(_conflict(candidate.table)) from error
+
+    def _load(self, table: str) -> IcebergTable:
+        return self._catalog.load_table((NAMESPACE, table))
+
+    def _create(self, table: Table) -> None:
+        iceberg = self._catalog.create_table(
+            (NAMESPACE, table.name),
+            schema=table.arrow_schema,
+            location=f"{self.warehouse}/{table.zone}/{table.name}",
+            properties=_properties(table),
+        )
+        # A table without snapshots takes writes to `main` only, so it starts with an empty one.
+        with iceberg.transaction() as transaction:
+            transaction.set_properties(_name_mapping(iceberg))
+            with transaction.update_snapshot().fast_append():
+                pass
+
+    def _at(self, table: str, ref: str) -> Snapshot | None:
+        try:
+            iceberg = self._load(table)
+        except NoSuchTableError:
+            return None
+        found = iceberg.snapshot_by_name(ref)
+        if found is None or (found.parent_snapshot_id is None and ref == "main"):
+            return None  # the empty start of _create
+        return _snapshot(table, iceberg, found)
+
+
+def _snapshot(table: str, iceberg: IcebergTable, found: IcebergSnapshot) -> Snapshot:
+    tasks = list(iceberg.scan(snapshot_id=found.snapshot_id).plan_files())
+    summary = found.summary.additional_properties if found.summary else {}
+    return Snapshot(
+        table=table,
+        id=found.snapshot_id,
+        committed_at=datetime.fromtimestamp(found.timestamp_ms / 1000, tz=UTC),
+        rows=sum(task.file.record_count for task in tasks),
+        size=sum(task.file.file_size_in_bytes for task in tasks),
+        files=tuple(task.file.file_path for task in tasks),
+        properties={
+            key.removeprefix(_PREFIX): value
+            for key, value in summary.items()
+            if key.startswith(_PREFIX)
+        },
+    )
+
+
+def _properties(table: Table) -> dict[str, str]:
+    return {
+        "comment": table.description,
+        _ZONE: table.zone,
+        _PERSONAL: ",".join(table.personal_columns),
+    }
+
+
+def _name_mapping(iceberg: IcebergTable) -> dict[str, str]:
+    # The engines write Parquet without Iceberg's field ids; readers find columns by name.
+    mapping = iceberg.schema().name_mapping.model_dump_json()
+    return {TableProperties.DEFAULT_NAME_MAPPING: mapping}
+
+
+def _conflict(table: str) -> str:
+    return (
+        f"Another refresh wrote to {table} at the same time, so this one did not publish it; "
+        "nothing is lost: refresh again."
+    )

@@ -1,0 +1,181 @@
+"""Takes new landing files into the landing tables: each file once, one commit a source."""
+
+import hashlib
+import json
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from stedi_assets.lakehouse.catalog import Catalog, Snapshot
+from stedi_assets.lakehouse.engine import DuckDBEngine
+from stedi_assets.lakehouse.landing import (
+    Entry,
+    LandingFile,
+    examine,
+    list_files,
+    read_ledger,
+    write_ledger,
+)
+from stedi_assets.lakehouse.reader import LandingReader
+from stedi_assets.lakehouse.table import Table
+
+_LEDGER, _ROOT, _FINGERPRINT = "ledger", "landing-root", "fingerprint"
+
+
+class LandingFileError(RuntimeError):
+    """A landing file cannot be taken in now; the message says which and what to do."""
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """What a refresh found in the landing folder of a source.
+
+    Attributes:
+        candidate: The landing table with the new files; nothing where there are none.
+        entries: All files the table has taken in, with the candidate.
+        new: The entries that the published table does not have.
+        changed: Paths of files that changed after they were taken in.
+    """
+
+    candidate: Snapshot | None
+    entries: tuple[Entry, ...]
+    new: tuple[Entry, ...]
+    changed: tuple[str, ...]
+
+    @property
+    def taken(self) -> list[Entry]:
+        """The new files that are no duplicates."""
+        return [entry for entry in self.new if entry.duplicate_of is None]
+
+
+class Ingest:
+    """Ingests the landing files below one root into the tables of a catalog."""
+
+    def __init__(
+        self, root: Path, catalog: Catalog, engine: DuckDBEngine, quarantine: Table
+    ) -> None:
+        """Read below `root`; what cannot be read goes to the table `quarantine`."""
+        self._root = root
+        self._catalog = catalog
+        self._engine = engine
+        self._quarantine = quarantine
+
+    def stage(self, source: str, table: Table, run_id: str) -> Ingested:
+        """Put the landing table with the source's new files on `audit`.
+
+        Without new files nothing is written. A landing table holds the files of one landing
+        root: under another root it starts anew, and its older rows stay in its older snapshots.
+
+        Raises:
+            LandingFileError: A file changed while it was read.
+        """
+        self._catalog.ensure(table)
+        published = self._base(table.name)
+        known = {entry.path: entry for entry in self._ledger(published)}
+        listed = list_files(self._root, source)
+        changed = tuple(f.path for f in listed if f.path in known and self._changed(f, known))
+        new = [file for file in listed if file.path not in known]
+        if not new:
+            self._catalog.discard_candidate(table.name)
+            return Ingested(None, tuple(known.values()), (), changed)
+        fingerprint = _fingerprint(new, published, table)
+        candidate = self._catalog.candidate(table.name)
+        if candidate is None or candidate.properties.get(_FINGERPRINT) != fingerprint:
+            candidate = self._read(source, table, new, known, published, fingerprint, run_id)
+        entries = tuple(self._ledger(candidate))
+        fresh = tuple(entry for entry in entries if entry.path not in known)
+        return Ingested(candidate, entries, fresh, changed)
+
+    def stage_quarantine(self, landing_tables: Collection[str], run_id: str) -> Snapshot | None:
+        """Put the rejects of all files the landing tables hold, or wait to hold, on `audit`."""
+        self._catalog.ensure(self._quarantine)
+        name = self._quarantine.name
+        rejects: set[str] = set()
+        for table in landing_tables:
+            rejects |= {e.rejects for e in self.entries(table) if e.rejects}
+        published, candidate = self._catalog.published(name), self._catalog.candidate(name)
+        if published and set(published.files) == rejects:
+            self._catalog.discard_candidate(name)
+            return None
+        if candidate and set(candidate.files) == rejects:
+            return candidate
+        return self._catalog.stage(name, rejects, {"run-id": run_id})
+
+    def entries(self, table: str) -> list[Entry]:
+        """Files that a landing table holds or, where a candidate waits, is to hold."""
+        return self._ledger(self._catalog.candidate(table) or self._base(table))
+
+    def _base(self, table: str) -> Snapshot | None:
+        published = self._catalog.published(table)
+        if published and published.properties[_ROOT] == str(self._root):
+            return published
+        return None
+
+    def _ledger(self, snapshot: Snapshot | None) -> list[Entry]:
+        return read_ledger(snapshot.properties[_LEDGER]) if snapshot else []
+
+    def _changed(self, file: LandingFile, known: dict[str, Entry]) -> bool:
+        entry = known[file.path]
+        if (file.size, file.modified) == (entry.size, entry.modified):
+            return False
+        return examine([self._root / file.path])[0].digest != entry.digest
+
+    def _read(  # noqa: PLR0913
+        self,
+        source: str,
+        table: Table,
+        new: list[LandingFile],
+        known: dict[str, Entry],
+        published: Snapshot | None,
+        fingerprint: str,
+        run_id: str,
+    ) -> Snapshot:
+        location = self._catalog.location(table.name)
+        contents = dict(
+            zip([f.path for f in new], examine([self._root / f.path for f in new]), strict=True)
+        )
+        originals = {e.digest: e.path for e in known.values() if e.size and not e.duplicate_of}
+        entries = []
+        for file in new:
+            digest = contents[file.path].digest
+            original = originals.setdefault(digest, file.path) if file.size else file.path
+            duplicate_of = original if original != file.path else None
+            entries.append(Entry(**asdict(file), digest=digest, duplicate_of=duplicate_of))
+        unique = {e.path: contents[e.path] for e in entries if e.duplicate_of is None}
+        reader = LandingReader(self._engine, self._root, source, table, self._quarantine)
+        rejects = f"{self._catalog.location(self._quarantine.name)}/data"
+        parsed = reader.parse(unique, f"{location}/data", rejects)
+        self._assert_unchanged(new)
+        for i, entry in enumerate(entries):
+            if counts := parsed.counts.get(entry.path):
+                path = parsed.rejects if counts.quarantined else None
+                entries[i] = replace(entry, **asdict(counts), rejects=path)
+        ledger = write_ledger(f"{location}/ledger", [*known.values(), *entries])
+        files = [*(published.files if published else ()), *parsed.rows]
+        properties = {
+            "run-id": run_id,
+            _LEDGER: ledger,
+            _ROOT: str(self._root),
+            _FINGERPRINT: fingerprint,
+        }
+        return self._catalog.stage(table.name, files, properties)
+
+    def _assert_unchanged(self, files: list[LandingFile]) -> None:
+        for file in files:
+            try:
+                stat = (self._root / file.path).stat()
+            except FileNotFoundError:
+                raise LandingFileError(
+                    f"{file.path} was deleted while it was read; nothing was taken in: "
+                    "refresh again."
+                ) from None
+            if (stat.st_size, stat.st_mtime_ns) != (file.size, file.modified):
+                raise LandingFileError(
+                    f"{file.path} changed while it was read; nothing was taken in: refresh again "
+                    "when it is complete (write it under a temporary name, then rename it)."
+                )
+
+
+def _fingerprint(new: list[LandingFile], published: Snapshot | None, table: Table) -> str:
+    what = [asdict(file) for file in new], published.id if published else None, table.fingerprint
+    return hashlib.sha256(json.dumps(what).encode()).hexdigest()

@@ -1,0 +1,247 @@
+"""Turns new landing files into Parquet: rows for the landing table, rejects for quarantine.
+
+The engine reads clean JSON lines; the tolerant reader reads the files that are anything else.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from uuid import uuid4
+
+import duckdb
+import ibis
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stedi_assets.lakehouse.engine import DuckDBEngine, marker
+from stedi_assets.lakehouse.landing import Content
+from stedi_assets.lakehouse.table import SOURCE_FILE, Table
+from stedi_assets.lakehouse.tolerant import DamagedFileError, Unreadable, read_blocks, read_objects
+
+_PEEK = 1 << 16
+_BATCH = 50_000
+_WILDCARDS = frozenset("*?[")
+
+Spelling = Mapping[str, str]
+"""Key of each column, as a file spells it."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a file held: objects and unreadable fragments are its rows plus its quarantined."""
+
+    objects: int
+    rows: int
+    quarantined: int = 0
+
+
+@dataclass
+class Parsed:
+    """Parquet files with the rows and the rejects of landing files, and the counts of each."""
+
+    rows: list[str] = field(default_factory=list)
+    rejects: str | None = None
+    counts: dict[str, Counts] = field(default_factory=dict)
+
+
+class LandingReader:
+    """Reads the landing files of one source."""
+
+    def __init__(
+        self, engine: DuckDBEngine, root: Path, source: str, table: Table, quarantine: Table
+    ) -> None:
+        """Read files below `root` into the columns of `table` and of `quarantine`."""
+        self._engine = engine
+        self._root = root
+        self._source = source
+        self._table = table
+        self._quarantine = quarantine
+        self._columns = tuple(c for c in table.columns if c.name != SOURCE_FILE)
+
+    def parse(self, contents: Mapping[str, Content], folder: str, rejects: str) -> Parsed:
+        """Read each file, whatever is in it.
+
+        Args:
+            contents: The files, by path relative to the landing root.
+            folder: Where the rows go, as Parquet files.
+            rejects: Where the rejects go, as a Parquet file.
+        """
+        parsed = Parsed()
+        pending = {path: self._peek(path, content) for path, content in contents.items()}
+        awkward: list[str] = []
+        while pending:
+            awkward += [path for path, spelling in pending.items() if spelling is None]
+            groups = defaultdict(list)
+            for path, spelling in pending.items():
+                if spelling is not None:
+                    groups[tuple(sorted(spelling.items()))].append(path)
+            pending = {}
+            for key, paths in groups.items():
+                pending |= self._read_clean(dict(key), paths, contents, folder, parsed)
+        if awkward:
+            self._read_awkward(awkward, folder, rejects, parsed)
+        return parsed
+
+    def _peek(self, path: str, content: Content) -> Spelling | None:
+        """How the first objects spell the columns; nothing where these are no clean JSON lines."""
+        if content.damaged or _WILDCARDS & set(str(self._root / path)):
+            return None
+        text = b""
+        for block in read_blocks(self._root / path):
+            text += block
+            if len(text) > _PEEK:
+                break
+        lines = text[:_PEEK].split(b"\n")
+        if len(text) > _PEEK or not lines[-1]:
+            del lines[-1]
+        keys: dict[str, None] = {}
+        for line in lines:
+            try:
+                found = json.loads(line)
+            except ValueError:
+                return None
+            if not isinstance(found, dict):
+                return None
+            keys |= dict.fromkeys(found)
+        return self._spelling(keys)
+
+    def _spelling(self, keys: Iterable[str]) -> Spelling | None:
+        """Key of each column; nothing where no key fits or two keys fit one column."""
+        wanted = {c.name for c in self._columns}
+        fitting = [key for key in keys if key.lower() in wanted]
+        spelling = {key.lower(): key for key in fitting}
+        return spelling if spelling and len(spelling) == len(fitting) else None
+
+    def _read_clean(
+        self,
+        spelling: Spelling,
+        paths: list[str],
+        contents: Mapping[str, Content],
+        folder: str,
+        parsed: Parsed,
+    ) -> dict[str, Spelling | None]:
+        """Let the engine read files of JSON lines that spell their keys alike.
+
+        Returns:
+            The files of which no row was kept, each with the spelling to try next, or nothing
+            where the engine is no use.
+        """
+        files = [self._root / path for path in paths]
+        rows = self._engine.landing(files, self._table, spelling, self._root)
+        try:
+            written = self._engine.write(rows, folder)
+        except duckdb.InvalidInputException:
+            # One object that spans lines spoils the query: find out in which file.
+            if len(paths) == 1:
+                return dict.fromkeys(paths)
+            middle = len(paths) // 2
+            halves = paths[:middle], paths[middle:]
+            first, second = (
+                self._read_clean(spelling, half, contents, folder, parsed) for half in halves
+            )
+            return first | second
+        counted = self._count(written)
+        doubtful: dict[str, Spelling | None] = {}
+        for path in paths:
+            found = counted.get(path, _NOTHING)
+            complete = found["rows"] == found["right"] == contents[path].lines
+            if not complete or found["gaps"]:
+                other = self._spelling(self._engine.landing_keys(self._root / path))
+                if other != spelling or not complete:
+                    doubtful[path] = other if other != spelling else None
+        if doubtful:
+            written = self._without(doubtful, written, folder)
+        parsed.rows += written
+        for path in paths:
+            if path not in doubtful:
+                lines = contents[path].lines
+                parsed.counts[path] = Counts(objects=lines, rows=lines, quarantined=0)
+        return doubtful
+
+    def _count(self, files: list[str]) -> dict[str, dict[str, int]]:
+        """Of each landing file: rows, rows that fulfil the contract, rows that lack a value."""
+        rows = self._engine.open("parsed", files, self._table.types)
+        optional = [c.name for c in self._columns if c.nullable and c.name not in self._table.one_of]
+        found = rows.group_by(SOURCE_FILE).agg(
+            rows=rows.count(),
+            right=rows[marker(self._table)].count(),
+            gaps=ibis.or_(*(rows[name].isnull() for name in optional)).sum(),
+        )
+        return {row.pop(SOURCE_FILE): row for row in found.to_pyarrow().to_pylist()}
+
+    def _without(self, paths: Iterable[str], files: list[str], folder: str) -> list[str]:
+        """Write the files again without the rows of these landing files."""
+        rows = self._engine.open("parsed", files, self._table.types)
+        kept = self._engine.write(rows.filter(rows[SOURCE_FILE].notin(list(paths))), folder)
+        for file in files:
+            Path(file).unlink()
+        return kept
+
+    def _read_awkward(self, paths: list[str], folder: str, rejects: str, parsed: Parsed) -> None:
+        """Read files with the tolerant reader."""
+        with (
+            _ParquetWriter(folder, self._table) as rows,
+            _ParquetWriter(rejects, self._quarantine) as unreadable,
+        ):
+            for path in paths:
+                before = rows.written, unreadable.written
+                for found in read_objects(self._root / path, self._columns, self._table.one_of):
+                    if isinstance(found, Unreadable):
+                        unreadable.write(
+                            (self._source, path, found.position, found.raw, found.reason)
+                        )
+                    else:
+                        rows.write((*found, path))
+                landed, rejected = rows.written - before[0], unreadable.written - before[1]
+                parsed.counts[path] = Counts(landed + rejected, landed, rejected)
+        parsed.rows += [rows.path] if rows.path else []
+        parsed.rejects = unreadable.path
+
+
+_NOTHING = {"rows": 0, "right": 0, "gaps": 0}
+
+
+class _ParquetWriter:
+    """Writes rows to a Parquet file in batches; there is no file where there are no rows."""
+
+    def __init__(self, folder: str, table: Table) -> None:
+        self._folder = folder
+        self._schema = table.arrow_schema.remove_metadata()
+        self._rows: list[tuple[Any, ...]] = []
+        self._writer: pq.ParquetWriter | None = None
+        self.path: str | None = None
+        self.written = 0
+
+    def write(self, row: tuple[Any, ...]) -> None:
+        self._rows.append(row)
+        self.written += 1
+        if len(self._rows) == _BATCH:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._writer is None:
+            Path(self._folder).mkdir(parents=True, exist_ok=True)
+            self.path = f"{self._folder}/{uuid4().hex}.parquet"
+            self._writer = pq.ParquetWriter(self.path, self._schema)
+        columns = zip(*self._rows, strict=True)
+        arrays = [pa.array(c, f.type) for c, f in zip(columns, self._schema, strict=True)]
+        self._writer.write_batch(pa.record_batch(arrays, schema=self._schema))
+        self._rows.clear()
+
+    def __enter__(self) -> "_ParquetWriter":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._rows and error is None:
+            self._flush()
+        if self._writer:
+            self._writer.close()

@@ -1,0 +1,300 @@
+"""Reads every JSON object out of a landing file, whatever surrounds the objects.
+
+Slow next to the engine's own JSON reader, and for the files that one stumbles over: objects that
+end in commas or share a line or span several, arrays, files cut off in the middle, garbage.
+"""
+
+import json
+import math
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stedi_assets.lakehouse.table import Column
+
+_CHUNK = 1 << 20
+_MAX_OBJECT = 16 << 20
+"""Bytes within which an object must end; what is longer is quarantined in pieces."""
+
+# What may stand between objects: white space, commas, an array's brackets, a byte order mark,
+# the record separator of JSON text sequences.
+_BETWEEN = re.compile(r"[\s,\[\]\ufeff\x1e]*")
+BLANKS = " \t\n\r\v\f"
+_INT64 = range(-(2**63), 2**63)
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """Text of a landing file that gives no row.
+
+    Attributes:
+        position: Byte at which it begins in the (uncompressed) file.
+    """
+
+    position: int
+    raw: str
+    reason: str
+
+
+class DamagedFileError(Exception):
+    """The rest of a compressed file cannot be unpacked."""
+
+
+def read_objects(
+    path: Path, columns: tuple[Column, ...], one_of: tuple[str, ...]
+) -> Iterator[tuple[Any, ...] | Unreadable]:
+    """Rows of a landing file in the order of `columns`, and whatever gives no row.
+
+    Keys match without regard to case; where an object repeats a key, the first counts.
+    """
+    to_row = _row_maker(columns, one_of)
+    known = frozenset(column.name for column in columns)
+    for found in _Scanner(read_blocks(path), known).scan():
+        if isinstance(found, Unreadable):
+            yield found
+            continue
+        position, raw, fields = found
+        row = to_row(fields)
+        yield row if isinstance(row, tuple) else Unreadable(position(), raw(), row)
+
+
+def _row_maker(
+    columns: tuple[Column, ...], one_of: tuple[str, ...]
+) -> Callable[[dict[str, Any]], tuple[Any, ...] | str]:
+    """Make the function that gives an object's row, or the reason why it has none."""
+    plan = [(column, _CONVERTERS[column.type], is_key(column, one_of)) for column in columns]
+    places = [i for i, column in enumerate(columns) if column.name in one_of]
+
+    def to_row(fields: dict[str, Any]) -> tuple[Any, ...] | str:
+        row: list[Any] = []
+        for column, convert, key in plan:
+            given = fields.get(column.name)
+            if key and isinstance(given, str) and not given.strip(BLANKS):
+                given = None
+            value = None if given is None else convert(given)
+            if value is None and (not column.nullable or (column.strict and given is not None)):
+                return f"{column.name} is {'missing' if given is None else _WRONG[column.type]}"
+            row.append(value)
+        if places:
+            found = next((i for i in places if row[i] is not None), None)
+            if found is None:
+                return f"{' or '.join(one_of)} is missing"
+            for i in places:
+                row[i] = row[i] if i == found else None
+        return tuple(row)
+
+    return to_row
+
+
+def is_key(column: Column, one_of: tuple[str, ...]) -> bool:
+    """Whether the column says whose a row is, so that a blank text in it is as good as none."""
+    return column.type == "string" and (not column.nullable or column.name in one_of)
+
+
+def _text(value: Any) -> str | None:
+    if type(value) is not str:
+        return None
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # half a surrogate pair
+        return None
+    return value
+
+
+def _integer(value: Any) -> int | None:
+    return value if type(value) is int and value in _INT64 else None
+
+
+def _finite(value: Any) -> float | None:
+    if type(value) not in (int, float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+_CONVERTERS: dict[str, Callable[[Any], Any]] = {
+    "string": _text,
+    "int64": _integer,
+    "float64": _finite,
+}
+_WRONG = {
+    "string": "not a text",
+    "int64": "not a 64-bit integer",
+    "float64": "not a finite number",
+}
+
+
+def read_blocks(path: Path) -> Iterator[bytes]:
+    """The file's content, unpacked, in blocks.
+
+    Raises:
+        DamagedFileError: After the last byte that could be unpacked.
+    """
+    with path.open("rb") as file:
+        if path.suffix.lower() != ".gz":
+            yield from iter(lambda: file.read(_CHUNK), b"")
+            return
+        unpacker, begun = zlib.decompressobj(wbits=31), False
+        while packed := file.read(1 << 14):
+            while packed:
+                if unpacker.eof:  # a file may hold several gzip members
+                    unpacker = zlib.decompressobj(wbits=31)
+                yield from _unpack(unpacker, packed)
+                packed, begun = unpacker.unused_data, True
+        if begun and not unpacker.eof:
+            raise DamagedFileError("the gzip file is cut off here")
+
+
+def _unpack(unpacker: Any, packed: bytes) -> Iterator[bytes]:
+    before = unpacker.copy()
+    try:
+        yield unpacker.decompress(packed)
+        return
+    except zlib.error:
+        pass
+    # Byte by byte, to get all that stands before the damage.
+    for i in range(len(packed)):
+        try:
+            yield before.decompress(packed[i : i + 1])
+        except zlib.error:
+            raise DamagedFileError("the gzip file is damaged here") from None
+
+
+def _first_key_counts(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {key.lower(): value for key, value in reversed(pairs)}
+
+
+class _Scanner:
+    """Finds the JSON objects of a text that arrives in blocks."""
+
+    def __init__(self, blocks: Iterator[bytes], known: frozenset[str]) -> None:
+        self._blocks = blocks
+        self._known = known
+        self._decode = json.JSONDecoder(object_pairs_hook=_first_key_counts).raw_decode
+        self._rest = b""  # bytes of a character whose end is in the next block
+        self._text = ""
+        self._at = 0
+        self._counted = (0, 0)  # a place in the text, and its byte in the file
+        self._ended = False
+        self._damage: str | None = None
+
+    def scan(
+        self,
+    ) -> Iterator[Unreadable | tuple[Callable[[], int], Callable[[], str], dict[str, Any]]]:
+        reported = False
+        while self._skip_between():
+            begin = self._at
+            try:
+                fields, end = self._object(begin)
+            except ValueError as error:
+                if not self._ended and len(self._text) - begin < _MAX_OBJECT:
+                    self._more()
+                    continue
+                end = self._fragment_end(begin, getattr(error, "pos", begin))
+                self._at = end
+                raw = self._raw(begin, end)
+                reason = getattr(error, "msg", str(error))
+                if self._damage and end == len(self._text):
+                    reason, reported = self._damage, True
+                yield Unreadable(self._byte(begin), raw, reason)
+                continue
+            self._at = end
+            yield (
+                lambda: self._byte(begin),  # noqa: B023  (called before the loop goes on)
+                lambda: self._raw(begin, end),  # noqa: B023
+                fields,
+            )
+        if self._damage and not reported:
+            yield Unreadable(self._byte(self._at), "", self._damage)
+
+    def _skip_between(self) -> bool:
+        """Go to what comes next; whether there is anything."""
+        while True:
+            match = _BETWEEN.match(self._text, self._at)
+            self._at = match.end() if match else self._at
+            if self._at < len(self._text):
+                return True
+            if self._ended:
+                return False
+            self._more()
+
+    def _object(self, begin: int) -> tuple[dict[str, Any], int]:
+        if self._text[begin] != "{":
+            raise ValueError("not a JSON object")
+        try:
+            fields, end = self._decode(self._text, begin)
+            self._text[begin:end].encode()
+        except json.JSONDecodeError as error:
+            raise json.JSONDecodeError(
+                "not valid JSON", self._text, min(error.pos, len(self._text))
+            ) from None
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
+        except UnicodeEncodeError:
+            raise ValueError("not valid UTF-8") from None
+        except ValueError:  # Python reads no integer of thousands of digits
+            raise ValueError("a number is too long") from None
+        return fields, end
+
+    def _fragment_end(self, begin: int, stuck: int) -> int:
+        """Where the unreadable text ends: at the next readable object, or with the line."""
+        newline = self._text.find("\n", max(stuck, begin))
+        line_end = len(self._text) if newline < 0 else newline
+        for match in re.finditer(r"\{", self._text[begin + 1 : line_end]):
+            candidate = begin + 1 + match.start()
+            try:
+                fields, _ = self._object(candidate)
+            except ValueError:
+                continue
+            if self._known & fields.keys():
+                return candidate
+        return max(line_end, begin + 1)
+
+    def _more(self) -> None:
+        """Drop what is behind, append the next block."""
+        self._byte(self._at)
+        self._text = self._text[self._at :]
+        self._counted, self._at = (0, self._counted[1]), 0
+        try:
+            block = next(self._blocks, None)
+        except DamagedFileError as error:
+            self._damage, block = str(error), None
+        if block is None:
+            self._ended = True
+            self._text += self._rest.decode("utf-8", "surrogateescape")
+            self._rest = b""
+            return
+        data = self._rest + block
+        whole = _whole_characters(data)
+        self._rest = data[whole:]
+        self._text += data[:whole].decode("utf-8", "surrogateescape")
+
+    def _byte(self, place: int) -> int:
+        counted, byte = self._counted
+        if place >= counted:
+            byte += len(self._text[counted:place].encode("utf-8", "surrogateescape"))
+            self._counted = (place, byte)
+            return byte
+        return byte - len(self._text[place:counted].encode("utf-8", "surrogateescape"))
+
+    def _raw(self, begin: int, end: int) -> str:
+        text = self._text[begin:end].rstrip()
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _whole_characters(data: bytes) -> int:
+    """Length of the data without a UTF-8 character that is cut off at its end."""
+    for back in range(1, min(4, len(data)) + 1):
+        byte = data[-back]
+        if byte & 0b1100_0000 == 0b1100_0000:  # a character's first byte
+            length = 2 if byte < 0b1110_0000 else 3 if byte < 0b1111_0000 else 4
+            return len(data) - back if length > back else len(data)
+        if byte < 0b1000_0000:
+            break
+    return len(data)

@@ -1,0 +1,378 @@
+"""The contract of each table: the one place that names columns, types and personal data.
+
+Everything else that needs a column list (landing reader, Iceberg schema, Dagster column schema,
+the README's table) derives it from here.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import ibis.expr.types as ir
+import pandera.ibis as pa
+from pandera.config import set_config
+from pandera.errors import SchemaError
+
+from stedi_assets.lakehouse.table import Column, Table, Zone
+
+# Without it pandera pulls every failing row into pandas.
+set_config(use_narwhals_backend=True)
+
+MILLISECONDS = "epoch milliseconds"
+MAX_DOUBLE = 1.7976931348623157e308
+
+
+def _field(
+    description: str,
+    *,
+    unit: str | None = None,
+    personal: bool = False,
+    strict: bool = False,
+    **checks: Any,
+) -> Any:
+    metadata = {"unit": unit, "personal": personal, "strict": strict}
+    return pa.Field(description=description, metadata=metadata, **checks)
+
+
+def _optional_time(description: str) -> Any:
+    return _field(description, unit=MILLISECONDS, nullable=True)
+
+
+def _finite(description: str, *, strict: bool) -> Any:
+    return _field(
+        f"{description}, finite",
+        unit="as the source reports it",
+        strict=strict,
+        nullable=True,
+        ge=-MAX_DOUBLE,  # with `le`, what keeps NaN and the infinities out
+        le=MAX_DOUBLE,
+    )
+
+
+def _acceleration(axis: str) -> Any:
+    return _finite(f"acceleration along the phone's {axis} axis", strict=True)
+
+
+def _distance() -> Any:
+    return _finite("distance of the object in front of the sensor", strict=False)
+
+
+class Contract(pa.DataFrameModel):
+    """What every table has: exactly the columns of its contract."""
+
+    class Config:
+        strict = True
+        metadata: ClassVar[dict[str, Any]] = {}
+
+
+class _Customer(Contract):
+    serialnumber: str = _field(
+        "serial number the record claims; proves no ownership", personal=True, nullable=True
+    )
+    sharewithpublicasofdate: int = _optional_time("consent to share with the public since")
+    birthday: str = _field(
+        "birthday, text as landed (years such as 967 occur)", personal=True, nullable=True
+    )
+    registrationdate: int = _optional_time("registered at")
+    sharewithresearchasofdate: int = _optional_time(
+        "consent to share for research since; counts when positive"
+    )
+    customername: str = _field("full name", personal=True, nullable=True)
+    email: str = _field("e-mail", personal=True, str_length={"min_value": 1})
+    lastupdatedate: int = _optional_time("record updated at")
+    phone: str = _field("phone, text as landed", personal=True, nullable=True)
+    sharewithfriendsasofdate: int = _optional_time("consent to share with friends since")
+
+
+class _Reading(Contract):
+    timestamp: int = _field("time of the reading", unit=MILLISECONDS)
+    x: float = _acceleration("x")
+    y: float = _acceleration("y")
+    z: float = _acceleration("z")
+
+
+class _SensorReading(Contract):
+    sensorreadingtime: int = _field("time of the reading", unit=MILLISECONDS)
+    serialnumber: str = _field(
+        "serial number of the device that sent it", personal=True, str_length={"min_value": 1}
+    )
+    distancefromobject: float = _distance()
+
+
+def _source_file() -> Any:
+    return _field(
+        "landing file the object came from, relative to the landing root",
+        str_length={"min_value": 1},
+    )
+
+
+class CustomerLanding(_Customer):
+    """Customer records of website and fulfilment, as landed: one row a JSON object."""
+
+    source_file: str = _source_file()
+
+    class Config:
+        name = "customer_landing"
+        metadata = {"zone": "landing"}  # noqa: RUF012  (pandera's own idiom)
+
+
+class AccelerometerLanding(_Reading):
+    """Accelerometer readings of the mobile app, as landed: one row a JSON object."""
+
+    user: str = _field("e-mail of the app's user", personal=True, nullable=True)
+    serialnumber: str = _field(
+        "serial number, of feeds that send it instead of the user", personal=True, nullable=True
+    )
+    source_file: str = _source_file()
+
+    @pa.dataframe_check(name="user or serialnumber is there, never both")
+    @classmethod
+    def one_identity(cls, readings: Any) -> Any:
+        """A reading says whose it is in one way."""
+        table = readings.table
+        return table.user.isnull() != table.serialnumber.isnull()
+
+    class Config:
+        name = "accelerometer_landing"
+        metadata = {"zone": "landing", "one_of": ("user", "serialnumber")}  # noqa: RUF012
+
+
+class StepTrainerLanding(_SensorReading):
+    """Sensor readings of the Step Trainers, as landed: one row a JSON object."""
+
+    source_file: str = _source_file()
+
+    class Config:
+        name = "step_trainer_landing"
+        metadata = {"zone": "landing"}  # noqa: RUF012
+
+
+class Quarantine(Contract):
+    """What could not be read: one row an object or a fragment of a landing file."""
+
+    source: str = _field("landing source", isin=("customer", "accelerometer", "step_trainer"))
+    source_file: str = _source_file()
+    position: int = _field("where it begins in the file (uncompressed)", unit="bytes", ge=0)
+    raw: str = _field("the text as it stands in the file", personal=True)
+    reason: str = _field("why it could not be read", str_length={"min_value": 1})
+
+    class Config:
+        name = "quarantine"
+        metadata = {"zone": "landing"}  # noqa: RUF012
+
+
+class CustomerTrusted(_Customer):
+    """Consenting customers: the latest record of each e-mail, where it consents to research.
+
+    Latest is by lastupdatedate (registrationdate where absent), then registrationdate; of records
+    that still tie the one without consent wins, then the smallest serial number.
+    """
+
+    email: str = _field(
+        "e-mail, trimmed and lower-cased", personal=True, unique=True, str_length={"min_value": 1}
+    )
+    sharewithresearchasofdate: int = _field(
+        "consent to share for research since", unit=MILLISECONDS, gt=0
+    )
+
+    class Config:
+        name = "customer_trusted"
+        metadata = {"zone": "trusted"}  # noqa: RUF012
+
+
+class AccelerometerTrusted(_Reading):
+    """Accelerometer readings of the customers in customer_trusted."""
+
+    user: str = _field(
+        "e-mail of the reading's owner, trimmed and lower-cased",
+        personal=True,
+        str_length={"min_value": 1},
+    )
+    serialnumber: str = _field(
+        "serial number the owner was found by, where the feed sent no user",
+        personal=True,
+        nullable=True,
+    )
+
+    class Config:
+        name = "accelerometer_trusted"
+        metadata = {"zone": "trusted"}  # noqa: RUF012
+
+
+class CustomersCurated(CustomerTrusted):
+    """Consenting customers with accelerometer readings: the rows of customer_trusted that have any."""
+
+    class Config:
+        name = "customers_curated"
+        metadata = {"zone": "curated"}  # noqa: RUF012
+
+
+class DeviceOwnership(Contract):
+    """Devices with a proven owner; a device nobody is proven to own has no row.
+
+    `shared_readings`: one user alone has the most readings at the device's times, at least 5 and
+    at 90 % of them or more. `sole_claim`: else, one e-mail alone ever claimed the serial number
+    and no other user has 5 or more readings at the device's times.
+    """
+
+    serialnumber: str = _field("serial number of the device", personal=True, unique=True)
+    email: str = _field(
+        "e-mail of its owner, trimmed and lower-cased", personal=True, str_length={"min_value": 1}
+    )
+    basis: str = _field("what proves it", isin=("shared_readings", "sole_claim"))
+    readings: int = _field("distinct times at which the device has a reading", ge=1)
+    matched: int = _field("of them, those at which the owner's phone has one too", ge=0)
+    runner_up_matched: int = _field("the most of them that any other user has", ge=0)
+
+    class Config:
+        name = "device_ownership"
+        metadata = {"zone": "curated"}  # noqa: RUF012
+
+
+class StepTrainerTrusted(_SensorReading):
+    """Sensor readings of devices owned by a customer in customers_curated."""
+
+    class Config:
+        name = "step_trainer_trusted"
+        metadata = {"zone": "trusted"}  # noqa: RUF012
+
+
+class MachineLearningCurated(Contract):
+    """Training set: each sensor reading with each accelerometer reading of the same person and time.
+
+    Same person is the proven owner of the device, same time the same millisecond. Joined on the
+    time alone, it would pair one person's device with another person's phone.
+    """
+
+    subject_id: str = _field(
+        "pseudonym of the person: keyed hash of the e-mail, the same in every refresh",
+        str_matches=r"^[0-9a-f]{32}$",
+    )
+    sensorreadingtime: int = _field("time of both readings", unit=MILLISECONDS)
+    distancefromobject: float = _distance()
+    x: float = _acceleration("x")
+    y: float = _acceleration("y")
+    z: float = _acceleration("z")
+
+    class Config:
+        name = "machine_learning_curated"
+        metadata = {"zone": "curated"}  # noqa: RUF012
+
+
+class MachineLearningCuratedIdentified(MachineLearningCurated):
+    """Training set with the person's e-mail and device (STEDI_PSEUDONYMIZE=false)."""
+
+    user: str = _field("e-mail of the person", personal=True)
+    serialnumber: str = _field("serial number of the device", personal=True)
+
+    class Config:
+        name = "machine_learning_curated"
+        metadata = {"zone": "curated"}  # noqa: RUF012
+
+
+def contracts(*, pseudonymize: bool = True) -> dict[str, type[Contract]]:
+    """The contract of each table, in the order data flows."""
+    ml = MachineLearningCurated if pseudonymize else MachineLearningCuratedIdentified
+    models = (
+        CustomerLanding,
+        AccelerometerLanding,
+        StepTrainerLanding,
+        Quarantine,
+        CustomerTrusted,
+        AccelerometerTrusted,
+        CustomersCurated,
+        DeviceOwnership,
+        StepTrainerTrusted,
+        ml,
+    )
+    return {str(model.to_schema().name): model for model in models}
+
+
+def table_of(contract: type[Contract]) -> Table:
+    """What the machinery needs to know of a table, read off its contract."""
+    schema = contract.to_schema()
+    metadata = contract.Config.metadata
+    return Table(
+        name=str(schema.name),
+        zone=Zone(metadata["zone"]),
+        description=contract.__doc__ or "",
+        columns=tuple(
+            Column(
+                name=name,
+                type=str(column.dtype),
+                nullable=column.nullable,
+                description=_description(column),
+                personal=column.metadata["personal"],
+                strict=column.metadata["strict"],
+            )
+            for name, column in schema.columns.items()
+        ),
+        one_of=metadata.get("one_of", ()),
+        fingerprint=hashlib.sha256(repr(_rules(schema)).encode()).hexdigest(),
+    )
+
+
+def _description(column: Any) -> str:
+    unit = column.metadata["unit"]
+    return f"{column.description} ({unit})" if unit else str(column.description)
+
+
+def _rules(schema: Any) -> list[object]:
+    columns = [
+        (name, str(c.dtype), c.nullable, c.unique, [str(check) for check in c.checks])
+        for name, c in schema.columns.items()
+    ]
+    return [schema.strict, [str(check) for check in schema.checks], columns]
+
+
+def breaches(contract: type[Contract], table: ir.Table) -> dict[str, int]:
+    """Rules of the contract that the table breaks, with the number of rows (0: the schema itself).
+
+    No value of the table is in the answer, so it can be shown to anybody.
+    """
+    schema = contract.to_schema()
+    wrong = _schema_breaches(schema, table)
+    if wrong:
+        return wrong
+    try:
+        schema.validate(table, lazy=True)
+    except Exception:  # noqa: BLE001  (pandera fails over its own report of mixed failures)
+        return {rule: rows for part in _parts(schema) for rule, rows in _breach(part, table)}
+    return {}
+
+
+def _schema_breaches(schema: Any, table: ir.Table) -> dict[str, int]:
+    actual = {name: str(dtype) for name, dtype in table.schema().items()}
+    wanted = {name: str(column.dtype) for name, column in schema.columns.items()}
+    missing = [f"{name}: column is missing" for name in wanted if name not in actual]
+    unknown = [f"{name}: column is not in the contract" for name in actual if name not in wanted]
+    typed = [
+        f"{name}: is {actual[name]} instead of {dtype}"
+        for name, dtype in wanted.items()
+        if actual.get(name, dtype) != dtype
+    ]
+    return dict.fromkeys((*missing, *unknown, *typed), 0)
+
+
+def _parts(schema: Any) -> Iterator[tuple[str, pa.DataFrameSchema]]:
+    """The contract taken apart into single rules, each named."""
+    for name, column in schema.columns.items():
+        if not column.nullable:
+            yield f"{name}: not null", pa.DataFrameSchema({name: pa.Column(nullable=False)})
+        if column.unique:
+            alone = pa.Column(nullable=True, unique=True)
+            yield f"{name}: unique", pa.DataFrameSchema({name: alone})
+        for check in column.checks:
+            alone = pa.Column(nullable=True, checks=[check])
+            yield f"{name}: {check.error}", pa.DataFrameSchema({name: alone})
+    for check in schema.checks:
+        yield check.name, pa.DataFrameSchema(checks=[check])
+
+
+def _breach(part: tuple[str, pa.DataFrameSchema], table: ir.Table) -> Iterator[tuple[str, int]]:
+    rule, schema = part
+    try:
+        schema.validate(table)
+    except SchemaError as error:
+        cases = error.failure_cases
+        yield rule, cases.count().execute() if isinstance(cases, ir.Table) else len(cases)

@@ -1,0 +1,129 @@
+"""Where things are and how the lakehouse behaves: the only reader of the environment."""
+
+import os
+import secrets
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+_CHECKOUT = Path(__file__).resolve().parent.parent
+PROJECT = _CHECKOUT if (_CHECKOUT / "workspace.yaml").exists() else Path.cwd()
+"""The checkout; for an installed package, the folder it is started in."""
+
+ConsentScope = Literal["any", "from_consent_date"]
+
+
+class SettingsError(ValueError):
+    """A setting is wrong; the message is one sentence for the person who set it."""
+
+
+class Settings(BaseSettings):
+    """The settings, read from the variables `STEDI_...`.
+
+    Paths are absolute once read, so that a later change of the working folder moves nothing.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="STEDI_", env_ignore_empty=True, frozen=True, hide_input_in_errors=True
+    )
+
+    deployment: Literal["local"] = Field("local", description="where landing and warehouse are")
+    lakehouse: Path = Field(PROJECT / "lakehouse", description="folder of warehouse and catalog")
+    landing: Path | None = Field(None, description="root of the landing folders")
+    engine: Literal["duckdb"] = Field("duckdb", description="what executes the transformations")
+    consent_scope: ConsentScope = Field(
+        "any",
+        description="which readings of a consenting customer may be used: `any`, or those "
+        "`from_consent_date` on",
+    )
+    pseudonymize: bool = Field(
+        True, description="`false` adds `user` and `serialnumber` to machine_learning_curated"
+    )
+    pseudonym_key: SecretStr | None = Field(
+        None,
+        min_length=32,
+        description="key of `subject_id`, at least 32 characters; made once and kept in the "
+        "lakehouse folder where unset",
+    )
+    max_quarantine_share: float = Field(
+        0.05, ge=0, le=1, description="share of a source's new objects that may be unreadable"
+    )
+    memory_limit: str | None = Field(
+        None,
+        pattern=r"^\d+(\.\d+)?\s?([KMGT]i?B)$",
+        description="memory of the embedded engine, such as 4GB; the machine's where unset",
+    )
+    threads: int | None = Field(
+        None, ge=1, description="threads of the embedded engine; the machine's where unset"
+    )
+
+    @classmethod
+    def load(cls, **values: Any) -> "Settings":
+        """Read the settings from the environment; `values` win over it.
+
+        Raises:
+            SettingsError: A value is wrong; one sentence a wrong value.
+        """
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            raise SettingsError("\n".join(_sentence(e) for e in error.errors())) from None
+
+    @field_validator("lakehouse", "landing")
+    @classmethod
+    def _absolute(cls, path: Path | None) -> Path | None:
+        return path.expanduser().resolve() if path else None
+
+    @model_validator(mode="after")
+    def _landing_exists(self) -> "Settings":
+        if self.landing and not self.landing.is_dir():
+            raise ValueError(
+                f"STEDI_LANDING is {self.landing}, which is no folder; name the folder that holds "
+                "customer/, accelerometer/ and step_trainer/, or unset it"
+            )
+        return self
+
+    @property
+    def landing_root(self) -> Path:
+        """Root of the landing folders; it need not exist."""
+        return self.landing or self.lakehouse / "landing"
+
+    def subject_key(self) -> str:
+        """Key of `subject_id`: STEDI_PSEUDONYM_KEY, or one made once for this lakehouse."""
+        if self.pseudonym_key:
+            return self.pseudonym_key.get_secret_value()
+        path = self.lakehouse / "pseudonym.key"
+        if not path.exists():
+            self.lakehouse.mkdir(parents=True, exist_ok=True)
+            made = path.with_name(f".{path.name}.{os.getpid()}")
+            descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(secrets.token_hex(32))
+            try:
+                os.link(made, path)  # fails where another process was first: its key counts
+            except FileExistsError:
+                pass
+            finally:
+                made.unlink()
+        return path.read_text().strip()
+
+
+def _sentence(error: Any) -> str:
+    if not error["loc"]:
+        return f"{error['ctx']['error']}."
+    name = f"STEDI_{error['loc'][0]}".upper()
+    field = Settings.model_fields[error["loc"][0]]
+    match error["type"]:
+        case "literal_error":
+            return f"{name} has an unknown value; allowed: {error['ctx']['expected']}."
+        case "too_short" | "string_too_short":
+            return f"{name} is too short; it needs {error['ctx']['min_length']} characters or more."
+        case "string_pattern_mismatch":
+            return f"{name} is no size; write a number and a unit, such as 4GB or 512MB."
+        case "bool_parsing" | "bool_type":
+            return f"{name} is neither true nor false."
+        case _:
+            reason = error["msg"][0].lower() + error["msg"][1:]
+            return f"{name} is wrong: {reason} ({field.description})."

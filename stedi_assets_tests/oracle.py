@@ -1,0 +1,322 @@
+"""The trusted and curated tables computed a second time, as plainly as possible.
+
+The property tests compare the pipeline with this module, so it shares nothing with it: no SQL, no
+data frames, no import of the package. It is written for reading and makes no attempt at speed.
+
+Where the rules leave room:
+
+* An e-mail or user that is absent, null or blank names nobody. Such a customer record is nobody's
+  and claims nothing; such a reading has no user.
+* A reading without a time is kept where its owner is, but matches nothing, counts as no time of its
+  device, and is never "at or after" a consent date.
+* A step trainer reading without a serial number comes from no device.
+* Serial numbers compare exactly as landed, case and blanks included.
+* Records of one customer that tie even on the serial number are ordered by their remaining fields,
+  in the order of `COLUMNS`: the smallest value wins, a missing one counts as the largest.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+Landed: TypeAlias = Mapping[str, Any]
+Row: TypeAlias = tuple[Any, ...]
+
+CUSTOMER_FIELDS = (
+    "serialnumber",
+    "sharewithpublicasofdate",
+    "birthday",
+    "registrationdate",
+    "sharewithresearchasofdate",
+    "customername",
+    "email",
+    "lastupdatedate",
+    "phone",
+    "sharewithfriendsasofdate",
+)
+
+COLUMNS = {
+    "customer_trusted": CUSTOMER_FIELDS,
+    "accelerometer_trusted": ("user", "serialnumber", "timestamp", "x", "y", "z"),
+    "customers_curated": CUSTOMER_FIELDS,
+    "device_ownership": (
+        "serialnumber",
+        "email",
+        "basis",
+        "readings",
+        "matched",
+        "runner_up_matched",
+    ),
+    "step_trainer_trusted": ("sensorreadingtime", "serialnumber", "distancefromobject"),
+    "machine_learning_curated": ("user", "sensorreadingtime", "distancefromobject", "x", "y", "z"),
+}
+"""Columns of each table, in the order of the values in a row."""
+
+MIN_MATCHES = 5
+
+
+class _Reading(NamedTuple):
+    """An accelerometer reading whose user is known, in the columns of accelerometer_trusted."""
+
+    user: str
+    serialnumber: str | None
+    timestamp: int | None
+    x: float | None
+    y: float | None
+    z: float | None
+
+
+class _Ownership(NamedTuple):
+    """A row of device_ownership."""
+
+    serialnumber: str
+    email: str
+    basis: Literal["shared_readings", "sole_claim"]
+    readings: int
+    matched: int
+    runner_up_matched: int
+
+
+def compute(
+    customers: list[dict[str, Any]],
+    accelerometer: list[dict[str, Any]],
+    step_trainer: list[dict[str, Any]],
+    scope: str = "any",
+) -> dict[str, list[Row]]:
+    """Compute every trusted and curated table from the readable landing objects.
+
+    Args:
+        customers: Objects of the customer source; keys lower-case, missing ones absent or None.
+        accelerometer: Objects of the accelerometer source, likewise.
+        step_trainer: Objects of the step trainer source, likewise.
+        scope: Consent scope, `any` or `from_consent_date`.
+
+    Returns:
+        The rows of each table of `COLUMNS`, repeated rows included, in the order of `sort_rows`.
+        The owner of a row of machine_learning_curated is given by e-mail, not by subject_id.
+
+    Raises:
+        ValueError: If the scope is neither of the two.
+    """
+    if scope not in {"any", "from_consent_date"}:
+        msg = f"unknown consent scope {scope!r}"
+        raise ValueError(msg)
+
+    claimants = _claimants(customers)
+    phone_readings = _readings_of_known_users(accelerometer, claimants)
+
+    customer_trusted = {
+        email: record for email, record in _latest_records(customers).items() if _consents(record)
+    }
+
+    def may_use(email: str, time: int | None) -> bool:
+        if scope == "any":
+            return True
+        return time is not None and time >= customer_trusted[email]["sharewithresearchasofdate"]
+
+    accelerometer_trusted = [
+        reading
+        for reading in phone_readings
+        if reading.user in customer_trusted and may_use(reading.user, reading.timestamp)
+    ]
+
+    users_with_readings = {reading.user for reading in accelerometer_trusted}
+    customers_curated = {
+        email: record for email, record in customer_trusted.items() if email in users_with_readings
+    }
+
+    device_ownership = _device_ownership(step_trainer, phone_readings, claimants)
+    owner_of: dict[Any, str] = {device.serialnumber: device.email for device in device_ownership}
+
+    step_trainer_trusted = []
+    for reading in step_trainer:
+        owner = owner_of.get(reading.get("serialnumber"))
+        if owner is not None and owner in customers_curated:
+            if may_use(owner, reading.get("sensorreadingtime")):
+                step_trainer_trusted.append(reading)
+
+    return {
+        "customer_trusted": sort_rows(_customer_rows(customer_trusted)),
+        "accelerometer_trusted": sort_rows(accelerometer_trusted),
+        "customers_curated": sort_rows(_customer_rows(customers_curated)),
+        "device_ownership": sort_rows(device_ownership),
+        "step_trainer_trusted": sort_rows(
+            tuple(reading.get(column) for column in COLUMNS["step_trainer_trusted"])
+            for reading in step_trainer_trusted
+        ),
+        "machine_learning_curated": sort_rows(
+            _machine_learning_rows(step_trainer_trusted, owner_of, accelerometer_trusted)
+        ),
+    }
+
+
+def sort_rows(rows: Iterable[Row]) -> list[Row]:
+    """Return plain tuples in ascending order, None after every other value."""
+    return sorted((tuple(row) for row in rows), key=_none_last)
+
+
+def normalise(email: str | None) -> str | None:
+    """Return an e-mail as it is compared: trimmed of white space, lower-case, None if blank."""
+    return (email or "").strip().lower() or None
+
+
+def _claimants(customers: list[dict[str, Any]]) -> dict[str, set[str]]:
+    """Return the e-mails that ever claimed each serial number."""
+    claimants: dict[str, set[str]] = {}
+    for record in customers:
+        email, serialnumber = normalise(record.get("email")), record.get("serialnumber")
+        if email is not None and serialnumber is not None:
+            claimants.setdefault(serialnumber, set()).add(email)
+    return claimants
+
+
+def _readings_of_known_users(
+    accelerometer: list[dict[str, Any]], claimants: Mapping[str, set[str]]
+) -> list[_Reading]:
+    """Return the readings that have a user, or a serial number only one e-mail ever claimed."""
+    readings = []
+    for landed in accelerometer:
+        user, serialnumber = normalise(landed.get("user")), None
+        if user is None:
+            serialnumber = landed.get("serialnumber")
+            user = _only(claimants.get(serialnumber, set())) if serialnumber is not None else None
+        if user is not None:
+            x, y, z = landed.get("x"), landed.get("y"), landed.get("z")
+            readings.append(_Reading(user, serialnumber, landed.get("timestamp"), x, y, z))
+    return readings
+
+
+def _latest_records(customers: list[dict[str, Any]]) -> dict[str, Landed]:
+    """Return the record that decides for each e-mail."""
+    records: dict[str, list[Landed]] = {}
+    for record in customers:
+        email = normalise(record.get("email"))
+        if email is not None:
+            records.setdefault(email, []).append({**record, "email": email})
+    return {email: _latest(candidates) for email, candidates in records.items()}
+
+
+def _latest(records: list[Landed]) -> Landed:
+    """Return the deciding record, applying one criterion after the other to those still tied."""
+
+    def updated(record: Landed) -> float:
+        lastupdatedate = record.get("lastupdatedate")
+        return registered(record) if lastupdatedate is None else lastupdatedate
+
+    def registered(record: Landed) -> float:
+        registrationdate = record.get("registrationdate")
+        return float("-inf") if registrationdate is None else registrationdate
+
+    last_update = max(updated(record) for record in records)
+    records = [record for record in records if updated(record) == last_update]
+
+    last_registration = max(registered(record) for record in records)
+    records = [record for record in records if registered(record) == last_registration]
+
+    records = [record for record in records if not _consents(record)] or records
+
+    # serialnumber is the first of the fields.
+    return min(
+        records, key=lambda record: _none_last([record.get(field) for field in CUSTOMER_FIELDS])
+    )
+
+
+def _consents(record: Landed) -> bool:
+    """Tell whether the research consent date is a positive integer (True is not a date)."""
+    date = record.get("sharewithresearchasofdate")
+    return type(date) is int and date > 0
+
+
+def _device_ownership(
+    step_trainer: list[dict[str, Any]],
+    phone_readings: list[_Reading],
+    claimants: Mapping[str, set[str]],
+) -> list[_Ownership]:
+    """Return the devices that have a proven owner."""
+    times_of_device: dict[str, set[int]] = {}
+    for landed in step_trainer:
+        serialnumber, time = landed.get("serialnumber"), landed.get("sensorreadingtime")
+        if serialnumber is not None:
+            times = times_of_device.setdefault(serialnumber, set())
+            if time is not None:
+                times.add(time)
+
+    times_of_user: dict[str, set[int]] = {}
+    for reading in phone_readings:
+        if reading.timestamp is not None:
+            times_of_user.setdefault(reading.user, set()).add(reading.timestamp)
+
+    owned = []
+    for serialnumber, times in times_of_device.items():
+        matches = {user: len(times & of_user) for user, of_user in times_of_user.items()}
+        ownership = _owner(serialnumber, len(times), matches, claimants.get(serialnumber, set()))
+        if ownership is not None:
+            owned.append(ownership)
+    return owned
+
+
+def _owner(
+    serialnumber: str, readings: int, matches: Mapping[str, int], claimants: set[str]
+) -> _Ownership | None:
+    """Return who owns a device, or None where nobody is proven to.
+
+    Args:
+        serialnumber: The device.
+        readings: Its distinct reading times.
+        matches: For every user, the distinct times at which both have a reading.
+        claimants: The e-mails that ever claimed the serial number.
+    """
+
+    def most_of_others(owner: str) -> int:
+        return max((matched for user, matched in matches.items() if user != owner), default=0)
+
+    most = max(matches.values(), default=0)
+    leader = _only({user for user, matched in matches.items() if matched == most})
+    if leader is not None and most >= MIN_MATCHES and 10 * most >= 9 * readings:
+        return _Ownership(
+            serialnumber, leader, "shared_readings", readings, most, most_of_others(leader)
+        )
+
+    claimant = _only(claimants)
+    if claimant is not None and most_of_others(claimant) < MIN_MATCHES:
+        matched = matches.get(claimant, 0)
+        return _Ownership(
+            serialnumber, claimant, "sole_claim", readings, matched, most_of_others(claimant)
+        )
+
+    return None
+
+
+def _machine_learning_rows(
+    step_trainer_trusted: list[dict[str, Any]],
+    owner_of: Mapping[str, str],
+    accelerometer_trusted: list[_Reading],
+) -> list[Row]:
+    """Pair each sensor reading with each phone reading of its owner at the same millisecond."""
+    phone_readings_at: dict[tuple[str, int], list[_Reading]] = {}
+    for phone in accelerometer_trusted:
+        if phone.timestamp is not None:
+            phone_readings_at.setdefault((phone.user, phone.timestamp), []).append(phone)
+
+    rows: list[Row] = []
+    for step in step_trainer_trusted:
+        owner, time = owner_of[step["serialnumber"]], step.get("sensorreadingtime")
+        if time is not None:
+            rows.extend(
+                (owner, time, step.get("distancefromobject"), phone.x, phone.y, phone.z)
+                for phone in phone_readings_at.get((owner, time), [])
+            )
+    return rows
+
+
+def _customer_rows(records: Mapping[str, Landed]) -> list[Row]:
+    return [tuple(record.get(field) for field in CUSTOMER_FIELDS) for record in records.values()]
+
+
+def _only(emails: set[str]) -> str | None:
+    """Return the one member of a set, None if it has several or none."""
+    return next(iter(emails)) if len(emails) == 1 else None
+
+
+def _none_last(values: Iterable[Any]) -> list[tuple[bool, Any]]:
+    """Return a sort key in which None comes after every other value."""
+    return [(value is None, 0 if value is None else value) for value in values]

@@ -1,0 +1,232 @@
+"""Hypothesis strategies for small landing data in which the hard cases are the usual ones.
+
+A `Landing` is built around its devices. Each has reading times, an owner whose phone has most of
+them or too few, often a rival whose phone has some too, and claims that may or may not tell the
+truth. Times come from a short span, so devices and people share milliseconds by chance as well.
+
+Not generated, because the rules leave them open: readings without a time, blank text in the
+serial number or the user of a reading, and e-mails whose lower case depends on the language.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hypothesis import strategies as st
+
+EMAILS = ("ann@x.io", "bob@x.io", "cy@x.io", "dée@x.io", "eve@x.io")
+STRANGER = "guest@x.io"
+SERIALNUMBERS = ("d1", "D1", "d2 ", "d3")
+"""Serial numbers of devices, two of them different in case only."""
+
+OTHER_SERIALNUMBERS = ("d2", "D3", "d9")
+"""Serial numbers of no device, two of them nearly one's."""
+
+OVERLAPS = (
+    # Nine tenths, met exactly, met, or just missed.
+    (10, 9, 0),
+    (10, 9, 5),
+    (10, 8, 0),
+    (11, 10, 4),
+    (11, 9, 0),
+    (14, 13, 5),
+    (14, 12, 0),
+    # Five matches, met exactly or just missed.
+    (5, 5, 0),
+    (5, 5, 4),
+    (5, 4, 0),
+    (4, 4, 0),
+    # The most matches, tied or just ahead.
+    (5, 5, 5),
+    (7, 7, 6),
+    (12, 12, 12),
+    # Up to the claims, unless a rival has five matches.
+    (6, 0, 0),
+    (9, 0, 3),
+    (8, 0, 5),
+    (9, 2, 5),
+    (9, 2, 4),
+    (12, 6, 5),
+    (12, 5, 6),
+    # Hardly a device.
+    (1, 0, 0),
+    (0, 0, 0),
+)
+"""Distinct times of a device, how many of them its owner's phone has, and how many a rival's."""
+
+DAY = 1_000
+"""The first millisecond of the span in which readings, and some consent dates, lie."""
+
+
+@dataclass(frozen=True)
+class Landing:
+    """The objects of the three landing sources, keys lower-case."""
+
+    customers: list[dict[str, Any]]
+    accelerometer: list[dict[str, Any]]
+    step_trainer: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class _Device:
+    """A device as it really is, before anyone writes about it."""
+
+    serialnumber: str
+    times: list[int]
+    phone_times: Mapping[str, list[int]]
+    claimants: list[str]
+
+
+@st.composite
+def landings(draw: st.DrawFn) -> Landing:
+    """Landing data of three to five people and one to four devices."""
+    people = EMAILS[: draw(st.integers(3, len(EMAILS)))]
+    count = draw(st.integers(1, len(SERIALNUMBERS)))
+    devices = [draw(_devices(serialnumber, people)) for serialnumber in SERIALNUMBERS[:count]]
+    return Landing(
+        customers=draw(_customers(people, devices)),
+        accelerometer=draw(_accelerometer(people, devices)),
+        step_trainer=draw(_step_trainer(devices)),
+    )
+
+
+@st.composite
+def spellings(draw: st.DrawFn, email: str) -> str:
+    """An e-mail as people write it: in any case, white space around it."""
+    cases: list[Callable[[str], str]] = [str, str.upper, str.title, str.swapcase]
+    change_case = draw(st.sampled_from(cases))
+    blank = st.sampled_from(["", "", "", " ", "  ", "\t", "\r\n", "\u00a0"])
+    return draw(blank) + change_case(email) + draw(blank)
+
+
+@st.composite
+def _devices(draw: st.DrawFn, serialnumber: str, people: tuple[str, ...]) -> _Device:
+    # Devices that start together share milliseconds, and so do the people around them.
+    start = DAY + draw(st.sampled_from([16, 16, 16, 5, 0])) * SERIALNUMBERS.index(serialnumber)
+    thought_out = st.sampled_from(OVERLAPS)
+    by_chance = st.tuples(*[st.integers(0, 14)] * 3)
+    count, owner_has, rival_has = draw(thought_out | thought_out | thought_out | by_chance)
+    times = sorted(draw(st.sets(st.integers(start, start + 15), min_size=count, max_size=count)))
+
+    users = [*people, STRANGER]
+    owner, rival, *bystanders = draw(st.permutations(users))
+    phone_times = {owner: times[:owner_has], rival: times[max(0, count - rival_has) :]}
+
+    one = [[owner], [owner], [rival], [bystanders[0]]]
+    several_or_none = [[owner, rival], [rival, *bystanders], users, []]
+    claimants = draw(st.sampled_from(one + several_or_none))
+    return _Device(serialnumber, times, phone_times, claimants)
+
+
+@st.composite
+def _customers(
+    draw: st.DrawFn, people: tuple[str, ...], devices: list[_Device]
+) -> list[dict[str, Any]]:
+    claims: list[tuple[str, str | None]] = [
+        (email, device.serialnumber)
+        for device in devices
+        for email in device.claimants
+        if email != STRANGER
+    ]
+    # Further records repeat a claim or make none; now and then one claims what is another's.
+    any_claim = st.sampled_from([None, *OTHER_SERIALNUMBERS, *(serial for _, serial in claims)])
+    claimless = st.tuples(st.sampled_from(people), st.none())
+    repeated = st.sampled_from(claims) if claims else claimless
+    stray = st.tuples(st.sampled_from(people), any_claim)
+    claims += draw(st.lists(claimless | repeated, max_size=6)) + draw(st.lists(stray, max_size=1))
+
+    records = [draw(_customer_records(email, serialnumber)) for email, serialnumber in claims]
+    if draw(st.integers(0, 3)) == 0:
+        nameless = draw(_customer_records("", draw(any_claim)))
+        records.append({**nameless, "email": draw(st.sampled_from([None, "", " \t"]))})
+    return draw(st.permutations(records))
+
+
+@st.composite
+def _customer_records(draw: st.DrawFn, email: str, serialnumber: str | None) -> dict[str, Any]:
+    # Few dates, so that records of one customer often tie on one or both of them.
+    date = st.sampled_from([2, 1, 2, 3, None])
+    consent = st.sampled_from([1, 1, 1, DAY, DAY + 3, DAY + 8, DAY + 100, None, None, 0, -1])
+    record = {
+        "serialnumber": serialnumber,
+        "sharewithpublicasofdate": draw(st.sampled_from([None, None, 7])),
+        "birthday": draw(st.sampled_from(["1990-01-01", "1990-01-01", "967-02-03", None])),
+        "registrationdate": draw(date),
+        "sharewithresearchasofdate": draw(consent),
+        "customername": draw(st.sampled_from(["A B", "A B", 'Ç, "D"', None])),
+        "email": draw(spellings(email)),
+        "lastupdatedate": draw(date),
+        "phone": draw(st.sampled_from(["8015551212", "0801"])),
+        "sharewithfriendsasofdate": draw(st.sampled_from([None, None, 7])),
+    }
+    return draw(_written(record))
+
+
+@st.composite
+def _accelerometer(
+    draw: st.DrawFn, people: tuple[str, ...], devices: list[_Device]
+) -> list[dict[str, Any]]:
+    readings = []
+    for user in (*people, STRANGER):
+        times = {time for device in devices for time in device.phone_times.get(user, [])}
+        times |= draw(st.sampled_from([set(), set(), set(), {DAY + 1}, {DAY + 18, DAY + 35}]))
+        claimed = [device.serialnumber for device in devices if user in device.claimants]
+        serialnumber = draw(st.sampled_from(claimed)) if claimed else None
+        feeds = ["user", "user", "both"] + (["serialnumber", "mixed"] if claimed else [])
+        feed = draw(st.sampled_from(feeds))
+        for time in sorted(times):
+            for _ in range(draw(_REPEATS)):
+                reading = draw(_accelerometer_readings(user, serialnumber, time, feed))
+                readings += [reading] * draw(_REPEATS)
+
+    strays = st.builds(
+        lambda serialnumber, time: {"serialnumber": serialnumber, "timestamp": time, "x": 0.5},
+        st.sampled_from([None, *OTHER_SERIALNUMBERS, *SERIALNUMBERS]),
+        st.integers(DAY, DAY + 60),
+    )
+    return readings + draw(st.lists(strays, max_size=3))
+
+
+@st.composite
+def _accelerometer_readings(
+    draw: st.DrawFn, user: str, serialnumber: str | None, time: int, feed: str
+) -> dict[str, Any]:
+    by_serialnumber = feed == "serialnumber" or (feed == "mixed" and draw(st.booleans()))
+    reading = {
+        "user": None if by_serialnumber else draw(spellings(user)),
+        "serialnumber": None if feed == "user" else serialnumber,
+        "timestamp": time,
+        "x": draw(_AXIS),
+        "y": draw(_AXIS),
+        "z": draw(_AXIS),
+    }
+    return draw(_written(reading))
+
+
+@st.composite
+def _step_trainer(draw: st.DrawFn, devices: list[_Device]) -> list[dict[str, Any]]:
+    readings = []
+    for device in devices:
+        for time in device.times:
+            for _ in range(draw(_REPEATS)):
+                reading = {
+                    "sensorreadingtime": time,
+                    "serialnumber": device.serialnumber,
+                    "distancefromobject": draw(st.sampled_from([200, 200, 201, 0, None])),
+                }
+                readings += [draw(_written(reading))] * draw(_REPEATS)
+    if draw(st.integers(0, 9)) == 0:
+        readings.append({"sensorreadingtime": DAY, "distancefromobject": 1})
+    return readings
+
+
+@st.composite
+def _written(draw: st.DrawFn, landed: dict[str, Any]) -> dict[str, Any]:
+    """The object as its source writes it: what is missing left out, or said to be null."""
+    if draw(st.booleans()):
+        return landed
+    return {field: value for field, value in landed.items() if value is not None}
+
+
+_AXIS = st.sampled_from([0.0, 1.0, -1.0, 0.1, -9.81, 1e-7, None])
+_REPEATS = st.sampled_from([1, 1, 1, 1, 1, 2])
