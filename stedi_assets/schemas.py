@@ -226,7 +226,8 @@ class DeviceOwnership(Contract):
 
     class Config:
         name = "device_ownership"
-        metadata = {"zone": "curated"}  # noqa: RUF012
+        # Owners are found among all users: it names people who did not consent.
+        metadata = {"zone": "landing"}  # noqa: RUF012
 
 
 class StepTrainerTrusted(_SensorReading):
@@ -319,7 +320,7 @@ def _description(column: Any) -> str:
 
 def _rules(schema: Any) -> list[object]:
     columns = [
-        (name, str(c.dtype), c.nullable, c.unique, [str(check) for check in c.checks])
+        (name, str(c.dtype), c.nullable, c.unique, c.description, c.metadata, list(map(str, c.checks)))
         for name, c in schema.columns.items()
     ]
     return [schema.strict, [str(check) for check in schema.checks], columns]

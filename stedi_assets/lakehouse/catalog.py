@@ -1,7 +1,7 @@
 """The tables in the Iceberg catalog: what is published, what waits on the branch `audit`."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,8 @@ from stedi_assets.lakehouse.table import Table
 
 NAMESPACE = "stedi"
 AUDIT = "audit"
-_ZONE, _PERSONAL = "stedi.zone", "stedi.personal-columns"
+_ZONE, _PERSONAL, _CONTRACT = "stedi.zone", "stedi.personal-columns", "stedi.contract"
+_IBIS_TYPES = {"string": "string", "long": "int64", "double": "float64"}
 _PREFIX = "stedi."
 
 
@@ -88,9 +89,13 @@ class Catalog:
         """The table's zone."""
         return self._load(table).properties[_ZONE]
 
-    def columns(self, table: str) -> list[str]:
-        """Names of the table's columns."""
-        return self._load(table).schema().column_names
+    def types(self, table: str) -> dict[str, str]:
+        """The table's columns, with the type of each as ibis names it."""
+        return {f.name: _IBIS_TYPES[str(f.field_type)] for f in self._load(table).schema().fields}
+
+    def contract(self, table: str) -> str:
+        """Fingerprint of the table's contract."""
+        return self._load(table).properties[_CONTRACT]
 
     def personal_columns(self, table: str) -> list[str]:
         """Names of the table's columns with personal data."""
@@ -103,16 +108,15 @@ class Catalog:
         except NoSuchTableError:
             self._create(table)
             return
-        surplus = set(iceberg.schema().column_names) - set(table.arrow_schema.names)
-        if surplus or set(table.arrow_schema.names) - set(iceberg.schema().column_names):
-            with iceberg.transaction() as transaction:
-                with transaction.update_schema(allow_incompatible_changes=True) as update:
-                    for column in surplus:
-                        update.delete_column(column)
-                    update.union_by_name(table.arrow_schema)
-                transaction.set_properties(_properties(table))
-            with iceberg.transaction() as transaction:
-                transaction.set_properties(_name_mapping(iceberg))
+        properties = _properties(table)
+        if properties.items() <= iceberg.properties.items():
+            return
+        with iceberg.update_schema(allow_incompatible_changes=True) as update:
+            for column in set(iceberg.schema().column_names) - set(table.types):
+                update.delete_column(column)
+            update.union_by_name(table.arrow_schema)
+        with iceberg.transaction() as transaction:
+            transaction.set_properties({**properties, **_name_mapping(iceberg)})
 
     def published(self, table: str) -> Snapshot | None:
         """What readers see, or nothing before the table's first publication."""
@@ -133,6 +137,12 @@ class Catalog:
         iceberg = self._load(table)
         found = iceberg.snapshot_by_id(snapshot_id)
         return _snapshot(table, iceberg, found) if found else None
+
+    def added(self, candidate: Snapshot) -> Snapshot:
+        """The candidate reduced to the files that `main` does not have."""
+        published = self.published(candidate.table)
+        present = set(published.files) if published else set()
+        return replace(candidate, files=tuple(f for f in candidate.files if f not in present))
 
     def stage(
         self, table: str, files: Collection[str], properties: Mapping[str, str]
@@ -250,6 +260,7 @@ def _properties(table: Table) -> dict[str, str]:
         "comment": table.description,
         _ZONE: table.zone,
         _PERSONAL: ",".join(table.personal_columns),
+        _CONTRACT: table.fingerprint,
     }
 
 

@@ -45,6 +45,7 @@ class Entry:
 
     Attributes:
         objects: Objects and unreadable fragments in it: rows plus quarantined.
+        reason: What was wrong with most of its quarantined, if any.
         rejects: Parquet file with what was quarantined of it and its neighbours, if anything.
         duplicate_of: File with the same content that was taken in instead of it, if any.
     """
@@ -56,6 +57,7 @@ class Entry:
     objects: int = 0
     rows: int = 0
     quarantined: int = 0
+    reason: str | None = None
     rejects: str | None = None
     duplicate_of: str | None = None
 

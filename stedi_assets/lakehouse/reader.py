@@ -4,7 +4,7 @@ The engine reads clean JSON lines; the tolerant reader reads the files that are 
 """
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +37,7 @@ class Counts:
     objects: int
     rows: int
     quarantined: int = 0
+    reason: str | None = None
 
 
 @dataclass
@@ -159,7 +160,7 @@ class LandingReader:
         for path in paths:
             if path not in doubtful:
                 lines = contents[path].lines
-                parsed.counts[path] = Counts(objects=lines, rows=lines, quarantined=0)
+                parsed.counts[path] = Counts(objects=lines, rows=lines)
         return doubtful
 
     def _count(self, files: list[str]) -> dict[str, dict[str, int]]:
@@ -188,16 +189,18 @@ class LandingReader:
             _ParquetWriter(rejects, self._quarantine) as unreadable,
         ):
             for path in paths:
-                before = rows.written, unreadable.written
+                before, reasons = rows.written, Counter[str]()
                 for found in read_objects(self._root / path, self._columns, self._table.one_of):
                     if isinstance(found, Unreadable):
+                        reasons[found.reason] += 1
                         unreadable.write(
                             (self._source, path, found.position, found.raw, found.reason)
                         )
                     else:
                         rows.write((*found, path))
-                landed, rejected = rows.written - before[0], unreadable.written - before[1]
-                parsed.counts[path] = Counts(landed + rejected, landed, rejected)
+                landed, rejected = rows.written - before, reasons.total()
+                most = reasons.most_common(1)[0][0] if reasons else None
+                parsed.counts[path] = Counts(landed + rejected, landed, rejected, most)
         parsed.rows += [rows.path] if rows.path else []
         parsed.rejects = unreadable.path
 

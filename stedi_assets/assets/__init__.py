@@ -1,0 +1,1 @@
+"""The tables: the rule of each, under its name."""

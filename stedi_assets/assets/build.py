@@ -1,0 +1,62 @@
+"""Makes Dagster assets of the tables' rules."""
+
+from collections.abc import Callable, Iterator
+from inspect import getdoc, signature
+from typing import Any
+
+import dagster as dg
+import ibis.expr.types as ir
+
+from stedi_assets.audit import audit, check_specs, checks_of
+from stedi_assets.lakehouse.resource import Lakehouse
+from stedi_assets.schemas import Contract, table_of
+from stedi_assets.settings import Settings
+
+
+def table_asset(
+    rule: Callable[..., ir.Table], contract: type[Contract], settings: Settings
+) -> dg.AssetsDefinition:
+    """The asset of a trusted or curated table.
+
+    Args:
+        rule: Gives the table as an expression; its parameters name the tables it is made from,
+            and `settings` where it depends on them.
+        contract: The table's contract, of the same name.
+        settings: The settings to give it.
+    """
+    table = table_of(contract)
+    assert table.name == rule.__name__  # noqa: S101
+    inputs = [name for name in signature(rule).parameters if name != "settings"]
+    given = {"settings": settings} if "settings" in signature(rule).parameters else {}
+
+    @dg.asset(
+        name=table.name,
+        ins={name: dg.AssetIn() for name in inputs},
+        group_name=table.zone,
+        description=getdoc(contract),
+        kinds={"iceberg", settings.engine},
+        metadata={"dagster/column_schema": column_schema(contract)},
+        check_specs=check_specs(table.name, checks_of(table.name)),
+    )
+    def asset(lakehouse: dg.ResourceParam[Lakehouse], **tables: Any) -> Iterator[Any]:
+        lakehouse.catalog.ensure(table)
+        yield dg.Output(rule(**tables, **given))  # the IO manager puts it on `audit`
+        yield from audit(table.name, contract, lakehouse, settings)
+
+    return asset
+
+
+def column_schema(contract: type[Contract]) -> dg.TableSchema:
+    """The contract's columns as the UI shows them."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                column.name,
+                column.type,
+                description=column.description,
+                constraints=dg.TableColumnConstraints(nullable=column.nullable),
+                tags={"personal-data": ""} if column.personal else {},
+            )
+            for column in table_of(contract).columns
+        ]
+    )

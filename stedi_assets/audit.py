@@ -1,0 +1,181 @@
+"""The gate: a candidate is audited on the branch `audit`, and published when nothing blocks it."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from inspect import signature
+from typing import Any
+
+import dagster as dg
+import ibis.expr.types as ir
+
+from stedi_assets.accounting import ACCOUNTS, KEPT
+from stedi_assets.checks import CONSENT, SERIAL_NUMBERS
+from stedi_assets.lakehouse.catalog import Snapshot
+from stedi_assets.lakehouse.resource import Lakehouse
+from stedi_assets.schemas import Contract, breaches
+from stedi_assets.settings import Settings
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found: counts and a sentence, never a value of the data."""
+
+    check: str
+    passed: bool
+    sentence: str
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def result(self, table: str) -> dg.AssetCheckResult:
+        """The finding as Dagster records it."""
+        return dg.AssetCheckResult(
+            asset_key=table,
+            check_name=self.check,
+            passed=self.passed,
+            severity=_severity(self.check),
+            description=self.sentence,
+            metadata=self.metadata,
+        )
+
+
+_DESCRIPTIONS = {
+    "contract": "Columns, types, nulls, ranges and uniqueness as the contract says",
+    "consent": "Nobody without a research consent in their latest record",
+    "serial_numbers": "Devices have one proven owner, and nobody is paired with another's device",
+    "completeness": "Rows in are rows kept plus rows withheld with a reason",
+    "readable": "Few of the new objects are unreadable",
+    "files": "No landing file changed after it was taken in; no column is gone from new files",
+}
+_BLOCKING = ("contract", "consent", "serial_numbers", "readable")
+
+
+def _severity(check: str) -> dg.AssetCheckSeverity:
+    return dg.AssetCheckSeverity.WARN if check == "files" else dg.AssetCheckSeverity.ERROR
+
+
+def check_specs(table: str, checks: list[str]) -> list[dg.AssetCheckSpec]:
+    """Checks of a table as Dagster wants them declared."""
+    return [
+        dg.AssetCheckSpec(
+            check, asset=table, blocking=check in _BLOCKING, description=_DESCRIPTIONS[check]
+        )
+        for check in checks
+    ]
+
+
+def checks_of(table: str) -> list[str]:
+    """Names of the checks of a trusted or curated table."""
+    named = {"consent": CONSENT, "serial_numbers": SERIAL_NUMBERS, "completeness": ACCOUNTS}
+    return ["contract", *(check for check, rules in named.items() if table in rules)]
+
+
+def audit(
+    table: str, contract: type[Contract], lakehouse: Lakehouse, settings: Settings
+) -> Iterator[dg.AssetCheckResult]:
+    """Check the table's candidate, and publish it when no blocking check fails."""
+    candidate = lakehouse.catalog.candidate(table)
+    if candidate is None:
+        yield from unchanged(table, checks_of(table), lakehouse)
+        return
+    started = time.perf_counter()
+    tables = _Tables(lakehouse, candidate, settings)
+    findings = [check_contract(contract, tables[table])]
+    if not findings[0].passed:  # the other rules rely on the columns
+        findings += [_not_tried(check) for check in checks_of(table)[1:]]
+    else:
+        for check, rules in (("consent", CONSENT), ("serial_numbers", SERIAL_NUMBERS)):
+            if table in rules:
+                findings.append(_check_rule(check, table, rules[table], tables))
+        if table in ACCOUNTS:
+            findings.append(_check_account(candidate, ACCOUNTS[table], tables))
+    yield from conclude(candidate, findings, lakehouse, time.perf_counter() - started)
+
+
+def unchanged(table: str, checks: list[str], lakehouse: Lakehouse) -> Iterator[dg.AssetCheckResult]:
+    """Results for a table that is left alone: it passed when it was published."""
+    published = lakehouse.catalog.published(table)
+    known = {"snapshot": str(published.id), "rows": published.rows} if published else {}
+    for check in checks:
+        yield Finding(check, True, "Unchanged since it was audited.", known).result(table)
+
+
+def conclude(
+    candidate: Snapshot, findings: list[Finding], lakehouse: Lakehouse, seconds: float
+) -> Iterator[dg.AssetCheckResult]:
+    """Publish the candidate unless a blocking check failed; give the results."""
+    if all(finding.passed for finding in findings if finding.check in _BLOCKING):
+        lakehouse.catalog.publish(candidate)
+    for finding in findings:
+        known = {"snapshot": str(candidate.id), "audit_seconds": round(seconds, 3)}
+        found = Finding(
+            finding.check, finding.passed, finding.sentence, {**finding.metadata, **known}
+        )
+        yield found.result(candidate.table)
+
+
+def check_contract(contract: type[Contract], candidate: ir.Table) -> Finding:
+    """Whether the candidate fulfils its contract."""
+    broken = breaches(contract, candidate)
+    name = contract.to_schema().name
+    sentence = "; ".join(f"{rule} ({rows} rows)" for rule, rows in broken.items())
+    return Finding(
+        "contract",
+        not broken,
+        f"{name} breaks its contract: {sentence}." if broken else "Fulfilled.",
+        {"violations": broken},
+    )
+
+
+def _check_rule(
+    check: str, table: str, rule: Callable[..., ir.IntegerScalar], tables: "_Tables"
+) -> Finding:
+    violations = int(tables.call(rule).to_pyarrow().as_py())
+    sentence = f"{table}: {violations} violations. {rule.__doc__}" if violations else "None found."
+    return Finding(check, violations == 0, sentence, {"violations": violations})
+
+
+def _check_account(
+    candidate: Snapshot, account: Callable[..., ir.Table], tables: "_Tables"
+) -> Finding:
+    outcomes = {row["outcome"]: row["rows"] for row in tables.call(account).to_pyarrow().to_pylist()}
+    rows_in, kept = sum(outcomes.values()), outcomes.pop(KEPT, 0)
+    balanced = kept == candidate.rows
+    withheld = {reason: rows for reason, rows in outcomes.items() if rows}
+    sentence = (
+        f"{rows_in} in = {kept} kept + {sum(withheld.values())} withheld."
+        if balanced
+        else f"{candidate.table} has {candidate.rows} rows where its inputs give {kept}."
+    )
+    return Finding(
+        "completeness",
+        balanced,
+        sentence,
+        {"rows_in": rows_in, "kept": candidate.rows, "withheld": withheld},
+    )
+
+
+def _not_tried(check: str) -> Finding:
+    return Finding(check, False, "Not tried: the contract is broken.")
+
+
+class _Tables:
+    """Tables by name, as rules see them: the candidate in its own place, others as published."""
+
+    def __init__(self, lakehouse: Lakehouse, candidate: Snapshot, settings: Settings) -> None:
+        self._lakehouse = lakehouse
+        self._candidate = candidate
+        self._settings = settings
+
+    def __getitem__(self, name: str) -> ir.Table:
+        if name == self._candidate.table:
+            return self._lakehouse.open(self._candidate)
+        return self._lakehouse.table(name)
+
+    def call(self, rule: Callable[..., Any]) -> Any:
+        """Call a rule with the tables that its parameters name."""
+        return rule(
+            **{
+                name: self._settings if name == "settings" else self[name]
+                for name in signature(rule).parameters
+            }
+        )

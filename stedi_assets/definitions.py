@@ -1,0 +1,42 @@
+"""What Dagster loads: the tables, their checks, and the lakehouse they live in."""
+
+import dagster as dg
+
+from stedi_assets.assets import curated, trusted
+from stedi_assets.assets.build import table_asset
+from stedi_assets.assets.landing import landing_assets
+from stedi_assets.jobs import refresh_lakehouse
+from stedi_assets.lakehouse.resource import Lakehouse, LakehouseIOManager
+from stedi_assets.schemas import contracts
+from stedi_assets.settings import Settings
+
+RULES = (
+    trusted.customer_trusted,
+    trusted.accelerometer_trusted,
+    curated.customers_curated,
+    curated.device_ownership,
+    trusted.step_trainer_trusted,
+    curated.machine_learning_curated,
+)
+
+
+def lakehouse_definitions(settings: Settings) -> dg.Definitions:
+    """The project under these settings."""
+    contract = contracts(pseudonymize=settings.pseudonymize)
+    lakehouse = Lakehouse(
+        root=str(settings.lakehouse), memory_limit=settings.memory_limit, threads=settings.threads
+    )
+    return dg.Definitions(
+        assets=[
+            landing_assets(contract, settings),
+            *(table_asset(rule, contract[rule.__name__], settings) for rule in RULES),
+        ],
+        jobs=[refresh_lakehouse],
+        resources={"lakehouse": lakehouse, "io_manager": LakehouseIOManager(lakehouse=lakehouse)},
+        # The embedded engine uses all cores for one table at a time; a process for each step
+        # would only pay for its start.
+        executor=dg.in_process_executor,
+    )
+
+
+defs = lakehouse_definitions(Settings.load())

@@ -1,0 +1,127 @@
+"""The lakehouse as Dagster resources: the tables, and the IO manager that stages them."""
+
+import hashlib
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+
+import dagster as dg
+import ibis
+import ibis.expr.operations as ops
+import ibis.expr.types as ir
+from filelock import FileLock, Timeout
+
+from stedi_assets.lakehouse.catalog import Catalog, Snapshot
+from stedi_assets.lakehouse.engine import DuckDBEngine
+
+
+class NotPublishedError(RuntimeError):
+    """A table has not been published yet."""
+
+
+class Lakehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The tables below one folder. A run has it to itself: a second run waits for the first."""
+
+    root: str
+    memory_limit: str | None = None
+    threads: int | None = None
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """The tables in the Iceberg catalog."""
+        return Catalog(Path(self.root))
+
+    @cached_property
+    def engine(self) -> DuckDBEngine:
+        """What executes the transformations."""
+        return DuckDBEngine(Path(self.root) / "scratch", self.memory_limit, self.threads)
+
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["Lakehouse"]:
+        """Lock the lakehouse for the time of a run."""
+        Path(self.root).mkdir(parents=True, exist_ok=True)
+        lock = FileLock(Path(self.root) / "refresh.lock", is_singleton=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            (context.log or dg.get_dagster_logger()).warning(
+                f"Another refresh of {self.root} is running; this one waits until it is done."
+            )
+            lock.acquire()
+        try:
+            yield self
+        finally:
+            lock.release()
+
+    def open(self, snapshot: Snapshot) -> ir.Table:
+        """A state of a table."""
+        types = self.catalog.types(snapshot.table)
+        return self.engine.open(snapshot.name, snapshot.files, types)
+
+    def table(self, name: str) -> ir.Table:
+        """The table as published.
+
+        Raises:
+            NotPublishedError: It has not been published yet.
+        """
+        published = self.catalog.published(name)
+        if published is None:
+            raise NotPublishedError(f"{name} has not been published yet: materialize it first.")
+        return self.open(published)
+
+
+class LakehouseIOManager(dg.ConfigurableIOManager):
+    """Hands tables to assets as published, and puts what they return on the branch `audit`.
+
+    An asset returns an expression. Its fingerprint covers the inputs' snapshots, the rule and the
+    contract; where the table was made from the same, nothing is computed.
+    """
+
+    lakehouse: dg.ResourceDependency[Lakehouse]
+
+    def load_input(self, context: dg.InputContext) -> ir.Table:
+        """The published table."""
+        return self.lakehouse.table(context.asset_key.path[-1])
+
+    def handle_output(self, context: dg.OutputContext, obj: ir.Table) -> None:
+        """Execute the expression and put its rows on `audit`, unless they are there already."""
+        catalog, name = self.lakehouse.catalog, context.asset_key.path[-1]
+        expression = obj.select(*catalog.types(name))
+        fingerprint = _fingerprint(expression, catalog.contract(name))
+        started = time.perf_counter()
+        published, candidate = catalog.published(name), catalog.candidate(name)
+        unchanged = published is not None and published.properties["fingerprint"] == fingerprint
+        if unchanged:
+            catalog.discard_candidate(name)
+        elif candidate is None or candidate.properties.get("fingerprint") != fingerprint:
+            files = self.lakehouse.engine.write(expression, f"{catalog.location(name)}/data")
+            inputs = {f"input.{table}": snapshot for table, snapshot in _inputs(expression).items()}
+            properties = {"run-id": context.run_id, "fingerprint": fingerprint, **inputs}
+            candidate = catalog.stage(name, files, properties)
+        staged = published if unchanged else candidate
+        assert staged is not None  # noqa: S101
+        context.add_output_metadata(snapshot_metadata(staged, time.perf_counter() - started))
+
+
+def snapshot_metadata(snapshot: Snapshot, seconds: float) -> dict[str, dg.MetadataValue]:
+    """What the UI shows of a state of a table."""
+    return {
+        "dagster/row_count": dg.MetadataValue.int(snapshot.rows),
+        "bytes": dg.MetadataValue.int(snapshot.size),
+        "snapshot": dg.MetadataValue.text(str(snapshot.id)),
+        "made_by_run": dg.MetadataValue.dagster_run(snapshot.properties["run-id"]),
+        "seconds": dg.MetadataValue.float(round(seconds, 3)),
+    }
+
+
+def _fingerprint(expression: ir.Table, contract: str) -> str:
+    # The names of the tables in the SQL hold their snapshot ids.
+    made_from = f"{ibis.to_sql(expression, dialect=DuckDBEngine.dialect)}\n{contract}"
+    return hashlib.sha256(made_from.encode()).hexdigest()
+
+
+def _inputs(expression: ir.Table) -> dict[str, str]:
+    tables = expression.op().find(ops.DatabaseTable)
+    return dict(table.name.rsplit("__", 1) for table in tables)
