@@ -15,6 +15,7 @@ import json
 import os
 import resource
 import secrets
+import sys
 import time
 from pathlib import Path
 
@@ -131,7 +132,8 @@ TABLES = {
     """,
     "machine_learning_curated": """
         WITH owners AS (
-            SELECT serialnumber, email, pseudonym(email) AS subject_id FROM device_ownership
+            SELECT serialnumber, email, pseudonym(email) AS subject_id
+            FROM device_ownership SEMI JOIN customers_curated USING (email)
         )
         SELECT subject_id, sensorreadingtime, distancefromobject, x, y, z
         FROM step_trainer_trusted JOIN owners USING (serialnumber)
@@ -167,18 +169,20 @@ def write_tables(landing: Path, out: Path, memory_limit: str | None) -> dict[str
                 connection.execute(SHARED)
             rows[table] = _write(connection, query, table, out)
             seconds[table] = round(time.perf_counter() - start, 3)
+    unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
     return {
         "seconds": seconds,
         "total_seconds": round(time.perf_counter() - started, 3),
         "rows": rows,
-        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // unit,
     }
 
 
 def _connect(out: Path, memory_limit: str | None) -> duckdb.DuckDBPyConnection:
     limit = {"memory_limit": memory_limit} if memory_limit else {}
-    config = {"preserve_insertion_order": False, "temp_directory": str(out / "spill"), **limit}
-    connection = duckdb.connect(config=config)
+    connection = duckdb.connect(
+        config={"preserve_insertion_order": False, "temp_directory": str(out / "spill"), **limit}
+    )
     connection.execute(MACROS)
     key = (os.environ.get("STEDI_PSEUDONYM_KEY") or secrets.token_hex(32)).encode()
     for use in ("inner", "outer"):
@@ -188,7 +192,7 @@ def _connect(out: Path, memory_limit: str | None) -> duckdb.DuckDBPyConnection:
 
 
 def _landing(landing: Path, source: str) -> str:
-    # One key of another spelling would be a column of nulls; `stedi refresh` looks each key up.
+    # A key spelled otherwise would be a column of nulls; `stedi refresh` looks the spelling up.
     files = _text(landing / source / "landing" / "*.json*")
     types = ", ".join(f"{_text(key)}: '{dtype}'" for key, dtype in KEYS[source].items())
     columns = ", ".join(f'"{key}" AS "{key.lower()}"' for key in KEYS[source])

@@ -12,7 +12,7 @@ import ibis.expr.types as ir
 from stedi_assets.accounting import ACCOUNTS, KEPT
 from stedi_assets.checks import CONSENT, SERIAL_NUMBERS
 from stedi_assets.lakehouse.catalog import Snapshot
-from stedi_assets.lakehouse.resource import Lakehouse
+from stedi_assets.lakehouse.resource import Lakehouse, plainly
 from stedi_assets.schemas import Contract, breaches
 from stedi_assets.settings import Settings
 
@@ -104,7 +104,8 @@ def conclude(
 ) -> Iterator[dg.AssetCheckResult]:
     """Publish the candidate unless a blocking check failed; give the results."""
     if all(finding.passed for finding in findings if finding.check in _BLOCKING):
-        lakehouse.catalog.publish(candidate)
+        with plainly():
+            lakehouse.catalog.publish(candidate)
     for finding in findings:
         known = {"snapshot": str(candidate.id), "audit_seconds": round(seconds, 3)}
         found = Finding(

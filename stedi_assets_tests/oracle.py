@@ -7,8 +7,12 @@ Where the rules leave room:
 
 * An e-mail or user that is absent, null or blank names nobody. Such a customer record is nobody's
   and claims nothing; such a reading has no user.
+* White space that is trimmed is ASCII white space: blank, tab, line feed, carriage return, vertical
+  tab, form feed.
 * A reading without a time is kept where its owner is, but matches nothing, counts as no time of its
   device, and is never "at or after" a consent date.
+* The consent date of the scope `from_consent_date` applies to accelerometer readings and so to
+  machine_learning_curated. It decides nothing about step_trainer_trusted but who has readings left.
 * A step trainer reading without a serial number comes from no device.
 * Serial numbers compare exactly as landed, case and blanks included.
 * Records of one customer that tie even on the serial number are ordered by their remaining fields,
@@ -108,16 +112,15 @@ def compute(
         email: record for email, record in _latest_records(customers).items() if _consents(record)
     }
 
-    def may_use(email: str, time: int | None) -> bool:
+    def may_use(reading: _Reading) -> bool:
+        if reading.user not in customer_trusted:
+            return False
         if scope == "any":
             return True
-        return time is not None and time >= customer_trusted[email]["sharewithresearchasofdate"]
+        since = customer_trusted[reading.user]["sharewithresearchasofdate"]
+        return reading.timestamp is not None and reading.timestamp >= since
 
-    accelerometer_trusted = [
-        reading
-        for reading in phone_readings
-        if reading.user in customer_trusted and may_use(reading.user, reading.timestamp)
-    ]
+    accelerometer_trusted = [reading for reading in phone_readings if may_use(reading)]
 
     users_with_readings = {reading.user for reading in accelerometer_trusted}
     customers_curated = {
@@ -125,14 +128,13 @@ def compute(
     }
 
     device_ownership = _device_ownership(step_trainer, phone_readings, claimants)
-    owner_of: dict[Any, str] = {device.serialnumber: device.email for device in device_ownership}
+    owner_of = {device.serialnumber: device.email for device in device_ownership}
 
-    step_trainer_trusted = []
-    for reading in step_trainer:
-        owner = owner_of.get(reading.get("serialnumber"))
-        if owner is not None and owner in customers_curated:
-            if may_use(owner, reading.get("sensorreadingtime")):
-                step_trainer_trusted.append(reading)
+    step_trainer_trusted = [
+        reading
+        for reading in step_trainer
+        if owner_of.get(reading.get("serialnumber")) in customers_curated
+    ]
 
     return {
         "customer_trusted": sort_rows(_customer_rows(customer_trusted)),
@@ -155,8 +157,8 @@ def sort_rows(rows: Iterable[Row]) -> list[Row]:
 
 
 def normalise(email: str | None) -> str | None:
-    """Return an e-mail as it is compared: trimmed of white space, lower-case, None if blank."""
-    return (email or "").strip().lower() or None
+    """Return an e-mail as it is compared: trimmed, lower-case, None if nothing is left."""
+    return (email or "").strip(" \t\n\r\v\f").lower() or None
 
 
 def _claimants(customers: list[dict[str, Any]]) -> dict[str, set[str]]:

@@ -12,7 +12,7 @@ from stedi_assets.audit import Finding, check_contract, check_specs, conclude, u
 from stedi_assets.lakehouse.catalog import Snapshot
 from stedi_assets.lakehouse.ingest import Ingest, Ingested
 from stedi_assets.lakehouse.landing import Entry
-from stedi_assets.lakehouse.resource import Lakehouse, snapshot_metadata
+from stedi_assets.lakehouse.resource import Lakehouse, plainly, snapshot_metadata
 from stedi_assets.schemas import Contract, table_of
 from stedi_assets.settings import Settings
 
@@ -80,7 +80,8 @@ def _land(  # noqa: PLR0913
     run_id: str,
 ) -> dg.MaterializeResult[None]:
     started = time.perf_counter()
-    ingested = ingest.stage(SOURCES[name], table_of(contract), run_id)
+    with plainly():
+        ingested = ingest.stage(SOURCES[name], table_of(contract), run_id)
     seconds = time.perf_counter() - started
     files = check_files(name, ingested, lakehouse)
     if ingested.candidate is None:

@@ -85,8 +85,8 @@ def owned_readings(accelerometer_landing: ir.Table, customer_landing: ir.Table) 
     A reading that carries a serial number instead of a user belongs to the one e-mail that ever
     claimed it, and to nobody where there are several.
     """
-    readings = accelerometer_landing.drop("source_file")
     claims = sole_claims(customer_landing).rename(claimed="serialnumber", claimant="email")
-    resolved = readings.left_join(claims, readings.serialnumber == claims.claimed)
-    user = ibis.coalesce(normalized(resolved.user), resolved.claimant)
-    return resolved.mutate(user=user).drop("claimed", "claimant").filter(ibis._.user.notnull())
+    readings = accelerometer_landing.left_join(claims, [("serialnumber", "claimed")])
+    user = ibis.coalesce(normalized(readings.user), readings.claimant)
+    owned = readings.select("timestamp", "x", "y", "z", "serialnumber", user=user)
+    return owned.filter(owned.user.notnull())

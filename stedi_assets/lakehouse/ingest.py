@@ -63,11 +63,13 @@ class Ingest:
     def stage(self, source: str, table: Table, run_id: str) -> Ingested:
         """Put the landing table with the source's new files on `audit`.
 
-        Without new files nothing is written. A landing table holds the files of one landing
-        root: under another root it starts anew, and its older rows stay in its older snapshots.
+        Without new files nothing is written, but for an empty table where there is none yet. A
+        landing table holds the files of one landing root: under another root it starts anew, and
+        its older rows stay in its older snapshots.
 
         Raises:
-            LandingFileError: A file changed while it was read.
+            LandingFileError: A file changed while it was read, or the landing root changed to one
+                without files of this source.
         """
         self._catalog.ensure(table)
         published = self._base(table.name)
@@ -75,9 +77,10 @@ class Ingest:
         listed = list_files(self._root, source)
         changed = tuple(f.path for f in listed if f.path in known and self._changed(f, known))
         new = [file for file in listed if file.path not in known]
-        if not new:
+        if not new and published:
             self._catalog.discard_candidate(table.name)
             return Ingested(None, tuple(known.values()), (), changed)
+        self._assert_not_emptied(table.name, source, new)
         fingerprint = _fingerprint(new, published, table)
         candidate = self._catalog.candidate(table.name)
         if candidate is None or candidate.properties.get(_FINGERPRINT) != fingerprint:
@@ -159,6 +162,15 @@ class Ingest:
             _FINGERPRINT: fingerprint,
         }
         return self._catalog.stage(table.name, files, properties)
+
+    def _assert_not_emptied(self, table: str, source: str, new: list[LandingFile]) -> None:
+        held = self._catalog.published(table)
+        if held and held.rows and not new:
+            raise LandingFileError(
+                f"{table} holds files of {held.properties[_ROOT]}, and there are none in "
+                f"{self._root / source / 'landing'}. Set STEDI_LANDING back, or STEDI_LAKEHOUSE "
+                "to a new folder."
+            )
 
     def _assert_unchanged(self, files: list[LandingFile]) -> None:
         for file in files:

@@ -13,12 +13,22 @@ import ibis.expr.operations as ops
 import ibis.expr.types as ir
 from filelock import FileLock, Timeout
 
-from stedi_assets.lakehouse.catalog import Catalog, Snapshot
+from stedi_assets.lakehouse.catalog import Catalog, PublishConflict, Snapshot
 from stedi_assets.lakehouse.engine import DuckDBEngine
+from stedi_assets.lakehouse.ingest import LandingFileError
 
 
 class NotPublishedError(RuntimeError):
     """A table has not been published yet."""
+
+
+@contextmanager
+def plainly() -> Iterator[None]:
+    """Let what a person can mend fail a step with its one sentence."""
+    try:
+        yield
+    except (LandingFileError, NotPublishedError, PublishConflict) as error:
+        raise dg.Failure(str(error), allow_retries=False) from None
 
 
 class Lakehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -83,7 +93,8 @@ class LakehouseIOManager(dg.ConfigurableIOManager):
 
     def load_input(self, context: dg.InputContext) -> ir.Table:
         """The published table."""
-        return self.lakehouse.table(context.asset_key.path[-1])
+        with plainly():
+            return self.lakehouse.table(context.asset_key.path[-1])
 
     def handle_output(self, context: dg.OutputContext, obj: ir.Table) -> None:
         """Execute the expression and put its rows on `audit`, unless they are there already."""
@@ -99,7 +110,8 @@ class LakehouseIOManager(dg.ConfigurableIOManager):
             files = self.lakehouse.engine.write(expression, f"{catalog.location(name)}/data")
             inputs = {f"input.{table}": snapshot for table, snapshot in _inputs(expression).items()}
             properties = {"run-id": context.run_id, "fingerprint": fingerprint, **inputs}
-            candidate = catalog.stage(name, files, properties)
+            with plainly():
+                candidate = catalog.stage(name, files, properties)
         staged = published if unchanged else candidate
         assert staged is not None  # noqa: S101
         context.add_output_metadata(snapshot_metadata(staged, time.perf_counter() - started))

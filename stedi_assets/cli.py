@@ -1,0 +1,170 @@
+"""The `stedi` command: a thin layer over the same Dagster job that the UI runs.
+
+Heavy modules are imported by the commands that use them.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from stedi_assets.settings import Settings, SettingsError
+
+app = typer.Typer(
+    no_args_is_help=True, pretty_exceptions_enable=False, help="The STEDI lakehouse."
+)
+_out = Console()
+_errors = Console(stderr=True)
+
+
+def _settings() -> Settings:
+    try:
+        return Settings.load()
+    except SettingsError as error:
+        raise _stop(str(error)) from None
+
+
+def _stop(sentence: str) -> typer.Exit:
+    _errors.print(sentence, style="red", markup=False, highlight=False, soft_wrap=True)
+    return typer.Exit(1)
+
+
+@app.command()
+def refresh() -> None:
+    """Take in new landing files and bring every table up to date."""
+    settings = _settings()
+    from stedi_assets.refresh import refresh as run  # noqa: PLC0415
+
+    if not run(settings, _out):
+        raise typer.Exit(1)
+
+
+@app.command()
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
+) -> None:
+    """Show the tables, what waits on audit, what is in quarantine, who owns devices."""
+    settings = _settings()
+    from stedi_assets.status import status as look  # noqa: PLC0415
+
+    found = look(settings)
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+    else:
+        _print_status(found)
+
+
+def _print_status(found: dict[str, Any]) -> None:
+    if not found["tables"]:
+        _out.print("No tables yet: refresh the lakehouse first (stedi refresh).")
+        return
+    tables = Table(title="Tables", title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0))
+    for column in ("table", "zone", "rows", "published (UTC)", "snapshot"):
+        tables.add_column(column, justify="right" if column == "rows" else "left", no_wrap=True)
+    for entry in found["tables"]:
+        state = entry["published"]
+        tables.add_row(
+            entry["table"],
+            entry["zone"],
+            f"{state['rows']:,}" if state else "-",
+            state["at"][:16].replace("T", " ") if state else "not yet",
+            str(state["snapshot"]) if state else "-",
+        )
+    _out.print(tables)
+    for entry in found["tables"]:
+        if candidate := entry["candidate"]:
+            _out.print(
+                f"Waiting on audit: {entry['table']}, {candidate['rows']:,} rows, "
+                f"snapshot {candidate['snapshot']}.",
+                style="yellow",
+            )
+    if found["quarantine"]:
+        quarantine = Table(title="Quarantine", title_justify="left", box=box.SIMPLE)
+        for column in ("source", "reason", "rows"):
+            quarantine.add_column(column)
+        for row in found["quarantine"]:
+            quarantine.add_row(row["source"], row["reason"], f"{row['rows']:,}")
+        _out.print(quarantine)
+    if found["devices"]:
+        devices = ", ".join(f"{number:,} {kind}" for kind, number in found["devices"].items())
+        _out.print(f"Devices: {devices}. Consent scope: {found['consent_scope']}.")
+
+
+@app.command()
+def show(
+    table: Annotated[str, typer.Argument(help="Name of a table.")],
+    limit: Annotated[int, typer.Option(min=1, help="Rows to show.")] = 10,
+    reveal: Annotated[bool, typer.Option(help="Show personal data instead of masking it.")] = False,
+) -> None:
+    """Show rows of a published table."""
+    settings = _settings()
+    from stedi_assets.lakehouse.catalog import Catalog  # noqa: PLC0415
+    from stedi_assets.lakehouse.read import UnknownTableError, read_table  # noqa: PLC0415
+
+    try:
+        rows = read_table(table, settings=settings).limit(limit).to_pyarrow().to_pylist()
+    except UnknownTableError as error:
+        raise _stop(str(error)) from None
+    masked = set() if reveal else set(Catalog(settings.lakehouse).personal_columns(table))
+    for number, row in enumerate(rows, start=1):
+        shown = Table(title=f"Row {number}", title_justify="left", box=None, show_header=False)
+        for name, value in row.items():
+            shown.add_row(f"[dim]{name}", _cell(value, name in masked))
+        _out.print(shown)
+    if not rows:
+        _out.print(f"{table} has no rows.")
+
+
+def _cell(value: object, masked: bool) -> str:
+    if value is None:
+        return ""
+    return "•••" if masked else escape(str(value))
+
+
+@app.command()
+def sample(  # noqa: PLR0913  (its options)
+    landing: Annotated[
+        Path | None, typer.Argument(help="Landing root; that of the settings where absent.")
+    ] = None,
+    customers: Annotated[int, typer.Option(min=1)] = 1_000,
+    consent_share: Annotated[float, typer.Option(min=0, max=1)] = 0.5,
+    files: Annotated[int, typer.Option(min=1, help="Files per source.")] = 4,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same files.")] = 2023,
+    shared_serials: Annotated[
+        bool, typer.Option(help="30 serial numbers on all customer records.")
+    ] = False,
+    changing_consent: Annotated[
+        bool, typer.Option(help="Several records per customer, consent given and withdrawn.")
+    ] = False,
+    malformed: Annotated[bool, typer.Option(help="Files in every known bad shape.")] = False,
+    late_readings: Annotated[
+        bool, typer.Option(help="Readings that land in a later file than their time says.")
+    ] = False,
+) -> None:
+    """Write synthetic landing files."""
+    from stedi_assets.sample import Sample, write_sample  # noqa: PLC0415
+
+    target = landing or _settings().landing_root
+    try:
+        wanted = Sample(
+            customers=customers,
+            consent_share=consent_share,
+            files=files,
+            seed=seed,
+            shared_serials=shared_serials,
+            changing_consent=changing_consent,
+            malformed=malformed,
+            late_readings=late_readings,
+        )
+        written = write_sample(target, wanted)
+    except (ValueError, FileExistsError) as error:
+        raise _stop(str(error)) from None
+    objects = ", ".join(f"{number:,} {source}" for source, number in written.objects.items())
+    _out.print(
+        f"{written.files} files, {written.bytes_written / 1e6:,.1f} MB in {target}: {objects}."
+    )

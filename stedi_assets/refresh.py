@@ -1,0 +1,179 @@
+"""Runs the Dagster job in this process and tells a person how it goes."""
+
+import contextlib
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import dagster as dg
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.status import Status
+from rich.table import Table
+
+from stedi_assets.definitions import lakehouse_definitions
+from stedi_assets.jobs import REFRESH
+from stedi_assets.settings import PROJECT, Settings
+
+
+def refresh(settings: Settings, console: Console) -> bool:
+    """Run the refresh job with its history in Dagster's, so that the UI shows the run too.
+
+    Returns:
+        Whether every table was refreshed and every check passed.
+    """
+    started = time.perf_counter()
+    with console.status("starting") as spinner:
+        progress = _Progress(console, spinner)
+        definitions = dg.Definitions.merge(
+            lakehouse_definitions(settings),
+            dg.Definitions(loggers={"progress": progress.logger_definition()}),
+        )
+        with _instance() as instance:
+            result = definitions.resolve_job_def(REFRESH).execute_in_process(
+                instance=instance,
+                run_config={"loggers": {"progress": {}}},
+                raise_on_error=False,
+            )
+    progress.summarize(
+        [key.path[-1] for key in definitions.resolve_asset_graph().get_all_asset_keys()],
+        time.perf_counter() - started,
+        result.run_id,
+    )
+    return result.success and not progress.failed
+
+
+@contextlib.contextmanager
+def _instance() -> Iterator[dg.DagsterInstance]:
+    # The paths in dagster.yaml are relative to the project.
+    with (
+        contextlib.chdir(PROJECT),
+        dg.DagsterInstance.from_config(str(PROJECT))
+        if (PROJECT / "dagster.yaml").exists()
+        else dg.DagsterInstance.ephemeral() as instance,
+    ):
+        yield instance
+
+
+@dataclass
+class _Line:
+    """What a run says of a table."""
+
+    rows: int | None = None
+    seconds: float = 0.0
+    published: bool = False
+    checks: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def cells(self) -> tuple[str, str, str, str]:
+        rows = "-" if self.rows is None else f"{self.rows:,}"
+        state = "published" if self.published else "held back" if self.failed else "unchanged"
+        passed = f"{self.checks - len(self.failed)}/{self.checks}"
+        return rows, f"{self.seconds:.2f}", passed, state
+
+
+class _Progress(logging.Handler):
+    """Follows a run's events, and prints a line for each table that is through."""
+
+    def __init__(self, console: Console, spinner: Status) -> None:
+        super().__init__()
+        self._console = console
+        self._spinner = spinner
+        self._lines: dict[str, _Line] = {}
+        self._errors: list[str] = []
+        self._current: str | None = None
+
+    def logger_definition(self) -> dg.LoggerDefinition:
+        """This handler, as a logger that a job can be configured with."""
+
+        def make(_: dg.InitLoggerContext) -> logging.Logger:
+            logger = logging.Logger("stedi.refresh", logging.DEBUG)
+            logger.addHandler(self)
+            return logger
+
+        return dg.LoggerDefinition(make)
+
+    @property
+    def failed(self) -> bool:
+        """Whether a check failed."""
+        return any(line.failed for line in self._lines.values())
+
+    def emit(self, record: logging.LogRecord) -> None:
+        event: dg.DagsterEvent | None = getattr(record, "dagster_event", None)
+        if event is None:
+            if record.levelno >= logging.WARNING:
+                self._console.print(record.getMessage(), style="yellow", markup=False)
+            return
+        match event.event_type:
+            case dg.DagsterEventType.STEP_START:
+                self._spinner.update(f"{event.step_key} …")
+            case dg.DagsterEventType.ASSET_MATERIALIZATION:
+                self._materialized(event.step_materialization_data.materialization)
+            case dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+                self._checked(event.asset_check_evaluation_data)
+            case dg.DagsterEventType.STEP_SUCCESS:
+                self._close()
+            case dg.DagsterEventType.STEP_FAILURE:
+                self._close()
+                self._fail(event)
+
+    def _materialized(self, materialization: dg.AssetMaterialization) -> None:
+        self._close()
+        self._current = materialization.asset_key.path[-1]
+        values = {name: value.value for name, value in materialization.metadata.items()}
+        self._lines[self._current] = _Line(values.get("dagster/row_count"), values.get("seconds", 0.0))
+
+    def _checked(self, evaluation: dg.AssetCheckEvaluation) -> None:
+        line = self._lines[evaluation.asset_key.path[-1]]
+        line.checks += 1
+        if not evaluation.passed:
+            line.failed[evaluation.check_name] = evaluation.description or ""
+        seconds = evaluation.metadata.get("audit_seconds")
+        if seconds and not line.published:
+            line.seconds += float(seconds.value)
+            line.published = True
+        if not evaluation.passed and evaluation.blocking:
+            line.published = False
+
+    def _close(self) -> None:
+        if self._current is None:
+            return
+        name, line = self._current, self._lines[self._current]
+        self._current = None
+        rows, seconds, checks, state = line.cells()
+        style = "red" if line.failed else "green" if line.published else "dim"
+        self._console.print(
+            f"[{style}]{name:26}[/] {rows:>12} rows {seconds:>8} s  checks {checks:5} {state}",
+            highlight=False,
+        )
+        for check, sentence in line.failed.items():
+            self._console.print(f"  [red]{check}[/]: {escape(sentence)}", highlight=False)
+
+    def _fail(self, event: dg.DagsterEvent) -> None:
+        error = event.step_failure_data.error
+        cause = error.cause if error and error.cause else error
+        if cause is None or cause.cls_name == "DagsterAssetCheckFailedError":
+            return  # the table's line says it
+        failure = event.step_failure_data.user_failure_data
+        said = failure.description if failure and failure.description else cause.message
+        self._errors.append(f"{event.step_key}: {said.strip()}")
+        self._console.print(self._errors[-1], style="red", markup=False, highlight=False)
+
+    def summarize(self, tables: list[str], seconds: float, run_id: str) -> None:
+        """Print the table of tables, and what became of the run."""
+        summary = Table(title="Refresh", title_justify="left", box=box.SIMPLE)
+        for column in ("table", "rows", "seconds", "checks", "state"):
+            summary.add_column(column, justify="left" if column in {"table", "state"} else "right")
+        for name, line in self._lines.items():
+            summary.add_row(name, *line.cells())
+        for name in sorted(set(tables) - set(self._lines)):
+            summary.add_row(name, "-", "-", "-", "not run", style="dim")
+        self._console.print(summary)
+        failed = [
+            f"{check} of {name}" for name, line in self._lines.items() for check in line.failed
+        ]
+        if failed:
+            self._console.print(f"[red]Failed: {', '.join(failed)}.")
+        self._console.print(f"{seconds:.1f} s, run {run_id}.", highlight=False)

@@ -1,0 +1,64 @@
+"""What the lakehouse holds right now, as plain data."""
+
+from typing import Any
+
+from stedi_assets.lakehouse.catalog import Catalog, Snapshot
+from stedi_assets.lakehouse.read import read_table
+from stedi_assets.lakehouse.table import Zone
+from stedi_assets.settings import Settings
+
+
+def status(settings: Settings) -> dict[str, Any]:
+    """Tables, candidates that wait on audit, quarantine by reason, devices by basis."""
+    catalog = Catalog(settings.lakehouse)
+    zones = list(Zone)
+    tables = sorted((zones.index(Zone(catalog.zone(name))), name) for name in catalog.tables())
+    return {
+        "lakehouse": str(settings.lakehouse),
+        "landing": str(settings.landing_root),
+        "consent_scope": settings.consent_scope,
+        "tables": [
+            {
+                "table": name,
+                "zone": str(zones[zone]),
+                "published": _state(catalog.published(name)),
+                "candidate": _state(catalog.candidate(name)),
+            }
+            for zone, name in tables
+        ],
+        "quarantine": _quarantine(catalog, settings),
+        "devices": _devices(catalog, settings),
+    }
+
+
+def _state(snapshot: Snapshot | None) -> dict[str, Any] | None:
+    if snapshot is None:
+        return None
+    return {
+        "snapshot": snapshot.id,
+        "at": snapshot.committed_at.isoformat(timespec="seconds"),
+        "rows": snapshot.rows,
+        "bytes": snapshot.size,
+        "run": snapshot.properties.get("run-id"),
+    }
+
+
+def _quarantine(catalog: Catalog, settings: Settings) -> list[dict[str, Any]]:
+    published = catalog.published("quarantine")
+    if not published or not published.rows:
+        return []
+    rows = read_table("quarantine", settings=settings)
+    counts = rows.group_by("source", "reason").agg(rows=rows.count())
+    found: list[dict[str, Any]] = counts.order_by("source", "reason").to_pyarrow().to_pylist()
+    return found
+
+
+def _devices(catalog: Catalog, settings: Settings) -> dict[str, int]:
+    needed = ("device_ownership", "step_trainer_landing")
+    if not all(catalog.published(name) for name in needed):
+        return {}
+    ownership, readings = (read_table(name, settings=settings) for name in needed)
+    counts = ownership.group_by("basis").agg(devices=ownership.count()).order_by("basis")
+    devices = {row["basis"]: row["devices"] for row in counts.to_pyarrow().to_pylist()}
+    seen = readings.serialnumber.nunique().to_pyarrow().as_py()
+    return {**devices, "withheld": seen - sum(devices.values())}
