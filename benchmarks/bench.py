@@ -10,10 +10,12 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -23,11 +25,15 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 PROJECT = Path(__file__).resolve().parent.parent
-STEDI = (sys.executable, "-c", "from stedi_assets.cli import app; app()")
-START_UP = (sys.executable, "-c", "import stedi_assets.definitions")
+# Scripts, not `python -c`: PySpark, where installed, takes that for its own doctests and exits.
+SCRIPTS = {
+    "stedi.py": "from stedi_assets.cli import app\n\napp()\n",
+    "start_up.py": "import stedi_assets.definitions\n",
+}
+STEDI, START_UP = ((sys.executable, script) for script in SCRIPTS)
 
 REFRESH, BARE, AGAIN = "refresh from empty", "bare.py", "refresh, nothing new"
 STATUS, IMPORT, HELP = "status", "import definitions", "--help"
@@ -51,7 +57,7 @@ class Run:
 
 
 class CommandError(RuntimeError):
-    """A measured command failed; the message is the end of what it said."""
+    """A measured command failed, or did something else than it should."""
 
 
 def main() -> None:
@@ -77,8 +83,6 @@ def main() -> None:
     except CommandError as error:
         sys.exit(str(error))
     _report(rounds, size)
-    if differing := {name for round_ in rounds for name in _differing(round_)}:
-        sys.exit(f"The two disagree on the rows of {', '.join(sorted(differing))}.")
 
 
 def _sample_folder(customers: object) -> Path:
@@ -91,7 +95,8 @@ def _sample(customers: int) -> Path:
         # In a process of its own: what this one ever held would count as its children's peak.
         partial = folder.with_name(f"{folder.name}.{os.getpid()}")
         command = (*STEDI, "sample", str(partial), "--customers", str(customers), "--files", "10")
-        _run(command, dict(os.environ))
+        with _checkout() as checkout:
+            _run(command, checkout, dict(os.environ))
         partial.rename(folder)
     return folder
 
@@ -107,13 +112,13 @@ def _read_once(landing: Path) -> int:
 
 
 def _round(landing: Path, memory_limit: str | None, *, bare_first: bool) -> dict[str, Run]:
-    with tempfile.TemporaryDirectory(prefix="stedi-bench-") as folder:
-        environment = _environment(landing, Path(folder), memory_limit)
+    with _checkout() as checkout:
+        environment = _environment(landing, checkout, memory_limit)
         limit = ("--memory-limit", memory_limit) if memory_limit else ()
         bare = str(Path(__file__).with_name("bare.py"))
         sides = {
             REFRESH: (*STEDI, "refresh"),
-            BARE: (sys.executable, bare, str(landing), f"{folder}/bare", *limit),
+            BARE: (sys.executable, bare, str(landing), str(checkout / "bare"), *limit),
         }
         commands = dict(reversed(sides.items())) if bare_first else sides
         commands |= {
@@ -122,35 +127,53 @@ def _round(landing: Path, memory_limit: str | None, *, bare_first: bool) -> dict
             IMPORT: START_UP,
             HELP: (*STEDI, "--help"),
         }
-        _run(START_UP, environment)  # compiles what Python has not compiled yet
-        return {name: _run(command, environment) for name, command in commands.items()}
+        _run(START_UP, checkout, environment)  # compiles the copy
+        runs = {name: _run(command, checkout, environment) for name, command in commands.items()}
+    if differing := _differing(runs):
+        raise CommandError(f"The two disagree on the rows of {', '.join(differing)}.")
+    return runs
 
 
-def _environment(landing: Path, folder: Path, memory_limit: str | None) -> dict[str, str]:
-    """The environment of a round: an empty lakehouse and run history, all else by default."""
-    home = folder / "dagster"
-    home.mkdir()
-    (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+@contextmanager
+def _checkout() -> Iterator[Path]:
+    """Copy the project to run from, so that every round starts with an empty run history.
+
+    Dagster keeps its history beside the code, and Python what it compiles: both go with the copy.
+    """
+    with tempfile.TemporaryDirectory(prefix="stedi-bench-") as folder:
+        checkout = Path(folder)
+        package = PROJECT / "stedi_assets"
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(package, checkout / package.name, ignore=ignored)
+        for name in ("workspace.yaml", "dagster.yaml"):
+            shutil.copy(PROJECT / name, checkout)
+        for name, script in SCRIPTS.items():
+            (checkout / name).write_text(script)
+        yield checkout
+
+
+def _environment(landing: Path, checkout: Path, memory_limit: str | None) -> dict[str, str]:
+    """The environment of a round: an empty lakehouse, all else by default."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("STEDI_", "DAGSTER_"))}
+    limit = {"STEDI_MEMORY_LIMIT": memory_limit} if memory_limit else {}
     return {
         **inherited,
         "STEDI_LANDING": str(landing),
-        "STEDI_LAKEHOUSE": str(folder / "lakehouse"),
-        "DAGSTER_HOME": str(home),
-        **({"STEDI_MEMORY_LIMIT": memory_limit} if memory_limit else {}),
+        "STEDI_LAKEHOUSE": str(checkout / "lakehouse"),
+        **limit,
     }
 
 
-def _run(command: Sequence[str], environment: dict[str, str]) -> Run:
-    """Run a command to its end, from the project folder.
+def _run(command: Sequence[str], checkout: Path, environment: dict[str, str]) -> Run:
+    """Run a command to its end.
 
     Raises:
-        CommandError: It failed.
+        CommandError: It failed; the message is the end of what it said.
     """
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
         started = time.perf_counter()
         process = subprocess.Popen(
-            command, env=environment, cwd=PROJECT, stdout=output, stderr=errors
+            command, env=environment, cwd=checkout, stdout=output, stderr=errors
         )
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - started

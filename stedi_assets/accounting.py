@@ -147,7 +147,7 @@ def _marked(table: ir.Table, those: ir.Table, key: str, mark: str) -> ir.Table:
 
 
 def _outcomes(rows: ir.Table) -> ir.Table:
-    return rows.group_by("outcome").agg(rows=ibis._.rows.sum().cast("int64"))
+    return rows.group_by("outcome").agg(rows=ibis._.rows.sum().fill_null(0).cast("int64"))
 
 
 ACCOUNTS = {

@@ -65,8 +65,8 @@ def check_specs(table: str, checks: list[str]) -> list[dg.AssetCheckSpec]:
 
 def checks_of(table: str) -> list[str]:
     """Names of the checks of a trusted or curated table."""
-    named = {"consent": CONSENT, "serial_numbers": SERIAL_NUMBERS, "completeness": ACCOUNTS}
-    return ["contract", *(check for check, rules in named.items() if table in rules)]
+    tables = {"consent": CONSENT, "serial_numbers": SERIAL_NUMBERS, "completeness": ACCOUNTS}
+    return ["contract", *(check for check, named in tables.items() if table in set(named))]
 
 
 def audit(
@@ -88,7 +88,7 @@ def audit(
                 findings.append(_check_rule(check, table, rules[table], tables))
         if table in ACCOUNTS:
             findings.append(_check_account(candidate, ACCOUNTS[table], tables))
-    yield from conclude(candidate, findings, lakehouse, time.perf_counter() - started)
+    yield from conclude(candidate, findings, lakehouse, started)
 
 
 def unchanged(table: str, checks: list[str], lakehouse: Lakehouse) -> Iterator[dg.AssetCheckResult]:
@@ -100,9 +100,17 @@ def unchanged(table: str, checks: list[str], lakehouse: Lakehouse) -> Iterator[d
 
 
 def conclude(
-    candidate: Snapshot, findings: list[Finding], lakehouse: Lakehouse, seconds: float
+    candidate: Snapshot, findings: list[Finding], lakehouse: Lakehouse, started: float
 ) -> Iterator[dg.AssetCheckResult]:
-    """Publish the candidate unless a blocking check failed; give the results."""
+    """Publish the candidate unless a blocking check failed; give the results.
+
+    Args:
+        candidate: What was audited.
+        findings: What the audit found.
+        lakehouse: Where the candidate waits.
+        started: When the audit began, by the performance counter.
+    """
+    seconds = time.perf_counter() - started
     if all(finding.passed for finding in findings if finding.check in _BLOCKING):
         with plainly():
             lakehouse.catalog.publish(candidate)
@@ -138,7 +146,9 @@ def _check_rule(
 def _check_account(
     candidate: Snapshot, account: Callable[..., ir.Table], tables: "_Tables"
 ) -> Finding:
-    outcomes = {row["outcome"]: row["rows"] for row in tables.call(account).to_pyarrow().to_pylist()}
+    outcomes = {
+        row["outcome"]: row["rows"] for row in tables.call(account).to_pyarrow().to_pylist()
+    }
     rows_in, kept = sum(outcomes.values()), outcomes.pop(KEPT, 0)
     balanced = kept == candidate.rows
     withheld = {reason: rows for reason, rows in outcomes.items() if rows}

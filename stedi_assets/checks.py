@@ -4,6 +4,8 @@ A rule is a function of tables, its own table among them: the candidate on the b
 It gives the number of violations, worked out another way than the table itself was.
 """
 
+from collections.abc import Callable
+
 import ibis
 import ibis.expr.types as ir
 
@@ -170,14 +172,16 @@ def _sum(rows: ir.IntegerColumn) -> ir.IntegerScalar:
     return rows.sum().fill_null(0)
 
 
-CONSENT = {
+Rule = Callable[..., ir.IntegerScalar]
+
+CONSENT: dict[str, Rule] = {
     "customer_trusted": customer_consent,
     "accelerometer_trusted": accelerometer_consent,
     "customers_curated": curated_customer_consent,
     "step_trainer_trusted": sensor_consent,
     "machine_learning_curated": subject_consent,
 }
-SERIAL_NUMBERS = {
+SERIAL_NUMBERS: dict[str, Rule] = {
     "device_ownership": proven_owners,
     "step_trainer_trusted": owned_devices,
     "machine_learning_curated": one_person_a_row,

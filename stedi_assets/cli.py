@@ -15,9 +15,7 @@ from rich.table import Table
 
 from stedi_assets.settings import Settings, SettingsError
 
-app = typer.Typer(
-    no_args_is_help=True, pretty_exceptions_enable=False, help="The STEDI lakehouse."
-)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="The STEDI lakehouse.")
 _out = Console()
 _errors = Console(stderr=True)
 
@@ -63,17 +61,18 @@ def _print_status(found: dict[str, Any]) -> None:
     if not found["tables"]:
         _out.print("No tables yet: refresh the lakehouse first (stedi refresh).")
         return
-    tables = Table(title="Tables", title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0))
-    for column in ("table", "zone", "rows", "published (UTC)", "snapshot"):
+    tables = Table(title="Tables", title_justify="left", box=box.SIMPLE)
+    for column in ("table", "rows", "published (UTC)", "snapshot"):
         tables.add_column(column, justify="right" if column == "rows" else "left", no_wrap=True)
-    for entry in found["tables"]:
+    zones = [entry["zone"] for entry in found["tables"]]
+    for entry, next_zone in zip(found["tables"], [*zones[1:], None], strict=True):
         state = entry["published"]
         tables.add_row(
             entry["table"],
-            entry["zone"],
             f"{state['rows']:,}" if state else "-",
             state["at"][:16].replace("T", " ") if state else "not yet",
             str(state["snapshot"]) if state else "-",
+            end_section=entry["zone"] != next_zone,
         )
     _out.print(tables)
     for entry in found["tables"]:
@@ -127,10 +126,11 @@ def _cell(value: object, masked: bool) -> str:
 
 
 @app.command()
-def sample(  # noqa: PLR0913  (its options)
+def sample(  # noqa: PLR0913  (these are its options)
     landing: Annotated[
         Path | None, typer.Argument(help="Landing root; that of the settings where absent.")
     ] = None,
+    *,
     customers: Annotated[int, typer.Option(min=1)] = 1_000,
     consent_share: Annotated[float, typer.Option(min=0, max=1)] = 0.5,
     files: Annotated[int, typer.Option(min=1, help="Files per source.")] = 4,

@@ -20,19 +20,24 @@ RULES = (
 )
 
 
+def lakehouse(settings: Settings) -> Lakehouse:
+    """The lakehouse under these settings."""
+    return Lakehouse(
+        root=str(settings.lakehouse), memory_limit=settings.memory_limit, threads=settings.threads
+    )
+
+
 def lakehouse_definitions(settings: Settings) -> dg.Definitions:
     """The project under these settings."""
     contract = contracts(pseudonymize=settings.pseudonymize)
-    lakehouse = Lakehouse(
-        root=str(settings.lakehouse), memory_limit=settings.memory_limit, threads=settings.threads
-    )
+    tables = lakehouse(settings)
     return dg.Definitions(
         assets=[
             landing_assets(contract, settings),
             *(table_asset(rule, contract[rule.__name__], settings) for rule in RULES),
         ],
         jobs=[refresh_lakehouse],
-        resources={"lakehouse": lakehouse, "io_manager": LakehouseIOManager(lakehouse=lakehouse)},
+        resources={"lakehouse": tables, "io_manager": LakehouseIOManager(lakehouse=tables)},
         # The embedded engine uses all cores for one table at a time; a process for each step
         # would only pay for its start.
         executor=dg.in_process_executor,

@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import dagster as dg
 from rich import box
@@ -13,18 +14,31 @@ from rich.markup import escape
 from rich.status import Status
 from rich.table import Table
 
-from stedi_assets.definitions import lakehouse_definitions
+from stedi_assets.definitions import (
+    RULES,
+    lakehouse,
+    lakehouse_definitions,
+)
+from stedi_assets.freshness import up_to_date
 from stedi_assets.jobs import REFRESH
+from stedi_assets.schemas import contracts
 from stedi_assets.settings import PROJECT, Settings
 
 
 def refresh(settings: Settings, console: Console) -> bool:
     """Run the refresh job with its history in Dagster's, so that the UI shows the run too.
 
+    Where there is nothing to do there is no run.
+
     Returns:
         Whether every table was refreshed and every check passed.
     """
     started = time.perf_counter()
+    if up_to_date(
+        lakehouse(settings), RULES, contracts(pseudonymize=settings.pseudonymize), settings
+    ):
+        console.print("Nothing new: all landing files are taken in, every table is up to date.")
+        return True
     with console.status("starting") as spinner:
         progress = _Progress(console, spinner)
         definitions = dg.Definitions.merge(
@@ -63,14 +77,16 @@ class _Line:
 
     rows: int | None = None
     seconds: float = 0.0
-    published: bool = False
+    audited: bool = False
+    held_back: bool = False
     checks: int = 0
     failed: dict[str, str] = field(default_factory=dict)
+    warned: dict[str, str] = field(default_factory=dict)
 
     def cells(self) -> tuple[str, str, str, str]:
         rows = "-" if self.rows is None else f"{self.rows:,}"
-        state = "published" if self.published else "held back" if self.failed else "unchanged"
-        passed = f"{self.checks - len(self.failed)}/{self.checks}"
+        state = "held back" if self.held_back else "published" if self.audited else "unchanged"
+        passed = f"{self.checks - len(self.failed) - len(self.warned)}/{self.checks}"
         return rows, f"{self.seconds:.2f}", passed, state
 
 
@@ -97,13 +113,13 @@ class _Progress(logging.Handler):
 
     @property
     def failed(self) -> bool:
-        """Whether a check failed."""
+        """Whether a check failed with more than a warning."""
         return any(line.failed for line in self._lines.values())
 
     def emit(self, record: logging.LogRecord) -> None:
         event: dg.DagsterEvent | None = getattr(record, "dagster_event", None)
         if event is None:
-            if record.levelno >= logging.WARNING:
+            if record.levelno == logging.WARNING:  # ours; what Dagster says comes as events
                 self._console.print(record.getMessage(), style="yellow", markup=False)
             return
         match event.event_type:
@@ -122,20 +138,23 @@ class _Progress(logging.Handler):
     def _materialized(self, materialization: dg.AssetMaterialization) -> None:
         self._close()
         self._current = materialization.asset_key.path[-1]
-        values = {name: value.value for name, value in materialization.metadata.items()}
-        self._lines[self._current] = _Line(values.get("dagster/row_count"), values.get("seconds", 0.0))
+        self._lines[self._current] = _Line(
+            rows=_number(materialization.metadata.get("dagster/row_count")),
+            seconds=_number(materialization.metadata.get("seconds")) or 0.0,
+        )
 
     def _checked(self, evaluation: dg.AssetCheckEvaluation) -> None:
         line = self._lines[evaluation.asset_key.path[-1]]
         line.checks += 1
+        audited = _number(evaluation.metadata.get("audit_seconds"))
+        if audited is not None and not line.audited:
+            line.seconds += audited
+            line.audited = True
         if not evaluation.passed:
-            line.failed[evaluation.check_name] = evaluation.description or ""
-        seconds = evaluation.metadata.get("audit_seconds")
-        if seconds and not line.published:
-            line.seconds += float(seconds.value)
-            line.published = True
-        if not evaluation.passed and evaluation.blocking:
-            line.published = False
+            warning = evaluation.severity == dg.AssetCheckSeverity.WARN
+            said = line.warned if warning else line.failed
+            said[evaluation.check_name] = evaluation.description or ""
+            line.held_back |= evaluation.blocking or False
 
     def _close(self) -> None:
         if self._current is None:
@@ -143,13 +162,14 @@ class _Progress(logging.Handler):
         name, line = self._current, self._lines[self._current]
         self._current = None
         rows, seconds, checks, state = line.cells()
-        style = "red" if line.failed else "green" if line.published else "dim"
+        style = "red" if line.failed else "green" if line.audited else "dim"
         self._console.print(
             f"[{style}]{name:26}[/] {rows:>12} rows {seconds:>8} s  checks {checks:5} {state}",
             highlight=False,
         )
-        for check, sentence in line.failed.items():
-            self._console.print(f"  [red]{check}[/]: {escape(sentence)}", highlight=False)
+        for color, said in (("red", line.failed), ("yellow", line.warned)):
+            for check, sentence in said.items():
+                self._console.print(f"  [{color}]{check}[/]: {escape(sentence)}", highlight=False)
 
     def _fail(self, event: dg.DagsterEvent) -> None:
         error = event.step_failure_data.error
@@ -177,3 +197,7 @@ class _Progress(logging.Handler):
         if failed:
             self._console.print(f"[red]Failed: {', '.join(failed)}.")
         self._console.print(f"{seconds:.1f} s, run {run_id}.", highlight=False)
+
+
+def _number(value: dg.MetadataValue | None) -> Any:
+    return None if value is None else value.value

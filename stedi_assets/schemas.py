@@ -113,7 +113,7 @@ class CustomerLanding(_Customer):
 
     class Config:
         name = "customer_landing"
-        metadata = {"zone": "landing"}  # noqa: RUF012  (pandera's own idiom)
+        metadata = {"zone": "landing"}
 
 
 class AccelerometerLanding(_Reading):
@@ -134,7 +134,7 @@ class AccelerometerLanding(_Reading):
 
     class Config:
         name = "accelerometer_landing"
-        metadata = {"zone": "landing", "one_of": ("user", "serialnumber")}  # noqa: RUF012
+        metadata = {"zone": "landing", "one_of": ("user", "serialnumber")}
 
 
 class StepTrainerLanding(_SensorReading):
@@ -144,7 +144,7 @@ class StepTrainerLanding(_SensorReading):
 
     class Config:
         name = "step_trainer_landing"
-        metadata = {"zone": "landing"}  # noqa: RUF012
+        metadata = {"zone": "landing"}
 
 
 class Quarantine(Contract):
@@ -158,7 +158,7 @@ class Quarantine(Contract):
 
     class Config:
         name = "quarantine"
-        metadata = {"zone": "landing"}  # noqa: RUF012
+        metadata = {"zone": "landing"}
 
 
 class CustomerTrusted(_Customer):
@@ -177,7 +177,7 @@ class CustomerTrusted(_Customer):
 
     class Config:
         name = "customer_trusted"
-        metadata = {"zone": "trusted"}  # noqa: RUF012
+        metadata = {"zone": "trusted"}
 
 
 class AccelerometerTrusted(_Reading):
@@ -196,15 +196,15 @@ class AccelerometerTrusted(_Reading):
 
     class Config:
         name = "accelerometer_trusted"
-        metadata = {"zone": "trusted"}  # noqa: RUF012
+        metadata = {"zone": "trusted"}
 
 
 class CustomersCurated(CustomerTrusted):
-    """Consenting customers with accelerometer readings: the rows of customer_trusted that have any."""
+    """Customers of customer_trusted with rows in accelerometer_trusted."""
 
     class Config:
         name = "customers_curated"
-        metadata = {"zone": "curated"}  # noqa: RUF012
+        metadata = {"zone": "curated"}
 
 
 class DeviceOwnership(Contract):
@@ -227,7 +227,7 @@ class DeviceOwnership(Contract):
     class Config:
         name = "device_ownership"
         # Owners are found among all users: it names people who did not consent.
-        metadata = {"zone": "landing"}  # noqa: RUF012
+        metadata = {"zone": "landing"}
 
 
 class StepTrainerTrusted(_SensorReading):
@@ -235,11 +235,11 @@ class StepTrainerTrusted(_SensorReading):
 
     class Config:
         name = "step_trainer_trusted"
-        metadata = {"zone": "trusted"}  # noqa: RUF012
+        metadata = {"zone": "trusted"}
 
 
 class MachineLearningCurated(Contract):
-    """Training set: each sensor reading with each accelerometer reading of the same person and time.
+    """Training set: sensor readings with the phone readings of the same person and time.
 
     Same person is the proven owner of the device, same time the same millisecond. Joined on the
     time alone, it would pair one person's device with another person's phone.
@@ -257,7 +257,7 @@ class MachineLearningCurated(Contract):
 
     class Config:
         name = "machine_learning_curated"
-        metadata = {"zone": "curated"}  # noqa: RUF012
+        metadata = {"zone": "curated"}
 
 
 class MachineLearningCuratedIdentified(MachineLearningCurated):
@@ -268,7 +268,7 @@ class MachineLearningCuratedIdentified(MachineLearningCurated):
 
     class Config:
         name = "machine_learning_curated"
-        metadata = {"zone": "curated"}  # noqa: RUF012
+        metadata = {"zone": "curated"}
 
 
 def contracts(*, pseudonymize: bool = True) -> dict[str, type[Contract]]:
@@ -320,7 +320,15 @@ def _description(column: Any) -> str:
 
 def _rules(schema: Any) -> list[object]:
     columns = [
-        (name, str(c.dtype), c.nullable, c.unique, c.description, c.metadata, list(map(str, c.checks)))
+        (
+            name,
+            str(c.dtype),
+            c.nullable,
+            c.unique,
+            c.description,
+            c.metadata,
+            list(map(str, c.checks)),
+        )
         for name, c in schema.columns.items()
     ]
     return [schema.strict, [str(check) for check in schema.checks], columns]
@@ -337,7 +345,7 @@ def breaches(contract: type[Contract], table: ir.Table) -> dict[str, int]:
         return wrong
     try:
         schema.validate(table, lazy=True)
-    except Exception:  # noqa: BLE001  (pandera fails over its own report of mixed failures)
+    except Exception:  # pandera fails over its own report where checks of several kinds fail
         return {rule: rows for part in _parts(schema) for rule, rows in _breach(part, table)}
     return {}
 

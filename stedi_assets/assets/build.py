@@ -25,7 +25,7 @@ def table_asset(
         settings: The settings to give it.
     """
     table = table_of(contract)
-    assert table.name == rule.__name__  # noqa: S101
+    assert table.name == rule.__name__
     inputs = [name for name in signature(rule).parameters if name != "settings"]
     given = {"settings": settings} if "settings" in signature(rule).parameters else {}
 

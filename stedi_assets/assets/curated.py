@@ -76,11 +76,7 @@ def machine_learning_curated(
 def user_matches(times: ir.Table, readings: ir.Table) -> ir.Table:
     """Matches of each user with each device: the times at which both have a reading."""
     users = readings.select("user", time="timestamp").distinct()
-    return (
-        times.join(users, "time")
-        .group_by("serialnumber", "user")
-        .agg(matched=ibis._.count())
-    )
+    return times.join(users, "time").group_by("serialnumber", "user").agg(matched=ibis._.count())
 
 
 def _leaders(matches: ir.Table) -> ir.Table:

@@ -47,14 +47,13 @@ def landing_assets(contracts: dict[str, type[Contract]], settings: Settings) -> 
         context: dg.AssetExecutionContext, lakehouse: dg.ResourceParam[Lakehouse]
     ) -> Iterator[dg.MaterializeResult[None]]:
         """Take in new landing files; quarantine what cannot be read."""
-        quarantine = table_of(contracts["quarantine"])
-        ingest = Ingest(settings.landing_root, lakehouse.catalog, lakehouse.engine, quarantine)
-        lakehouse.catalog.ensure(quarantine)
+        lakehouse.catalog.ensure(table_of(contracts["quarantine"]))
+        refresh = _Refresh(contracts, settings, lakehouse, context.run_id)
         selected = {key.path[-1] for key in context.selected_asset_keys}
         for name in (name for name in SOURCES if name in selected):
-            yield _land(name, contracts[name], ingest, lakehouse, settings, context.run_id)
-        if quarantine.name in selected:
-            yield _quarantine(contracts["quarantine"], ingest, lakehouse, context.run_id)
+            yield refresh.land(name)
+        if "quarantine" in selected:
+            yield refresh.quarantine()
 
     return landing
 
@@ -71,75 +70,90 @@ def _spec(contract: type[Contract], settings: Settings) -> dg.AssetSpec:
     )
 
 
-def _land(  # noqa: PLR0913
-    name: str,
-    contract: type[Contract],
-    ingest: Ingest,
-    lakehouse: Lakehouse,
-    settings: Settings,
-    run_id: str,
-) -> dg.MaterializeResult[None]:
-    started = time.perf_counter()
-    with plainly():
-        ingested = ingest.stage(SOURCES[name], table_of(contract), run_id)
-    seconds = time.perf_counter() - started
-    files = check_files(name, ingested, lakehouse)
-    if ingested.candidate is None:
-        results = [
-            *unchanged(name, [check for check in CHECKS if check != "files"], lakehouse),
-            files.result(name),
-        ]
-    else:
+class _Refresh:
+    """One refresh of the landing tables."""
+
+    def __init__(
+        self,
+        contracts: dict[str, type[Contract]],
+        settings: Settings,
+        lakehouse: Lakehouse,
+        run_id: str,
+    ) -> None:
+        self._contracts = contracts
+        self._settings = settings
+        self._lakehouse = lakehouse
+        self._run_id = run_id
+        self._ingest = Ingest(
+            settings.landing_root,
+            lakehouse.catalog,
+            lakehouse.engine,
+            table_of(contracts["quarantine"]),
+        )
+
+    def land(self, name: str) -> dg.MaterializeResult[None]:
+        """Take in a source's new files."""
+        contract, catalog = self._contracts[name], self._lakehouse.catalog
         started = time.perf_counter()
-        fresh = lakehouse.catalog.added(ingested.candidate)
-        findings = [
-            check_contract(contract, lakehouse.open(fresh)),
-            check_readable(name, ingested, settings.max_quarantine_share),
-            check_objects(name, ingested, ingested.candidate),
-            files,
-        ]
-        audited = time.perf_counter() - started
-        results = list(conclude(ingested.candidate, findings, lakehouse, audited))
-    shown = ingested.candidate or lakehouse.catalog.published(name)
-    return dg.MaterializeResult(
-        asset_key=name,
-        metadata={
-            **(snapshot_metadata(shown, seconds) if shown else {}),
-            "new_files": len(ingested.taken),
-            "duplicate_files": len(ingested.new) - len(ingested.taken),
-            "changed_files": len(ingested.changed),
-        },
-        check_results=results,
-    )
+        with plainly():
+            ingested = self._ingest.stage(SOURCES[name], table_of(contract), self._run_id)
+        staged = time.perf_counter()
+        files = check_files(name, ingested)
+        if ingested.candidate is None:
+            checks = [check for check in CHECKS if check != "files"]
+            results = [*unchanged(name, checks, self._lakehouse), files.result(name)]
+        else:
+            fresh = self._lakehouse.open(catalog.added(ingested.candidate))
+            findings = [
+                check_contract(contract, fresh),
+                check_readable(name, ingested, self._settings.max_quarantine_share),
+                check_objects(name, ingested, ingested.candidate),
+                files,
+            ]
+            results = list(conclude(ingested.candidate, findings, self._lakehouse, staged))
+        shown = ingested.candidate or catalog.published(name)
+        return dg.MaterializeResult(
+            asset_key=name,
+            metadata={
+                **(snapshot_metadata(shown, staged - started) if shown else {}),
+                "new_files": len(ingested.taken),
+                "duplicate_files": len(ingested.new) - len(ingested.taken),
+                "changed_files": len(ingested.changed),
+            },
+            check_results=results,
+        )
+
+    def quarantine(self) -> dg.MaterializeResult[None]:
+        """Let quarantine hold what could not be read of the files taken in."""
+        contract = self._contracts["quarantine"]
+        started = time.perf_counter()
+        candidate = self._ingest.stage_quarantine(SOURCES, self._run_id)
+        staged = time.perf_counter()
+        if candidate is None:
+            results = list(unchanged("quarantine", QUARANTINE_CHECKS, self._lakehouse))
+        else:
+            entries = [entry for table in SOURCES for entry in self._ingest.entries(table)]
+            findings = [
+                check_contract(contract, self._lakehouse.open(candidate)),
+                check_rejects(entries, candidate),
+            ]
+            results = list(conclude(candidate, findings, self._lakehouse, staged))
+        shown = candidate or self._lakehouse.catalog.published("quarantine")
+        return dg.MaterializeResult(
+            asset_key="quarantine",
+            metadata=snapshot_metadata(shown, staged - started) if shown else {},
+            check_results=results,
+        )
 
 
-def _quarantine(
-    contract: type[Contract], ingest: Ingest, lakehouse: Lakehouse, run_id: str
-) -> dg.MaterializeResult[None]:
-    name = table_of(contract).name
-    started = time.perf_counter()
-    candidate = ingest.stage_quarantine(SOURCES, run_id)
-    seconds = time.perf_counter() - started
-    if candidate is None:
-        results = list(unchanged(name, QUARANTINE_CHECKS, lakehouse))
-    else:
-        entries = [entry for table in SOURCES for entry in ingest.entries(table)]
-        expected = sum(entry.quarantined for entry in entries)
-        findings = [
-            check_contract(contract, lakehouse.open(candidate)),
-            Finding(
-                "completeness",
-                expected == candidate.rows,
-                f"{expected} quarantined, {candidate.rows} rows.",
-                {"rows_in": expected, "kept": candidate.rows},
-            ),
-        ]
-        results = list(conclude(candidate, findings, lakehouse, time.perf_counter() - started))
-    shown = candidate or lakehouse.catalog.published(name)
-    return dg.MaterializeResult(
-        asset_key=name,
-        metadata=snapshot_metadata(shown, seconds) if shown else {},
-        check_results=results,
+def check_rejects(entries: list[Entry], candidate: Snapshot) -> Finding:
+    """Whether quarantine has a row for all that was quarantined of the files taken in."""
+    expected = sum(entry.quarantined for entry in entries)
+    return Finding(
+        "completeness",
+        expected == candidate.rows,
+        f"{expected} quarantined, {candidate.rows} rows.",
+        {"rows_in": expected, "kept": candidate.rows},
     )
 
 
@@ -180,7 +194,7 @@ def check_objects(name: str, ingested: Ingested, candidate: Snapshot) -> Finding
     )
 
 
-def check_files(name: str, ingested: Ingested, lakehouse: Lakehouse) -> Finding:
+def check_files(name: str, ingested: Ingested) -> Finding:
     """Whether landing files stayed as they were taken in, and carry what they carried before."""
     changed = [
         f"{path} changed after it was taken in; its first content stays in {name}. Deliver the "

@@ -73,9 +73,7 @@ def sole_claims(customer_landing: ir.Table) -> ir.Table:
     claims = customer_landing.select(
         "serialnumber", email=normalized(customer_landing.email)
     ).filter(ibis._.serialnumber.notnull())
-    emails = claims.group_by("serialnumber").agg(
-        email=claims.email.min(), other=claims.email.max()
-    )
+    emails = claims.group_by("serialnumber").agg(email=claims.email.min(), other=claims.email.max())
     return emails.filter(emails.email == emails.other).drop("other")
 
 

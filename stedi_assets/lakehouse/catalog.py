@@ -23,7 +23,7 @@ _IBIS_TYPES = {"string": "string", "long": "int64", "double": "float64"}
 _PREFIX = "stedi."
 
 
-class PublishConflict(RuntimeError):  # noqa: N818  (a state, said in one sentence)
+class PublishConflict(RuntimeError):
     """Another refresh published meanwhile; nothing is lost, refresh again."""
 
 
@@ -144,9 +144,7 @@ class Catalog:
         present = set(published.files) if published else set()
         return replace(candidate, files=tuple(f for f in candidate.files if f not in present))
 
-    def stage(
-        self, table: str, files: Collection[str], properties: Mapping[str, str]
-    ) -> Snapshot:
+    def stage(self, table: str, files: Collection[str], properties: Mapping[str, str]) -> Snapshot:
         """Put a state of the table that consists of exactly `files` on `audit`.
 
         Files that `main` has already are kept as they are there, the others are read for their
@@ -157,7 +155,7 @@ class Catalog:
         """
         iceberg = self._load(table)
         main = iceberg.metadata.current_snapshot_id
-        assert main is not None  # noqa: S101  (_create made one)
+        assert main is not None
         present = {task.file.file_path: task.file for task in iceberg.scan().plan_files()}
         added = [file for file in files if file not in present]
         try:
@@ -171,14 +169,12 @@ class Catalog:
                 for path, file in present.items():
                     if path not in files:
                         overwrite.delete_data_file(file)
-                for file in parquet_files_to_data_files(
-                    iceberg.io, iceberg.metadata, iter(added)
-                ):
+                for file in parquet_files_to_data_files(iceberg.io, iceberg.metadata, iter(added)):
                     overwrite.append_data_file(file)
         except CommitFailedException as error:
             raise PublishConflict(_conflict(table)) from error
         staged = self._at(table, AUDIT)
-        assert staged is not None  # noqa: S101
+        assert staged is not None
         return staged
 
     def discard_candidate(self, table: str) -> None:

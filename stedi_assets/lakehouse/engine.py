@@ -104,7 +104,9 @@ class DuckDBEngine:
         )
         strict = [c.name for c in columns if c.strict and c.name in spelling]
         given = "".join(f", {_identifier(c)} IS NOT NULL AS {_given(c)}" for c in strict)
-        rows = ", ".join(f"{_row_value(c, table, strict)} AS {_identifier(c.name)}" for c in columns)
+        rows = ", ".join(
+            f"{_row_value(c, table, strict)} AS {_identifier(c.name)}" for c in columns
+        )
         path = f"substr(filename, {len(str(root)) + 2}) AS {SOURCE_FILE}"
         return self.backend.sql(
             f"SELECT {rows}, {path} FROM (SELECT {values}{given}, filename FROM "

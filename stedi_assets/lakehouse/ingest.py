@@ -2,13 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from stedi_assets.lakehouse.catalog import Catalog, Snapshot
 from stedi_assets.lakehouse.engine import DuckDBEngine
 from stedi_assets.lakehouse.landing import (
+    Content,
     Entry,
     LandingFile,
     examine,
@@ -81,13 +82,22 @@ class Ingest:
             self._catalog.discard_candidate(table.name)
             return Ingested(None, tuple(known.values()), (), changed)
         self._assert_not_emptied(table.name, source, new)
-        fingerprint = _fingerprint(new, published, table)
+        news = _News(source, table, new, known, published)
         candidate = self._catalog.candidate(table.name)
-        if candidate is None or candidate.properties.get(_FINGERPRINT) != fingerprint:
-            candidate = self._read(source, table, new, known, published, fingerprint, run_id)
+        if candidate is None or candidate.properties.get(_FINGERPRINT) != news.fingerprint:
+            candidate = self._read(news, run_id)
         entries = tuple(self._ledger(candidate))
         fresh = tuple(entry for entry in entries if entry.path not in known)
         return Ingested(candidate, entries, fresh, changed)
+
+    def has_news(self, source: str, table: str) -> bool:
+        """Whether there are landing files that are new, or changed after they were taken in."""
+        published = self._base(table)
+        known = {entry.path: entry for entry in self._ledger(published)}
+        return published is None or any(
+            file.path not in known or self._changed(file, known)
+            for file in list_files(self._root, source)
+        )
 
     def stage_quarantine(self, landing_tables: Collection[str], run_id: str) -> Snapshot | None:
         """Put the rejects of all files the landing tables hold, or wait to hold, on `audit`."""
@@ -123,45 +133,29 @@ class Ingest:
             return False
         return examine([self._root / file.path])[0].digest != entry.digest
 
-    def _read(  # noqa: PLR0913
-        self,
-        source: str,
-        table: Table,
-        new: list[LandingFile],
-        known: dict[str, Entry],
-        published: Snapshot | None,
-        fingerprint: str,
-        run_id: str,
-    ) -> Snapshot:
-        location = self._catalog.location(table.name)
-        contents = dict(
-            zip([f.path for f in new], examine([self._root / f.path for f in new]), strict=True)
-        )
-        originals = {e.digest: e.path for e in known.values() if e.size and not e.duplicate_of}
-        entries = []
-        for file in new:
-            digest = contents[file.path].digest
-            original = originals.setdefault(digest, file.path) if file.size else file.path
-            duplicate_of = original if original != file.path else None
-            entries.append(Entry(**asdict(file), digest=digest, duplicate_of=duplicate_of))
+    def _read(self, news: "_News", run_id: str) -> Snapshot:
+        location = self._catalog.location(news.table.name)
+        paths = [file.path for file in news.files]
+        contents = dict(zip(paths, examine([self._root / path for path in paths]), strict=True))
+        entries = news.entries(contents)
         unique = {e.path: contents[e.path] for e in entries if e.duplicate_of is None}
-        reader = LandingReader(self._engine, self._root, source, table, self._quarantine)
+        reader = LandingReader(self._engine, self._root, news.source, news.table, self._quarantine)
         rejects = f"{self._catalog.location(self._quarantine.name)}/data"
         parsed = reader.parse(unique, f"{location}/data", rejects)
-        self._assert_unchanged(new)
+        self._assert_unchanged(news.files)
         for i, entry in enumerate(entries):
             if counts := parsed.counts.get(entry.path):
                 path = parsed.rejects if counts.quarantined else None
                 entries[i] = replace(entry, **asdict(counts), rejects=path)
-        ledger = write_ledger(f"{location}/ledger", [*known.values(), *entries])
-        files = [*(published.files if published else ()), *parsed.rows]
+        ledger = write_ledger(f"{location}/ledger", [*news.known.values(), *entries])
+        files = [*(news.published.files if news.published else ()), *parsed.rows]
         properties = {
             "run-id": run_id,
             _LEDGER: ledger,
             _ROOT: str(self._root),
-            _FINGERPRINT: fingerprint,
+            _FINGERPRINT: news.fingerprint,
         }
-        return self._catalog.stage(table.name, files, properties)
+        return self._catalog.stage(news.table.name, files, properties)
 
     def _assert_not_emptied(self, table: str, source: str, new: list[LandingFile]) -> None:
         held = self._catalog.published(table)
@@ -188,6 +182,30 @@ class Ingest:
                 )
 
 
-def _fingerprint(new: list[LandingFile], published: Snapshot | None, table: Table) -> str:
-    what = [asdict(file) for file in new], published.id if published else None, table.fingerprint
-    return hashlib.sha256(json.dumps(what).encode()).hexdigest()
+@dataclass(frozen=True)
+class _News:
+    """New files of a source, on top of what its landing table holds."""
+
+    source: str
+    table: Table
+    files: list[LandingFile]
+    known: dict[str, Entry]
+    published: Snapshot | None
+
+    @property
+    def fingerprint(self) -> str:
+        """The same where a candidate would hold the same."""
+        base = self.published.id if self.published else None
+        made_from = [asdict(file) for file in self.files], base, self.table.fingerprint
+        return hashlib.sha256(json.dumps(made_from).encode()).hexdigest()
+
+    def entries(self, contents: Mapping[str, Content]) -> list[Entry]:
+        """Ledger entries of the files, those marked whose content is there already."""
+        originals = {e.digest: e.path for e in self.known.values() if e.size and not e.duplicate_of}
+        entries = []
+        for file in self.files:
+            digest = contents[file.path].digest
+            original = originals.setdefault(digest, file.path) if file.size else file.path
+            duplicate_of = original if original != file.path else None
+            entries.append(Entry(**asdict(file), digest=digest, duplicate_of=duplicate_of))
+        return entries

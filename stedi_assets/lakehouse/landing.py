@@ -62,9 +62,7 @@ class Entry:
     duplicate_of: str | None = None
 
 
-_LEDGER = pa.schema(
-    (f.name, pa.int64() if f.type is int else pa.string()) for f in fields(Entry)
-)
+_LEDGER = pa.schema((f.name, pa.int64() if f.type is int else pa.string()) for f in fields(Entry))
 
 
 def list_files(root: Path, source: str) -> list[LandingFile]:

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from stedi_assets.lakehouse.engine import DuckDBEngine, marker
 from stedi_assets.lakehouse.landing import Content
 from stedi_assets.lakehouse.table import SOURCE_FILE, Table
-from stedi_assets.lakehouse.tolerant import DamagedFileError, Unreadable, read_blocks, read_objects
+from stedi_assets.lakehouse.tolerant import Unreadable, read_blocks, read_objects
 
 _PEEK = 1 << 16
 _BATCH = 50_000
@@ -166,7 +166,9 @@ class LandingReader:
     def _count(self, files: list[str]) -> dict[str, dict[str, int]]:
         """Of each landing file: rows, rows that fulfil the contract, rows that lack a value."""
         rows = self._engine.open("parsed", files, self._table.types)
-        optional = [c.name for c in self._columns if c.nullable and c.name not in self._table.one_of]
+        optional = [
+            c.name for c in self._columns if c.nullable and c.name not in self._table.one_of
+        ]
         found = rows.group_by(SOURCE_FILE).agg(
             rows=rows.count(),
             right=rows[marker(self._table)].count(),

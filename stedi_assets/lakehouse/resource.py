@@ -81,6 +81,12 @@ class Lakehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
             raise NotPublishedError(f"{name} has not been published yet: materialize it first.")
         return self.open(published)
 
+    def fingerprint(self, name: str, expression: ir.Table) -> str:
+        """What the table `name` is made from: its rule, its contract, its inputs' snapshots."""
+        # The names of the inputs in the SQL hold their snapshot ids.
+        sql = ibis.to_sql(expression, dialect=self.engine.dialect)
+        return hashlib.sha256(f"{sql}\n{self.catalog.contract(name)}".encode()).hexdigest()
+
 
 class LakehouseIOManager(dg.ConfigurableIOManager):
     """Hands tables to assets as published, and puts what they return on the branch `audit`.
@@ -100,7 +106,7 @@ class LakehouseIOManager(dg.ConfigurableIOManager):
         """Execute the expression and put its rows on `audit`, unless they are there already."""
         catalog, name = self.lakehouse.catalog, context.asset_key.path[-1]
         expression = obj.select(*catalog.types(name))
-        fingerprint = _fingerprint(expression, catalog.contract(name))
+        fingerprint = self.lakehouse.fingerprint(name, obj)
         started = time.perf_counter()
         published, candidate = catalog.published(name), catalog.candidate(name)
         unchanged = published is not None and published.properties["fingerprint"] == fingerprint
@@ -113,7 +119,7 @@ class LakehouseIOManager(dg.ConfigurableIOManager):
             with plainly():
                 candidate = catalog.stage(name, files, properties)
         staged = published if unchanged else candidate
-        assert staged is not None  # noqa: S101
+        assert staged is not None
         context.add_output_metadata(snapshot_metadata(staged, time.perf_counter() - started))
 
 
@@ -126,12 +132,6 @@ def snapshot_metadata(snapshot: Snapshot, seconds: float) -> dict[str, dg.Metada
         "made_by_run": dg.MetadataValue.dagster_run(snapshot.properties["run-id"]),
         "seconds": dg.MetadataValue.float(round(seconds, 3)),
     }
-
-
-def _fingerprint(expression: ir.Table, contract: str) -> str:
-    # The names of the tables in the SQL hold their snapshot ids.
-    made_from = f"{ibis.to_sql(expression, dialect=DuckDBEngine.dialect)}\n{contract}"
-    return hashlib.sha256(made_from.encode()).hexdigest()
 
 
 def _inputs(expression: ir.Table) -> dict[str, str]:

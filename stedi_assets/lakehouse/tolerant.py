@@ -4,6 +4,7 @@ Slow next to the engine's own JSON reader, and for the files that one stumbles o
 end in commas or share a line or span several, arrays, files cut off in the middle, garbage.
 """
 
+import codecs
 import json
 import math
 import re
@@ -177,7 +178,7 @@ class _Scanner:
         self._blocks = blocks
         self._known = known
         self._decode = json.JSONDecoder(object_pairs_hook=_first_key_counts).raw_decode
-        self._rest = b""  # bytes of a character whose end is in the next block
+        self._characters = codecs.getincrementaldecoder("utf-8")("surrogateescape")
         self._text = ""
         self._at = 0
         self._counted = (0, 0)  # a place in the text, and its byte in the file
@@ -265,15 +266,8 @@ class _Scanner:
             block = next(self._blocks, None)
         except DamagedFileError as error:
             self._damage, block = str(error), None
-        if block is None:
-            self._ended = True
-            self._text += self._rest.decode("utf-8", "surrogateescape")
-            self._rest = b""
-            return
-        data = self._rest + block
-        whole = _whole_characters(data)
-        self._rest = data[whole:]
-        self._text += data[:whole].decode("utf-8", "surrogateescape")
+        self._ended = block is None
+        self._text += self._characters.decode(block or b"", final=self._ended)
 
     def _byte(self, place: int) -> int:
         counted, byte = self._counted
@@ -286,15 +280,3 @@ class _Scanner:
     def _raw(self, begin: int, end: int) -> str:
         text = self._text[begin:end].rstrip()
         return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-
-def _whole_characters(data: bytes) -> int:
-    """Length of the data without a UTF-8 character that is cut off at its end."""
-    for back in range(1, min(4, len(data)) + 1):
-        byte = data[-back]
-        if byte & 0b1100_0000 == 0b1100_0000:  # a character's first byte
-            length = 2 if byte < 0b1110_0000 else 3 if byte < 0b1111_0000 else 4
-            return len(data) - back if length > back else len(data)
-        if byte < 0b1000_0000:
-            break
-    return len(data)

@@ -1,0 +1,52 @@
+"""Whether a refresh would find anything to do."""
+
+from collections.abc import Callable, Iterable, Mapping
+from inspect import signature
+
+import ibis.expr.types as ir
+
+from stedi_assets.assets.landing import SOURCES
+from stedi_assets.lakehouse.ingest import Ingest
+from stedi_assets.lakehouse.resource import Lakehouse
+from stedi_assets.schemas import Contract, table_of
+from stedi_assets.settings import Settings
+
+
+def up_to_date(
+    lakehouse: Lakehouse,
+    rules: Iterable[Callable[..., ir.Table]],
+    contracts: Mapping[str, type[Contract]],
+    settings: Settings,
+) -> bool:
+    """Whether all landing files are taken in and every table is made from what is published.
+
+    Reads the catalog and lists the landing folders; computes and writes nothing.
+    """
+    catalog = lakehouse.catalog
+    existing = set(catalog.tables())
+    for name, contract in contracts.items():
+        if (
+            name not in existing
+            or catalog.published(name) is None
+            or catalog.candidate(name) is not None
+            or catalog.contract(name) != table_of(contract).fingerprint
+        ):
+            return False
+    quarantine = table_of(contracts["quarantine"])
+    ingest = Ingest(settings.landing_root, catalog, lakehouse.engine, quarantine)
+    if any(ingest.has_news(source, table) for table, source in SOURCES.items()):
+        return False
+    return all(_current(rule, lakehouse, settings) for rule in rules)
+
+
+def _current(rule: Callable[..., ir.Table], lakehouse: Lakehouse, settings: Settings) -> bool:
+    expression = rule(
+        **{
+            name: settings if name == "settings" else lakehouse.table(name)
+            for name in signature(rule).parameters
+        }
+    )
+    published = lakehouse.catalog.published(rule.__name__)
+    return published is not None and published.properties["fingerprint"] == lakehouse.fingerprint(
+        rule.__name__, expression
+    )
