@@ -131,8 +131,8 @@ def marker(table: Table) -> str:
 def _row_value(column: Column, table: Table, strict: list[str]) -> str:
     value = _identifier(column.name)
     if column.name in table.one_of:
-        others = table.one_of[: table.one_of.index(column.name)]
-        conditions = [_filled(column.name), *(f"NOT coalesce({_filled(o)}, false)" for o in others)]
+        before = table.one_of[: table.one_of.index(column.name)]
+        conditions = [_filled(column.name), *(f"NOT coalesce({_filled(o)}, false)" for o in before)]
     elif column.name == marker(table):
         keys = [c.name for c in table.columns if is_key(c, ())]
         others = [c.name for c in table.columns if not c.nullable and c.name not in keys]

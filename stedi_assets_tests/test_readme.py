@@ -1,0 +1,52 @@
+"""The README's tables come from the contracts and the settings.
+
+`python -m stedi_assets_tests.test_readme` writes them anew.
+"""
+
+import re
+from inspect import getdoc
+from pathlib import Path
+
+from stedi_assets.schemas import contracts, table_of
+from stedi_assets.settings import PROJECT, Settings
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def tables() -> str:
+    lines = ["| zone | table | what it holds | columns |", "|---|---|---|---|"]
+    for name, contract in contracts().items():
+        table = table_of(contract)
+        columns = ", ".join(f"*{c.name}*" if c.personal else c.name for c in table.columns)
+        doc = " ".join((getdoc(contract) or "").split())
+        lines.append(f"| {table.zone} | {name} | {doc} | {columns} |")
+    return "\n".join(lines)
+
+
+def settings() -> str:
+    lines = ["| variable | means | default |", "|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        default = field.default
+        if isinstance(default, Path):
+            default = f"{default.relative_to(PROJECT)}/ in the project"
+        elif name == "landing":
+            default = "landing/ in the lakehouse"
+        shown = {None: "", True: "true", False: "false"}.get(default, default)
+        lines.append(f"| STEDI_{name.upper()} | {field.description} | {shown} |")
+    return "\n".join(lines)
+
+
+def with_tables(readme: str) -> str:
+    for mark, block in (("tables", tables()), ("settings", settings())):
+        pattern = rf"(<!-- {mark} -->\n).*?(<!-- /{mark} -->)"
+        readme = re.sub(pattern, rf"\1{block}\n\2", readme, flags=re.DOTALL)
+    return readme
+
+
+def test_readme_lists_the_tables_and_settings_as_they_are() -> None:
+    readme = README.read_text()
+    assert readme == with_tables(readme), "run python -m stedi_assets_tests.test_readme"
+
+
+if __name__ == "__main__":
+    README.write_text(with_tables(README.read_text()))
