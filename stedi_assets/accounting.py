@@ -106,15 +106,15 @@ def machine_learning_curated(
 ) -> ir.Table:
     """Pairs: a sensor reading gives one row for each phone reading of its owner at its time."""
     owners = device_ownership.select("serialnumber", "email")
-    times = (
-        step_trainer_trusted.group_by("serialnumber", "sensorreadingtime")
-        .agg(readings=ibis._.count())
-        .join(owners, "serialnumber")
+    sensor = step_trainer_trusted.select("serialnumber", "sensorreadingtime").join(
+        owners, "serialnumber"
     )
-    phone = accelerometer_trusted.group_by("user", "timestamp").agg(pairs=ibis._.count())
-    met = times.left_join(phone, [("email", "user"), ("sensorreadingtime", "timestamp")])
-    outcome = ibis.ifelse(met.pairs.isnull(), "no phone reading at that time", KEPT)
-    return _outcomes(met.select(outcome=outcome, rows=met.readings * met.pairs.fill_null(1)))
+    phone = accelerometer_trusted.select("user", "timestamp")
+    met = sensor.left_join(phone, [("email", "user"), ("sensorreadingtime", "timestamp")])
+    counted = met.agg(pairs=met.user.count(), alone=met.user.isnull().sum())
+    kept = counted.select(outcome=ibis.literal(KEPT), rows="pairs")
+    unmet = counted.select(outcome=ibis.literal("no phone reading at that time"), rows="alone")
+    return _outcomes(kept.union(unmet))
 
 
 def _resolved(readings: ir.Table, customer_landing: ir.Table) -> ir.Table:

@@ -168,3 +168,7 @@ def sample(  # noqa: PLR0913  (these are its options)
     _out.print(
         f"{written.files} files, {written.bytes_written / 1e6:,.1f} MB in {target}: {objects}."
     )
+
+
+if __name__ == "__main__":
+    app()

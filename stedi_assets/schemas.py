@@ -100,10 +100,7 @@ class _SensorReading(Contract):
 
 
 def _source_file() -> Any:
-    return _field(
-        "landing file the object came from, relative to the landing root",
-        str_length={"min_value": 1},
-    )
+    return _field("landing file the object came from, relative to the landing root")
 
 
 class CustomerLanding(_Customer):
@@ -247,7 +244,7 @@ class MachineLearningCurated(Contract):
 
     subject_id: str = _field(
         "pseudonym of the person: keyed hash of the e-mail, the same in every refresh",
-        str_matches=r"^[0-9a-f]{32}$",
+        str_length={"min_value": 32, "max_value": 32},
     )
     sensorreadingtime: int = _field("time of both readings", unit=MILLISECONDS)
     distancefromobject: float = _distance()

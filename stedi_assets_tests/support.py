@@ -1,26 +1,29 @@
-"""What several test modules share: keys of pseudonyms, small deliveries, runs in this process."""
+"""What several test modules share: small deliveries, the rules on DuckDB, runs in this process."""
 
 import hashlib
 import hmac
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import ibis
+import pyarrow as pa
 
-from stedi_assets.definitions import lakehouse_definitions
+from stedi_assets.accounting import ACCOUNTS
+from stedi_assets.checks import CONSENT, SERIAL_NUMBERS
+from stedi_assets.definitions import RULES, lakehouse_definitions
 from stedi_assets.lakehouse.catalog import Catalog
+from stedi_assets.schemas import contracts, table_of
 from stedi_assets.settings import Settings
 
 KEY = "a key for tests, of 32 characters or more"
-SOURCES = {
-    "customer": "customer_landing",
-    "accelerometer": "accelerometer_landing",
-    "step_trainer": "step_trainer_landing",
-}
 TABLES = (
-    *SOURCES.values(),
+    "customer_landing",
+    "accelerometer_landing",
+    "step_trainer_landing",
     "quarantine",
     "customer_trusted",
     "accelerometer_trusted",
@@ -29,8 +32,10 @@ TABLES = (
     "step_trainer_trusted",
     "machine_learning_curated",
 )
+ANN, BOB, CY = "ann@x.io", "bob@x.io", "cy@x.io"
 
 Objects = Iterable[Mapping[str, Any]]
+Rows = list[dict[str, Any]]
 
 
 def subject_id(email: str, key: str = KEY) -> str:
@@ -42,28 +47,97 @@ def subject_id(email: str, key: str = KEY) -> str:
     return hashlib.sha256(nested.encode()).hexdigest()[:32]
 
 
-def customer(email: str | None, serialnumber: str | None = None, **fields: Any) -> dict[str, Any]:
+# Landing objects
+
+
+def customer(email: str, serialnumber: str | None = None, **fields: Any) -> dict[str, Any]:
     """A customer record, consenting since millisecond 1 unless told otherwise."""
-    return {
-        "email": email,
-        "serialnumber": serialnumber,
-        "registrationdate": 1,
-        "sharewithresearchasofdate": 1,
-        **fields,
-    }
+    record = {"email": email, "serialnumber": serialnumber, "sharewithresearchasofdate": 1}
+    return record | fields
 
 
-def phone(user: str | None, *times: int, **fields: Any) -> list[dict[str, Any]]:
+def phone(user: str | None, *times: int, **fields: Any) -> Rows:
     """Accelerometer readings of a user."""
-    return [{"user": user, "timestamp": time, "x": 0.0, "y": 0.0, "z": 0.0, **fields} for time in times]
+    reading = {"user": user, "x": 0.0, "y": 0.0, "z": 0.0} | fields
+    return [{**reading, "timestamp": time} for time in times]
 
 
-def device(serialnumber: str, *times: int, **fields: Any) -> list[dict[str, Any]]:
+def device(serialnumber: str, *times: int, **fields: Any) -> Rows:
     """Sensor readings of a device."""
-    return [
-        {"serialnumber": serialnumber, "sensorreadingtime": time, "distancefromobject": 1.0, **fields}
-        for time in times
-    ]
+    reading = {"serialnumber": serialnumber, "distancefromobject": 1.0} | fields
+    return [{**reading, "sensorreadingtime": time} for time in times]
+
+
+# The rules by themselves
+
+
+class Pipeline:
+    """The rules on an in-memory DuckDB; compiled once, as that takes longer than to run them."""
+
+    def __init__(self, settings: Settings) -> None:
+        models = contracts(pseudonymize=settings.pseudonymize).values()
+        tables = [table_of(model) for model in models]
+        self.settings = settings
+        self.schemas = {table.name: table.arrow_schema.remove_metadata() for table in tables}
+        backend = ibis.duckdb.connect(threads=1)
+        self._connection = backend.con
+        self._given: dict[str, Any] = {
+            table.name: backend.create_table(table.name, schema=ibis.schema(table.types))
+            for table in tables
+        }
+        self._given["settings"] = settings
+        self._rules = {rule.__name__: self._compile(rule) for rule in RULES}
+        checks = (*CONSENT.values(), *SERIAL_NUMBERS.values())
+        self._checks = {rule.__name__: self._compile(rule) for rule in checks}
+        self._accounts = {name: self._compile(account) for name, account in ACCOUNTS.items()}
+
+    def _compile(self, rule: Callable[..., Any]) -> str:
+        expression = rule(**{name: self._given[name] for name in signature(rule).parameters})
+        if rule in RULES:
+            expression = expression.select(*self.schemas[rule.__name__].names)
+        return ibis.to_sql(expression, dialect="duckdb")
+
+    def run(
+        self, customers: Objects = (), accelerometer: Objects = (), step_trainer: Objects = ()
+    ) -> dict[str, Rows]:
+        """Make every table from the readable landing objects, each from those made before it."""
+        landed = {
+            "customer_landing": customers,
+            "accelerometer_landing": accelerometer,
+            "step_trainer_landing": step_trainer,
+        }
+        for name, objects in landed.items():
+            rows = [{**landed, "source_file": "a.json"} for landed in objects]
+            self._connection.register("landed", pa.Table.from_pylist(rows, self.schemas[name]))
+            self.execute(f"CREATE OR REPLACE TABLE {name} AS FROM landed")
+        for name, rule in self._rules.items():
+            self.execute(f"CREATE OR REPLACE TABLE {name} AS {rule}")
+        return {name: self._rows(name) for name in self._rules}
+
+    def _rows(self, name: str) -> Rows:
+        table = self._connection.table(name).to_arrow_table()
+        assert table.schema.equals(self.schemas[name])
+        return table.to_pylist()
+
+    def execute(self, sql: str) -> list[Any]:
+        """Run SQL on the tables of the last run."""
+        return self._connection.execute(sql).fetchall()
+
+    def violations(self) -> dict[str, int]:
+        """What each consent and serial-number rule finds in the tables, where it finds any."""
+        found = {rule: self.execute(sql)[0][0] for rule, sql in self._checks.items()}
+        return {rule: violations for rule, violations in found.items() if violations}
+
+    def accounts(self) -> dict[str, dict[str, int]]:
+        """Rows of each table's input by outcome, as far as there are any."""
+        accounts = {name: self.execute(sql) for name, sql in self._accounts.items()}
+        return {
+            name: {outcome: rows for outcome, rows in outcomes if rows}
+            for name, outcomes in accounts.items()
+        }
+
+
+# Whole runs
 
 
 def deliver(landing: Path, name: str, **objects: Objects) -> None:
@@ -81,22 +155,21 @@ def write(landing: Path, source: str, name: str, text: str) -> Path:
 
 
 def refresh(
-    settings: Settings, definitions: dg.Definitions | None = None
+    settings: Settings, instance: dg.DagsterInstance | None = None
 ) -> dg.ExecuteInProcessResult:
-    """Run the whole lakehouse in this process; a failure is in the result."""
-    definitions = definitions or lakehouse_definitions(settings)
-    return definitions.resolve_job_def("refresh_lakehouse").execute_in_process(
-        instance=dg.DagsterInstance.ephemeral(), raise_on_error=False
-    )
+    """Bring the whole lakehouse up to date, in this process; a failure is in the result."""
+    job = lakehouse_definitions(settings).resolve_job_def("refresh_lakehouse")
+    instance = instance or dg.DagsterInstance.ephemeral()
+    return job.execute_in_process(instance=instance, raise_on_error=False)
 
 
 def counts(settings: Settings) -> dict[str, int]:
     """Rows of each published table."""
-    published = {table: Catalog(settings.lakehouse).published(table) for table in TABLES}
-    return {table: snapshot.rows for table, snapshot in published.items() if snapshot}
+    published = map(Catalog(settings.lakehouse).published, TABLES)
+    return {snapshot.table: snapshot.rows for snapshot in published if snapshot}
 
 
 def snapshots(settings: Settings) -> dict[str, int]:
     """Id of each published snapshot."""
-    published = {table: Catalog(settings.lakehouse).published(table) for table in TABLES}
-    return {table: snapshot.id for table, snapshot in published.items() if snapshot}
+    published = map(Catalog(settings.lakehouse).published, TABLES)
+    return {snapshot.table: snapshot.id for snapshot in published if snapshot}

@@ -32,7 +32,7 @@ def table_asset(
     @dg.asset(
         name=table.name,
         ins={name: dg.AssetIn() for name in inputs},
-        group_name=table.zone,
+        group_name=str(table.zone),
         description=getdoc(contract),
         kinds={"iceberg", settings.engine},
         metadata={"dagster/column_schema": column_schema(contract)},

@@ -62,7 +62,7 @@ def _spec(contract: type[Contract], settings: Settings) -> dg.AssetSpec:
     table = table_of(contract)
     return dg.AssetSpec(
         table.name,
-        group_name=table.zone,
+        group_name=str(table.zone),
         description=getdoc(contract),
         kinds={"iceberg", settings.engine},
         metadata={"dagster/column_schema": column_schema(contract)},

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from uuid import uuid4
 
@@ -92,25 +93,25 @@ class DuckDBEngine:
             f"read_json({_list(files)}, format='newline_delimited', ignore_errors=true, "
             f"hive_partitioning=false, filename=true, columns={{{keys}}})"
         )
-        # Step by step, so that DuckDB works out each value once: JSON texts, values, rows.
-        texts = ", ".join(
-            f"{_identifier(key)}::VARCHAR AS {_identifier(name)}" for name, key in spelling.items()
-        )
         columns = [c for c in table.columns if c.name != SOURCE_FILE]
-        values = ", ".join(
-            f"{_VALUES[c.type].format(json=_identifier(c.name)) if c.name in spelling else 'NULL'}"
-            f"::{_DUCKDB_TYPES[c.type]} AS {_identifier(c.name)}"
-            for c in columns
-        )
-        strict = [c.name for c in columns if c.strict and c.name in spelling]
-        given = "".join(f", {_identifier(c)} IS NOT NULL AS {_given(c)}" for c in strict)
-        rows = ", ".join(
-            f"{_row_value(c, table, strict)} AS {_identifier(c.name)}" for c in columns
-        )
-        path = f"substr(filename, {len(str(root)) + 2}) AS {SOURCE_FILE}"
+        present = [c for c in columns if c.name in spelling]
+        # Step by step, so that DuckDB works out each value once.
+        texts = {c.name: f"{_identifier(spelling[c.name])}::VARCHAR" for c in present}
+        values = {c.name: _VALUES[c.type].format(json=_identifier(c.name)) for c in present}
+        given = {
+            f"{c.name} given": f"{_identifier(c.name)} IS NOT NULL" for c in present if c.strict
+        }
+        filled = {
+            c.name: _filled(c.name) if is_key(c, table.one_of) else _identifier(c.name)
+            for c in present
+        } | {name: _identifier(name) for name in given}
+        rows = _rows(columns, table, set(spelling), list(given))
+        rows[SOURCE_FILE] = f"substr(filename, {len(str(root)) + 2})"
+        query = source
+        for step in (texts, values | given, filled):
+            query = f"(SELECT {_selected(step)}, filename FROM {query})"
         return self.backend.sql(
-            f"SELECT {rows}, {path} FROM (SELECT {values}{given}, filename FROM "
-            f"(SELECT {texts}, filename FROM {source}))",
+            f"SELECT {_selected(rows)} FROM {query}",
             schema=ibis.schema({c.name: c.type for c in table.columns}),
         )
 
@@ -128,30 +129,36 @@ def marker(table: Table) -> str:
     return next(c.name for c in table.columns if not c.nullable)
 
 
-def _row_value(column: Column, table: Table, strict: list[str]) -> str:
-    value = _identifier(column.name)
-    if column.name in table.one_of:
-        before = table.one_of[: table.one_of.index(column.name)]
-        conditions = [_filled(column.name), *(f"NOT coalesce({_filled(o)}, false)" for o in before)]
-    elif column.name == marker(table):
-        keys = [c.name for c in table.columns if is_key(c, ())]
-        others = [c.name for c in table.columns if not c.nullable and c.name not in keys]
-        conditions = [_filled(key) for key in keys if key != SOURCE_FILE]
-        conditions += [f"{_identifier(c)} IS NOT NULL" for c in others]
-        conditions += [f"({_identifier(c)} IS NOT NULL OR NOT {_given(c)})" for c in strict]
-        if table.one_of:
-            conditions.append(f"({' OR '.join(_filled(name) for name in table.one_of)})")
-    else:
-        return value
-    return f"CASE WHEN {' AND '.join(conditions)} THEN {value} END"
+def _rows(
+    columns: Sequence[Column], table: Table, present: set[str], given: Sequence[str]
+) -> dict[str, str]:
+    """Expressions of the columns of a landing table, from their values and what was given."""
+    rows = {
+        c.name: _identifier(c.name) if c.name in present else f"NULL::{_DUCKDB_TYPES[c.type]}"
+        for c in columns
+    }
+    wanted = [f"{rows[c.name]} IS NOT NULL" for c in columns if not c.nullable]
+    wanted += [
+        f"({rows[name.removesuffix(' given')]} IS NOT NULL OR NOT {_identifier(name)})"
+        for name in given
+    ]
+    if identities := [name for name in table.one_of if name in present]:
+        wanted.append(f"coalesce({', '.join(map(_identifier, identities))}) IS NOT NULL")
+        for first, second in pairwise(identities):
+            rows[second] = f"CASE WHEN {_identifier(first)} IS NULL THEN {rows[second]} END"
+    elif table.one_of:
+        wanted.append("false")
+    rows[marker(table)] = f"CASE WHEN {' AND '.join(wanted)} THEN {rows[marker(table)]} END"
+    return rows
 
 
-def _given(column: str) -> str:
-    return _identifier(f"{column} is given")
+def _selected(expressions: Mapping[str, str]) -> str:
+    return ", ".join(f"{value} AS {_identifier(name)}" for name, value in expressions.items())
 
 
 def _filled(column: str) -> str:
-    return f"regexp_matches({_identifier(column)}, '[^ \\t\\n\\x0B\\f\\r]')"
+    text = _identifier(column)
+    return f"CASE WHEN regexp_matches({text}, '[^ \\t\\n\\x0B\\f\\r]') THEN {text} END"
 
 
 _DUCKDB_TYPES = {"string": "VARCHAR", "int64": "BIGINT", "float64": "DOUBLE"}

@@ -145,6 +145,40 @@ class LandingReader:
                 self._read_clean(spelling, half, contents, folder, parsed) for half in halves
             )
             return first | second
+        doubtful = (
+            {}
+            if self._flawless(written, sum(contents[path].lines for path in paths))
+            else self._doubtful(spelling, paths, contents, written)
+        )
+        if doubtful:
+            written = self._without(doubtful, written, folder)
+        parsed.rows += written
+        for path in paths:
+            if path not in doubtful:
+                lines = contents[path].lines
+                parsed.counts[path] = Counts(objects=lines, rows=lines)
+        return doubtful
+
+    def _flawless(self, files: list[str], lines: int) -> bool:
+        """Whether there is a row for each line, and a value in each column (as footers tell)."""
+        footers = [pq.read_metadata(file) for file in files]
+        filled = {c.name for c in self._columns if c.name not in self._table.one_of}
+        return sum(footer.num_rows for footer in footers) == lines and not any(
+            chunk.statistics is None or chunk.statistics.null_count
+            for footer in footers
+            for group in range(footer.num_row_groups)
+            for chunk in map(footer.row_group(group).column, range(footer.num_columns))
+            if chunk.path_in_schema in filled
+        )
+
+    def _doubtful(
+        self,
+        spelling: Spelling,
+        paths: list[str],
+        contents: Mapping[str, Content],
+        written: list[str],
+    ) -> dict[str, Spelling | None]:
+        """Files of which not every line gave a full row, unless the gaps are in the file."""
         counted = self._count(written)
         doubtful: dict[str, Spelling | None] = {}
         for path in paths:
@@ -154,13 +188,6 @@ class LandingReader:
                 other = self._spelling(self._engine.landing_keys(self._root / path))
                 if other != spelling or not complete:
                     doubtful[path] = other if other != spelling else None
-        if doubtful:
-            written = self._without(doubtful, written, folder)
-        parsed.rows += written
-        for path in paths:
-            if path not in doubtful:
-                lines = contents[path].lines
-                parsed.counts[path] = Counts(objects=lines, rows=lines)
         return doubtful
 
     def _count(self, files: list[str]) -> dict[str, dict[str, int]]:

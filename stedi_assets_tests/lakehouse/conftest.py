@@ -38,9 +38,7 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def ingest(
-    root: Path, catalog: Catalog, engine: DuckDBEngine, tables: dict[str, Table]
-) -> Ingest:
+def ingest(root: Path, catalog: Catalog, engine: DuckDBEngine, tables: dict[str, Table]) -> Ingest:
     return Ingest(root, catalog, engine, tables["quarantine"])
 
 

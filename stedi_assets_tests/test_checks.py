@@ -1,0 +1,352 @@
+"""Rules and accounts: silent on right tables, and they find what is planted, as often as it is."""
+
+import pytest
+
+from stedi_assets.accounting import ACCOUNTS, KEPT
+from stedi_assets.checks import CONSENT, SERIAL_NUMBERS
+from stedi_assets.settings import Settings
+from stedi_assets_tests.support import (
+    ANN,
+    BOB,
+    CY,
+    KEY,
+    Pipeline,
+    customer,
+    device,
+    phone,
+    subject_id,
+)
+
+DEE, EVE, GUEST = "dee@x.io", "eve@x.io", "guest@x.io"
+
+CUSTOMERS = [
+    customer(ANN, "d"),
+    customer(BOB, "e", sharewithresearchasofdate=8),
+    customer(ANN, "claimed by two"),
+    customer(BOB, "claimed by two", sharewithresearchasofdate=8),
+    customer(CY, "f", sharewithresearchasofdate=None),
+    customer(DEE, "g", lastupdatedate=1),
+    customer(DEE, "g", lastupdatedate=2, sharewithresearchasofdate=None),
+    customer(EVE, "h"),
+]
+PHONES = [
+    *phone(ANN, *range(10), x=1.0),
+    *phone(BOB, *range(5, 15), x=2.0),
+    *phone(CY, *range(30, 40), x=3.0),
+    *phone(DEE, 3),
+    *phone(GUEST, 3, *range(90, 95)),
+    *phone(None, 3, serialnumber="claimed by two"),
+    *phone(None, 3, serialnumber="claimed by nobody"),
+    *phone(None, 60, serialnumber="e"),
+]
+STEPS = [
+    *device("d", *range(11), distancefromobject=10.0),
+    *device("e", *range(5, 15), distancefromobject=20.0),
+    *device("f", *range(30, 40)),
+    *device("g", *range(90, 100)),
+    *device("h", 70),
+    *device("claimed by two", 50, 51),
+    *device("claimed by nobody", 80),
+]
+
+
+@pytest.fixture(scope="module")
+def any_reading() -> Pipeline:
+    return Pipeline(Settings.load(pseudonym_key=KEY))
+
+
+@pytest.fixture(scope="module")
+def dated_readings() -> Pipeline:
+    return Pipeline(Settings.load(pseudonym_key=KEY, consent_scope="from_consent_date"))
+
+
+@pytest.fixture
+def pipeline(any_reading: Pipeline) -> Pipeline:
+    """Right tables, anew for each test."""
+    any_reading.run(CUSTOMERS, PHONES, STEPS)
+    return any_reading
+
+
+@pytest.fixture
+def from_consent_date(dated_readings: Pipeline) -> Pipeline:
+    """Right tables where only readings from the consent date on may be used."""
+    dated_readings.run(CUSTOMERS, PHONES, STEPS)
+    return dated_readings
+
+
+def test_right_tables_violate_no_rule(pipeline: Pipeline, from_consent_date: Pipeline) -> None:
+    assert pipeline.violations() == from_consent_date.violations() == {}
+
+
+# Consent
+
+
+@pytest.mark.parametrize("email", [CY, DEE, GUEST])
+@pytest.mark.parametrize(
+    ("table", "rule"),
+    [
+        ("customer_trusted", "customer_consent"),
+        ("customers_curated", "curated_customer_consent"),
+    ],
+)
+def test_customer_without_consent_is_found(
+    pipeline: Pipeline, table: str, rule: str, email: str
+) -> None:
+    pipeline.execute(
+        f"INSERT INTO {table} SELECT * REPLACE ('{email}' AS email) FROM {table} "
+        f"WHERE email = '{ANN}'"
+    )
+    assert pipeline.violations() == {rule: 1}
+
+
+@pytest.mark.parametrize("user", [CY, DEE, GUEST])
+def test_readings_without_consent_are_found(pipeline: Pipeline, user: str) -> None:
+    pipeline.execute(
+        "INSERT INTO accelerometer_trusted "
+        f"SELECT * REPLACE ('{user}' AS user) FROM accelerometer_trusted WHERE timestamp < 3"
+    )
+    assert pipeline.violations() == {"accelerometer_consent": 3}
+
+
+def test_phone_reading_before_the_consent_date_is_found_in_that_scope_only(
+    pipeline: Pipeline, from_consent_date: Pipeline
+) -> None:
+    early = f"INSERT INTO accelerometer_trusted VALUES (7, 2.0, 0.0, 0.0, '{BOB}', NULL)"
+    pipeline.execute(early)
+    from_consent_date.execute(early)
+    assert pipeline.violations() == {}
+    assert from_consent_date.violations() == {"accelerometer_consent": 1}
+
+
+def test_training_row_before_the_consent_date_is_found_in_that_scope_only(
+    pipeline: Pipeline, from_consent_date: Pipeline
+) -> None:
+    early = f"('{subject_id(BOB)}', 7, 20.0, 2.0, 0.0, 0.0)"
+    pipeline.execute(f"INSERT INTO machine_learning_curated VALUES {early}")
+    from_consent_date.execute(f"INSERT INTO machine_learning_curated VALUES {early}")
+    assert pipeline.violations() == {}
+    assert from_consent_date.violations() == {"subject_consent": 1, "one_person_a_row": 1}
+
+
+def test_sensor_readings_before_the_consent_date_are_no_violation(
+    from_consent_date: Pipeline,
+) -> None:
+    [(early,)] = from_consent_date.execute(
+        "SELECT count(*) FROM step_trainer_trusted WHERE serialnumber = 'e' "
+        "AND sensorreadingtime < 8"
+    )
+    assert early == 3
+    assert from_consent_date.violations() == {}
+
+
+def test_sensor_readings_of_an_owner_without_consent_are_found(pipeline: Pipeline) -> None:
+    pipeline.execute(
+        "INSERT INTO step_trainer_trusted SELECT * EXCLUDE source_file FROM step_trainer_landing "
+        "WHERE serialnumber = 'f' AND sensorreadingtime < 33"
+    )
+    assert pipeline.violations() == {"sensor_consent": 3, "owned_devices": 3}
+
+
+@pytest.mark.parametrize("email", [CY, "nobody@x.io"])
+def test_training_row_of_a_subject_without_consent_is_found(pipeline: Pipeline, email: str) -> None:
+    pipeline.execute(
+        f"INSERT INTO machine_learning_curated VALUES ('{subject_id(email)}', 6, 10, 1, 0, 0)"
+    )
+    assert pipeline.violations() == {"subject_consent": 1, "one_person_a_row": 1}
+
+
+def test_withdrawal_is_found_in_every_table_that_still_has_the_customer(
+    pipeline: Pipeline,
+) -> None:
+    pipeline.execute(
+        "INSERT INTO customer_landing SELECT * REPLACE "
+        f"(9 AS lastupdatedate, NULL AS sharewithresearchasofdate) FROM customer_landing "
+        f"WHERE email = '{ANN}' LIMIT 1"
+    )
+    assert pipeline.violations() == {
+        "customer_consent": 1,
+        "accelerometer_consent": 10,
+        "curated_customer_consent": 1,
+        "sensor_consent": 11,
+        "subject_consent": 10,
+    }
+
+
+# Serial numbers
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "matched = 4, readings = 4, runner_up_matched = 0",
+        "readings = 12",
+        "runner_up_matched = 10",
+        "matched = NULL",
+    ],
+    ids=["too few matches", "too small a share", "tie", "unknown"],
+)
+def test_device_that_shared_readings_do_not_prove_is_found(pipeline: Pipeline, change: str) -> None:
+    pipeline.execute(f"UPDATE device_ownership SET {change} WHERE serialnumber = 'd'")
+    assert pipeline.violations() == {"proven_owners": 1}
+
+
+@pytest.mark.parametrize(
+    "device_row",
+    [
+        f"('claimed by two', '{ANN}', 'sole_claim', 2, 0, 0)",
+        f"('claimed by nobody', '{ANN}', 'sole_claim', 1, 0, 0)",
+        f"('g', '{ANN}', 'sole_claim', 10, 0, 0)",
+        f"('g', '{DEE}', 'sole_claim', 10, 0, 5)",
+    ],
+    ids=["claimed by two", "claimed by nobody", "claimed by another", "another's readings"],
+)
+def test_device_that_no_sole_claim_proves_is_found(pipeline: Pipeline, device_row: str) -> None:
+    pipeline.execute(f"INSERT INTO device_ownership VALUES {device_row}")
+    assert pipeline.violations() == {"proven_owners": 1}
+
+
+def test_device_listed_twice_is_found(pipeline: Pipeline) -> None:
+    pipeline.execute(
+        "INSERT INTO device_ownership FROM device_ownership WHERE serialnumber IN ('d', 'h')"
+    )
+    assert pipeline.violations() == {"proven_owners": 2}
+
+
+def test_owner_whose_phone_does_not_have_the_matches_is_found(pipeline: Pipeline) -> None:
+    pipeline.execute(
+        "UPDATE device_ownership SET email = "
+        f"CASE serialnumber WHEN 'd' THEN '{BOB}' ELSE '{ANN}' END WHERE serialnumber IN ('d', 'e')"
+    )
+    assert pipeline.violations()["proven_owners"] == 2
+
+
+def test_readings_of_a_withheld_device_are_found(pipeline: Pipeline) -> None:
+    pipeline.execute(
+        "INSERT INTO step_trainer_trusted SELECT * EXCLUDE source_file FROM step_trainer_landing "
+        "WHERE serialnumber = 'claimed by two'"
+    )
+    assert pipeline.violations() == {"sensor_consent": 2, "owned_devices": 2}
+
+
+def test_readings_of_a_device_whose_owner_is_not_curated_are_found(pipeline: Pipeline) -> None:
+    pipeline.execute(
+        "INSERT INTO step_trainer_trusted SELECT * EXCLUDE source_file FROM step_trainer_landing "
+        "WHERE serialnumber = 'h'"
+    )
+    assert pipeline.violations() == {"owned_devices": 1}
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["x = 2.0", "x = NULL", "distancefromobject = 20.0", "distancefromobject = NULL"],
+)
+def test_training_row_with_another_persons_reading_of_the_same_millisecond_is_found(
+    pipeline: Pipeline, change: str
+) -> None:
+    pipeline.execute(
+        f"UPDATE machine_learning_curated SET {change} "
+        f"WHERE sensorreadingtime = 6 AND subject_id = '{subject_id(ANN)}'"
+    )
+    assert pipeline.violations() == {"one_person_a_row": 1}
+
+
+def test_join_on_time_alone_is_found(pipeline: Pipeline) -> None:
+    pipeline.execute("DELETE FROM machine_learning_curated")
+    pipeline.execute(
+        "INSERT INTO machine_learning_curated SELECT "
+        f"CASE s.serialnumber WHEN 'd' THEN '{subject_id(ANN)}' ELSE '{subject_id(BOB)}' END, "
+        "sensorreadingtime, distancefromobject, x, y, z "
+        "FROM step_trainer_trusted s JOIN accelerometer_trusted ON sensorreadingtime = timestamp"
+    )
+    of_others = len(range(5, 11)) + len(range(5, 10))  # BOB's phone with d, ANN's with e
+    assert pipeline.violations() == {"one_person_a_row": of_others}
+
+
+def test_training_row_at_a_time_without_readings_counts_once(pipeline: Pipeline) -> None:
+    pipeline.execute(
+        f"INSERT INTO machine_learning_curated VALUES ('{subject_id(ANN)}', 99, 10, 1, 0, 0)"
+    )
+    assert pipeline.violations() == {"one_person_a_row": 1}
+
+
+def test_every_trusted_and_curated_table_has_its_rules() -> None:
+    tables = set(ACCOUNTS)
+    assert CONSENT.keys() == tables - {"device_ownership"}  # it names people without consent
+    assert SERIAL_NUMBERS.keys() == {
+        "device_ownership",
+        "step_trainer_trusted",
+        "machine_learning_curated",
+    }
+
+
+# Accounts
+
+
+def test_accounts_say_where_every_row_went(pipeline: Pipeline) -> None:
+    assert pipeline.accounts() == {
+        "customer_trusted": {
+            KEPT: 3,
+            "no research consent": 2,
+            "older record of the same e-mail": 3,
+        },
+        "accelerometer_trusted": {
+            KEPT: 21,
+            "no research consent": 11,
+            "user is no customer": 6,
+            "serial number claimed by several e-mails": 1,
+            "serial number claimed by nobody": 1,
+        },
+        "customers_curated": {KEPT: 2, "no accelerometer reading": 1},
+        "device_ownership": {
+            KEPT: 4,
+            "claimed by nobody, readings prove no owner": 1,
+            "claimed by several e-mails, readings prove no owner": 1,
+            "readings speak against the only claim": 1,
+        },
+        "step_trainer_trusted": {
+            KEPT: 21,
+            "nobody is proven to own the device": 13,
+            "owner does not consent or has no readings": 11,
+        },
+        "machine_learning_curated": {KEPT: 20, "no phone reading at that time": 1},
+    }
+
+
+def test_accounts_from_the_consent_date_name_readings_before_it(
+    from_consent_date: Pipeline,
+) -> None:
+    accounts = from_consent_date.accounts()
+    assert accounts["accelerometer_trusted"][KEPT] == 17
+    assert accounts["accelerometer_trusted"]["before the consent date"] == 4
+    assert sum(accounts["accelerometer_trusted"].values()) == len(PHONES)
+    assert accounts["step_trainer_trusted"][KEPT] == 21
+    assert accounts["machine_learning_curated"] == {KEPT: 16, "no phone reading at that time": 5}
+
+
+# device_ownership is left out: its account can only go by the table itself.
+@pytest.mark.parametrize("table", [name for name in ACCOUNTS if name != "device_ownership"])
+@pytest.mark.parametrize(
+    ("plant", "off"),
+    [
+        ("DELETE FROM {t} WHERE rowid = (SELECT min(rowid) FROM {t})", 1),
+        ("INSERT INTO {t} FROM {t} LIMIT 1", -1),
+    ],
+    ids=["lost", "repeated"],
+)
+def test_lost_or_repeated_row_unbalances_the_account(
+    pipeline: Pipeline, table: str, plant: str, off: int
+) -> None:
+    pipeline.execute(plant.format(t=table))
+    [(rows,)] = pipeline.execute(f"SELECT count(*) FROM {table}")
+    assert pipeline.accounts()[table][KEPT] - rows == off
+
+
+def test_lost_device_shows_as_withheld(pipeline: Pipeline) -> None:
+    pipeline.execute("DELETE FROM device_ownership WHERE serialnumber = 'd'")
+    account = pipeline.accounts()["device_ownership"]
+    assert (account[KEPT], account["readings speak against the only claim"]) == (3, 2)
+
+
+def test_repeated_device_unbalances_the_account(pipeline: Pipeline) -> None:
+    pipeline.execute("INSERT INTO device_ownership FROM device_ownership WHERE serialnumber = 'd'")
+    assert pipeline.accounts()["device_ownership"][KEPT] == 4

@@ -1,0 +1,593 @@
+"""Whole refreshes, from landing files to published tables."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import ibis.expr.types as ir
+import pytest
+from pyiceberg.table import StaticTable
+
+from stedi_assets import definitions
+from stedi_assets.assets.trusted import owned_readings
+from stedi_assets.lakehouse.catalog import Catalog
+from stedi_assets.lakehouse.read import read_table
+from stedi_assets.lakehouse.reader import LandingReader
+from stedi_assets.sample import Sample, SampleSummary, write_sample
+from stedi_assets.settings import ConsentScope, Settings
+from stedi_assets_tests.conftest import IcebergReader
+from stedi_assets_tests.support import (
+    ANN,
+    BOB,
+    CY,
+    KEY,
+    TABLES,
+    counts,
+    customer,
+    deliver,
+    device,
+    phone,
+    refresh,
+    snapshots,
+    subject_id,
+    write,
+)
+
+PROJECT = Path(__file__).parents[1]
+DATA = PROJECT.parent / "shared" / "data"
+SOURCES = {
+    "customer": "customer_landing",
+    "accelerometer": "accelerometer_landing",
+    "step_trainer": "step_trainer_landing",
+}
+
+FIRST = {
+    "customer": [
+        customer(ANN, "d", registrationdate=1),
+        customer(BOB, "e", registrationdate=1, sharewithresearchasofdate=24),
+        customer(CY, "f", registrationdate=1, sharewithresearchasofdate=None),
+    ],
+    "accelerometer": [
+        *phone(ANN, *range(10)),
+        *phone(BOB, *range(20, 30)),
+        *phone(CY, *range(40, 50)),
+    ],
+    "step_trainer": [
+        *device("d", *range(10)),
+        *device("e", *range(20, 30)),
+        *device("f", *range(40, 50)),
+    ],
+}
+FIRST_COUNTS = {
+    "customer_landing": 3,
+    "accelerometer_landing": 30,
+    "step_trainer_landing": 30,
+    "quarantine": 0,
+    "customer_trusted": 2,
+    "accelerometer_trusted": 20,
+    "customers_curated": 2,
+    "device_ownership": 3,
+    "step_trainer_trusted": 20,
+    "machine_learning_curated": 20,
+}
+SECOND = {"accelerometer": phone(ANN, 10), "step_trainer": device("d", 10)}
+SECOND_COUNTS = FIRST_COUNTS | {
+    "accelerometer_landing": 31,
+    "step_trainer_landing": 31,
+    "accelerometer_trusted": 21,
+    "step_trainer_trusted": 21,
+    "machine_learning_curated": 21,
+}
+
+
+@pytest.fixture
+def landing(tmp_path: Path) -> Path:
+    """Landing folder with the first delivery."""
+    deliver(tmp_path / "landing", "first.json", **FIRST)
+    return tmp_path / "landing"
+
+
+@pytest.fixture
+def settings(tmp_path: Path, landing: Path) -> Settings:
+    return under(tmp_path)
+
+
+def under(folder: Path, **values: Any) -> Settings:
+    """Settings of the lakehouse in a test's folder."""
+    given = {"landing": folder / "landing", "lakehouse": folder / "lakehouse", "pseudonym_key": KEY}
+    return Settings.load(**(given | values))
+
+
+def failed_checks(result: dg.ExecuteInProcessResult) -> list[tuple[str, str]]:
+    return [
+        (found.asset_key.to_user_string(), found.check_name)
+        for found in result.get_asset_check_evaluations()
+        if not found.passed
+    ]
+
+
+def changed(before: dict[str, int], settings: Settings) -> set[str]:
+    """Tables of which another snapshot is published now."""
+    return {table for table, snapshot in snapshots(settings).items() if before[table] != snapshot}
+
+
+# Real deliveries
+
+
+@pytest.mark.parametrize(
+    ("name", "scope"),
+    [("stedi-2023", "any"), ("stedi-2023", "from_consent_date"), ("stedi-2022", "any")],
+)
+def test_real_deliveries_give_the_expected_counts(
+    tmp_path: Path, name: str, scope: ConsentScope
+) -> None:
+    if not DATA.is_dir():
+        pytest.skip(f"the real deliveries are not here: {DATA} is no folder")
+    expected = json.loads((DATA / "expected.json").read_text(encoding="utf-8"))[name][scope]
+    settings = under(tmp_path, landing=DATA / name, consent_scope=scope)
+    result = refresh(settings)
+    assert (result.success, failed_checks(result)) == (True, [])
+    assert counts(settings) | expected == counts(settings)
+
+
+# Refreshing again
+
+
+def test_first_refresh_publishes_every_table(settings: Settings) -> None:
+    result = refresh(settings)
+    assert (result.success, failed_checks(result)) == (True, [])
+    assert counts(settings) == FIRST_COUNTS
+
+
+def test_refresh_without_news_leaves_every_table_alone(settings: Settings) -> None:
+    refresh(settings)
+    catalog = Catalog(settings.lakehouse)
+    before = [catalog.metadata_location(table) for table in TABLES]
+    result = refresh(settings)
+    assert (result.success, failed_checks(result)) == (True, [])
+    assert [catalog.metadata_location(table) for table in TABLES] == before
+
+
+def test_refresh_reads_new_files_only(
+    settings: Settings, landing: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refresh(settings)
+    before = snapshots(settings)
+    deliver(landing, "second.json", **SECOND)
+    read: list[str] = []
+    parse = LandingReader.parse
+
+    def spy(reader: LandingReader, contents: Any, *folders: str) -> Any:
+        read.extend(contents)
+        return parse(reader, contents, *folders)
+
+    monkeypatch.setattr(LandingReader, "parse", spy)
+    result = refresh(settings)
+    assert (result.success, failed_checks(result)) == (True, [])
+    assert read == ["accelerometer/landing/second.json", "step_trainer/landing/second.json"]
+    assert counts(settings) == SECOND_COUNTS
+    # A customer who gains a reading is no other customer; but tables follow their inputs.
+    assert changed(before, settings) == set(TABLES) - {
+        "customer_landing",
+        "quarantine",
+        "customer_trusted",
+    }
+
+
+def test_landing_rows_outlive_their_file(settings: Settings, landing: Path) -> None:
+    refresh(settings)
+    (landing / "accelerometer/landing/first.json").unlink()
+    deliver(landing, "second.json", **SECOND)
+    refresh(settings)
+    assert counts(settings) == SECOND_COUNTS
+
+
+def test_withdrawal_removes_customer_from_every_trusted_and_curated_table(
+    settings: Settings, landing: Path, read_iceberg: IcebergReader
+) -> None:
+    refresh(settings)
+    withdrawn = customer(f" {ANN.upper()}", "d", lastupdatedate=2, sharewithresearchasofdate=None)
+    deliver(landing, "withdrawal.json", customer=[withdrawn])
+    result = refresh(settings)
+    assert (result.success, failed_checks(result)) == (True, [])
+    catalog = Catalog(settings.lakehouse)
+    for table in TABLES:
+        if catalog.zone(table) != "landing":
+            rows = read_iceberg(catalog.metadata_location(table))
+            values = {value for row in rows for value in row.values()}
+            assert rows, table
+            assert not values & {ANN, "d", subject_id(ANN)}, table
+
+
+def test_without_a_landing_folder_every_table_is_there_and_empty(tmp_path: Path) -> None:
+    settings = under(tmp_path, landing=None)
+    result = refresh(settings)
+    assert (result.success, failed_checks(result)) == (True, [])
+    published = counts(settings)
+    assert {table: published.get(table) for table in TABLES} == dict.fromkeys(TABLES, 0)
+
+
+# A transformation gone wrong
+
+
+def accelerometer_trusted(
+    accelerometer_landing: ir.Table,
+    customer_landing: ir.Table,
+    customer_trusted: ir.Table,
+    settings: Settings,
+) -> ir.Table:
+    """The rule with a mistake: the left join keeps the readings of everybody."""
+    readings = owned_readings(accelerometer_landing, customer_landing)
+    joined = readings.left_join(customer_trusted, readings.user == customer_trusted.email)
+    return joined.select(*readings.columns)
+
+
+def test_table_that_breaks_a_rule_stays_at_its_last_good_snapshot_with_all_after_it(
+    settings: Settings, landing: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refresh(settings)
+    before = snapshots(settings)
+    deliver(landing, "second.json", **SECOND)
+    right = definitions.RULES
+    wrong = {accelerometer_trusted.__name__: accelerometer_trusted}
+    monkeypatch.setattr(
+        definitions, "RULES", tuple(wrong.get(rule.__name__, rule) for rule in right)
+    )
+    result = refresh(settings)
+    assert not result.success
+    assert ("accelerometer_trusted", "consent") in failed_checks(result)
+    assert {table for table, _ in failed_checks(result)} == {"accelerometer_trusted"}
+    assert changed(before, settings) == {
+        "accelerometer_landing",
+        "step_trainer_landing",
+        "device_ownership",
+    }
+    rejected = Catalog(settings.lakehouse).candidate("accelerometer_trusted")
+    assert rejected is not None
+    assert rejected.rows == SECOND_COUNTS["accelerometer_landing"]
+
+    monkeypatch.setattr(definitions, "RULES", right)
+    result = refresh(settings)
+    assert (result.success, failed_checks(result)) == (True, [])
+    assert counts(settings) == SECOND_COUNTS
+    assert Catalog(settings.lakehouse).candidate("accelerometer_trusted") is None
+
+
+def test_rejected_table_is_rejected_again_until_its_rule_is_mended(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules = (definitions.RULES[0], accelerometer_trusted, *definitions.RULES[2:])
+    monkeypatch.setattr(definitions, "RULES", rules)
+    for _ in range(2):
+        result = refresh(settings)
+        assert not result.success
+        assert ("accelerometer_trusted", "consent") in failed_checks(result)
+    assert "accelerometer_trusted" not in counts(settings)
+
+
+# Unreadable files
+
+
+def quarantined(settings: Settings) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = (
+        read_table("quarantine", settings=settings).to_pyarrow().to_pylist()
+    )
+    return rows
+
+
+@pytest.fixture
+def garbage(landing: Path, settings: Settings) -> Path:
+    """A file of the second delivery, mostly unreadable; the first one is published."""
+    refresh(settings)
+    deliver(landing, "second.json", **SECOND)
+    good = json.dumps(device("d", 11)[0])
+    text = f"{good}\nupload failed\nupload failed\nupload failed\n"
+    return write(landing, "step_trainer", "third.json", text)
+
+
+def test_too_many_unreadable_objects_hold_the_landing_table_back(
+    settings: Settings, garbage: Path
+) -> None:
+    before = snapshots(settings)
+    result = refresh(settings)
+    assert not result.success
+    assert failed_checks(result) == [("step_trainer_landing", "readable")]
+    [found] = [e for e in result.get_asset_check_evaluations() if not e.passed]
+    assert found.description is not None
+    assert f"step_trainer/landing/{garbage.name}: 3 of 4" in found.description
+    assert "3 of 5 new objects are unreadable (60.0%), 5.0% are allowed" in found.description
+    assert "step_trainer_landing" not in changed(before, settings)
+    assert [(row["source_file"], row["raw"]) for row in quarantined(settings)] == [
+        (f"step_trainer/landing/{garbage.name}", "upload failed")
+    ] * 3
+
+
+def test_removing_the_unreadable_file_heals(settings: Settings, garbage: Path) -> None:
+    refresh(settings)
+    garbage.unlink()
+    result = refresh(settings)
+    assert (result.success, failed_checks(result)) == (True, [])
+    assert counts(settings) == SECOND_COUNTS
+
+
+def test_mending_the_unreadable_file_heals(settings: Settings, garbage: Path) -> None:
+    refresh(settings)
+    garbage.write_text("")
+    result = refresh(settings)
+    assert (result.success, failed_checks(result)) == (True, [])
+    assert counts(settings) == SECOND_COUNTS
+
+
+def test_allowing_more_unreadable_objects_publishes_the_readable_ones(
+    settings: Settings, garbage: Path, tmp_path: Path
+) -> None:
+    refresh(settings)
+    assert garbage.exists()
+    result = refresh(under(tmp_path, max_quarantine_share=0.6))
+    assert (result.success, failed_checks(result)) == (True, [])
+    assert counts(settings) == SECOND_COUNTS | {
+        "step_trainer_landing": 32,
+        "step_trainer_trusted": 22,
+        "quarantine": 3,
+    }
+    after = snapshots(settings)
+    assert refresh(settings).success  # what is in stays in, under the old setting too
+    assert snapshots(settings) == after
+
+
+# Interrupted and simultaneous runs
+
+
+@pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("call", [1, 3, 4, 6, 10])
+@pytest.mark.parametrize("method", ["stage", "publish"])
+def test_run_after_an_interrupted_one_neither_loses_nor_repeats_a_row(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, method: str, call: int, done: bool
+) -> None:
+    original: Callable[..., Any] = getattr(Catalog, method)
+    calls = 0
+
+    def interrupted(*args: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls != call:
+            return original(*args)
+        if done:
+            original(*args)
+        raise RuntimeError("interrupted")
+
+    monkeypatch.setattr(Catalog, method, interrupted)
+    assert not refresh(settings).success
+    monkeypatch.undo()
+    result = refresh(settings)
+    assert (result.success, failed_checks(result)) == (True, [])
+    assert counts(settings) == FIRST_COUNTS
+
+
+REFRESH = """
+from stedi_assets.settings import Settings
+from stedi_assets_tests.support import refresh
+raise SystemExit(not refresh(Settings.load()).success)
+"""
+KILLED = """
+import os
+from stedi_assets.lakehouse.catalog import Catalog
+publish, published = Catalog.publish, []
+def killed(catalog, candidate):
+    if len(published) == 4:
+        os._exit(9)
+    published.append(publish(catalog, candidate))
+Catalog.publish = killed
+"""
+
+
+def start(settings: Settings, script: str) -> subprocess.Popen[bytes]:
+    """A refresh in a process of its own."""
+    variables = {
+        "STEDI_LAKEHOUSE": str(settings.lakehouse),
+        "STEDI_LANDING": str(settings.landing),
+        "STEDI_PSEUDONYM_KEY": KEY,
+    }
+    return subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=PROJECT,
+        env=os.environ | variables,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def test_run_after_a_killed_one_is_not_locked_out_and_completes_it(settings: Settings) -> None:
+    with start(settings, KILLED + REFRESH) as killed:
+        assert killed.wait(timeout=60) == 9
+    assert 0 < len(counts(settings)) < len(TABLES)
+    assert refresh(settings).success
+    assert counts(settings) == FIRST_COUNTS
+
+
+def test_two_refreshes_at_once_both_end_and_neither_doubles_a_row(settings: Settings) -> None:
+    with start(settings, REFRESH) as one, start(settings, REFRESH) as two:
+        assert [one.wait(timeout=120), two.wait(timeout=120)] == [0, 0]
+    assert counts(settings) == FIRST_COUNTS
+
+
+# What a snapshot says
+
+
+def test_snapshots_say_what_they_were_made_from(settings: Settings) -> None:
+    run = refresh(settings).run_id
+    catalog, ids = Catalog(settings.lakehouse), snapshots(settings)
+    inputs = {
+        "customer_trusted": {"customer_landing"},
+        "accelerometer_trusted": {
+            "accelerometer_landing",
+            "customer_landing",
+            "customer_trusted",
+        },
+        "customers_curated": {"customer_trusted", "accelerometer_trusted"},
+        "device_ownership": {
+            "step_trainer_landing",
+            "accelerometer_landing",
+            "customer_landing",
+        },
+        "step_trainer_trusted": {
+            "step_trainer_landing",
+            "device_ownership",
+            "customers_curated",
+        },
+        "machine_learning_curated": {
+            "step_trainer_trusted",
+            "device_ownership",
+            "accelerometer_trusted",
+        },
+    }
+    for table in TABLES:
+        iceberg = StaticTable.from_metadata(catalog.metadata_location(table))
+        snapshot = iceberg.current_snapshot()
+        assert snapshot is not None
+        assert snapshot.summary is not None
+        said = snapshot.summary.additional_properties
+        assert said["stedi.run-id"] == run
+        assert said["total-records"] == str(FIRST_COUNTS[table])
+        assert {
+            key.removeprefix("stedi.input."): int(value)
+            for key, value in said.items()
+            if key.startswith("stedi.input.")
+        } == {name: ids[name] for name in inputs.get(table, ())}
+        assert table == "quarantine" or len(said["stedi.fingerprint"]) == 64
+
+
+# Settings that change
+
+
+def test_consent_scope_recomputes_what_depends_on_it(settings: Settings, tmp_path: Path) -> None:
+    refresh(settings)
+    before = snapshots(settings)
+    assert refresh(under(tmp_path, consent_scope="from_consent_date")).success
+    assert changed(before, settings) == {
+        "accelerometer_trusted",
+        "customers_curated",
+        "step_trainer_trusted",
+        "machine_learning_curated",
+    }
+    assert counts(settings) == FIRST_COUNTS | {
+        "accelerometer_trusted": 15,
+        "machine_learning_curated": 15,
+    } | {"accelerometer_trusted": 16, "machine_learning_curated": 16}
+    assert refresh(settings).success
+    assert counts(settings) == FIRST_COUNTS
+
+
+def test_user_and_serialnumber_come_and_go_with_pseudonymize(
+    settings: Settings, tmp_path: Path, read_iceberg: IcebergReader
+) -> None:
+    catalog, table = Catalog(settings.lakehouse), "machine_learning_curated"
+
+    def rows() -> list[dict[str, Any]]:
+        return sorted(
+            read_iceberg(catalog.metadata_location(table)),
+            key=lambda row: row["sensorreadingtime"],
+        )
+
+    refresh(settings)
+    before, first = snapshots(settings), rows()
+    for _ in range(2):  # columns that come back are other columns to Iceberg
+        assert refresh(under(tmp_path, pseudonymize=False)).success
+        assert changed(before, settings) == {table}
+        owners = {subject_id(ANN): (ANN, "d"), subject_id(BOB): (BOB, "e")}
+        assert rows() == [
+            row | dict(zip(("user", "serialnumber"), owners[row["subject_id"]], strict=True))
+            for row in first
+        ]
+        assert refresh(settings).success
+        assert changed(before, settings) == {table}
+        assert rows() == first
+
+
+def test_another_key_recomputes_the_pseudonyms_only(settings: Settings, tmp_path: Path) -> None:
+    refresh(settings)
+    before, key = snapshots(settings), KEY[::-1]
+    assert refresh(under(tmp_path, pseudonym_key=key)).success
+    assert changed(before, settings) == {"machine_learning_curated"}
+    rows = read_table("machine_learning_curated", settings=settings).to_pyarrow().to_pylist()
+    assert {row["subject_id"] for row in rows} == {subject_id(ANN, key), subject_id(BOB, key)}
+
+
+# The sample with every defect
+
+
+class SampleRun:
+    """A refresh over the sample with every defect."""
+
+    def __init__(self, folder: Path) -> None:
+        sample = Sample(
+            customers=200,
+            files=3,
+            shared_serials=True,
+            changing_consent=True,
+            malformed=True,
+            late_readings=True,
+        )
+        self.summary: SampleSummary = write_sample(folder / "landing", sample)
+        self.settings = under(folder, max_quarantine_share=0.0)
+        self.strict = refresh(self.settings, instance := dg.DagsterInstance.ephemeral())
+        self.settings = under(folder)
+        self.result = refresh(self.settings, instance)
+        runs = self.strict.run_id, self.result.run_id
+        self.events = [entry for run in runs for entry in instance.all_logs(run)]
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> SampleRun:
+    return SampleRun(tmp_path_factory.mktemp("sample"))
+
+
+def test_sample_with_every_defect_is_published(sample: SampleRun) -> None:
+    assert (sample.result.success, failed_checks(sample.result)) == (True, [])
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_every_object_of_the_sample_is_landed_or_quarantined(
+    sample: SampleRun, source: str
+) -> None:
+    rows = [row for row in quarantined(sample.settings) if row["source"] == source]
+    landed = counts(sample.settings)[SOURCES[source]]
+    assert (landed, len(rows)) == (
+        sample.summary.objects[source],
+        sample.summary.unreadable[source],
+    )
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_duckdbs_iceberg_reader_sees_what_is_published(
+    sample: SampleRun, table: str, read_iceberg: IcebergReader
+) -> None:
+    def key(row: dict[str, Any]) -> str:
+        return json.dumps(row, sort_keys=True)
+
+    published = read_table(table, settings=sample.settings).to_pyarrow().to_pylist()
+    seen = read_iceberg(Catalog(sample.settings.lakehouse).metadata_location(table))
+    assert seen
+    assert sorted(seen, key=key) == sorted(published, key=key)
+
+
+def test_nothing_personal_is_in_the_event_log(sample: SampleRun) -> None:
+    personal: set[str] = set()
+    for record in read_table("customer_landing", settings=sample.settings).to_pyarrow().to_pylist():
+        personal |= {record["email"].strip().lower(), record["customername"].lower()}
+        personal |= {record["phone"], record["serialnumber"]}
+    steps = read_table("step_trainer_landing", settings=sample.settings)
+    personal |= set(steps.serialnumber.to_pyarrow().to_pylist())
+    assert len(personal) > 700
+
+    log = [json.dumps(json.loads(e.to_json()), ensure_ascii=False).lower() for e in sample.events]
+    assert any("new objects are unreadable" in entry for entry in log)
+    assert any("audit_seconds" in entry for entry in log)
+    assert any("dagster/row_count" in entry for entry in log)
+    whole = "\n".join(log)
+    assert [value for value in personal if value in whole] == []
