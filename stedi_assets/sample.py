@@ -462,18 +462,22 @@ def _garbage(_: str, lines: list[str]) -> _BadFile:
 
 
 def _wrong_values(source: str, lines: list[str]) -> _BadFile:
-    """Break the first three objects: a field missing, a time in words, a number that is none."""
-    missing, time, number = {
-        "customer": ("email", "registrationDate", "lastUpdateDate"),
-        "accelerometer": ("timestamp", "timestamp", "x"),
-        "step_trainer": ("serialNumber", "sensorReadingTime", "distanceFromObject"),
+    """Break the first three objects: a field missing, a time in words, a number that is none.
+
+    A time or number that is optional does not make its object unreadable.
+    """
+    missing, time, number, unreadable = {
+        "customer": ("email", "registrationDate", "lastUpdateDate", 1),
+        "accelerometer": ("timestamp", "timestamp", "x", 3),
+        "step_trainer": ("serialNumber", "sensorReadingTime", "distanceFromObject", 2),
     }[source]
     without, worded, unmeasured, *others = map(json.loads, lines)
     del without[missing]
     worded[time] = "2022-06-18T15:33:20Z"
     unmeasured[number] = float("nan")
     objects = [without, worded, unmeasured, *others]
-    return _BadFile("\n".join(map(_dump, objects)).encode(), len(others), 3)
+    body = "\n".join(map(_dump, objects)).encode()
+    return _BadFile(body, len(objects) - unreadable, unreadable)
 
 
 def _dump(value: dict[str, Any]) -> str:

@@ -343,7 +343,8 @@ def breaches(contract: type[Contract], table: ir.Table) -> dict[str, int]:
     try:
         schema.validate(table, lazy=True)
     except Exception:  # pandera fails over its own report where checks of several kinds fail
-        return {rule: rows for part in _parts(schema) for rule, rows in _breach(part, table)}
+        found = [breach for part in _parts(schema) for breach in _breach(part, table)]
+        return dict([*found, *_repeated(schema, table)])
     return {}
 
 
@@ -365,9 +366,6 @@ def _parts(schema: Any) -> Iterator[tuple[str, pa.DataFrameSchema]]:
     for name, column in schema.columns.items():
         if not column.nullable:
             yield f"{name}: not null", pa.DataFrameSchema({name: pa.Column(nullable=False)})
-        if column.unique:
-            alone = pa.Column(nullable=True, unique=True)
-            yield f"{name}: unique", pa.DataFrameSchema({name: alone})
         for check in column.checks:
             alone = pa.Column(nullable=True, checks=[check])
             yield f"{name}: {check.error}", pa.DataFrameSchema({name: alone})
@@ -380,5 +378,13 @@ def _breach(part: tuple[str, pa.DataFrameSchema], table: ir.Table) -> Iterator[t
     try:
         schema.validate(table)
     except SchemaError as error:
-        cases = error.failure_cases
-        yield rule, cases.count().execute() if isinstance(cases, ir.Table) else len(cases)
+        yield rule, error.failure_cases.count().execute()
+
+
+def _repeated(schema: Any, table: ir.Table) -> Iterator[tuple[str, int]]:
+    # Of a value that is there n times pandera tells once, here n rows count.
+    for name, column in schema.columns.items():
+        if column.unique:
+            counts = table.group_by(name).agg(rows=table.count())
+            if rows := counts.filter(counts.rows > 1).rows.sum().execute():
+                yield f"{name}: unique", int(rows)

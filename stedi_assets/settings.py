@@ -12,6 +12,9 @@ _CHECKOUT = Path(__file__).resolve().parent.parent
 PROJECT = _CHECKOUT if (_CHECKOUT / "workspace.yaml").exists() else Path.cwd()
 """The checkout; for an installed package, the folder it is started in."""
 
+MIN_KEY = 32
+"""Characters that the key of `subject_id` must have."""
+
 ConsentScope = Literal["any", "from_consent_date"]
 
 
@@ -43,7 +46,7 @@ class Settings(BaseSettings):
     )
     pseudonym_key: SecretStr | None = Field(
         None,
-        min_length=32,
+        min_length=MIN_KEY,
         description="key of `subject_id`, at least 32 characters; made once and kept in the "
         "lakehouse folder where unset",
     )
@@ -74,7 +77,17 @@ class Settings(BaseSettings):
     @field_validator("lakehouse", "landing")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
-        return path.expanduser().resolve() if path else None
+        if path is None:
+            return None
+        try:
+            path = path.expanduser().resolve()
+        except RuntimeError:
+            raise ValueError("there is no such home folder") from None
+        if found := sorted(set("?#%") & set(str(path))):
+            raise ValueError(f"the catalog can address no path with {' '.join(found)} in it")
+        if path.is_file():
+            raise ValueError("it is a file, and must be a folder")
+        return path
 
     @model_validator(mode="after")
     def _landing_exists(self) -> "Settings":
@@ -107,7 +120,13 @@ class Settings(BaseSettings):
                 pass
             finally:
                 made.unlink()
-        return path.read_text().strip()
+        key = path.read_text().strip()
+        if len(key) < MIN_KEY:
+            raise SettingsError(
+                f"{path} holds no key of {MIN_KEY} characters or more; restore it, or set "
+                "STEDI_PSEUDONYM_KEY."
+            )
+        return key
 
 
 def _sentence(error: Any) -> str:

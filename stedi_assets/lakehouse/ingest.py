@@ -85,7 +85,13 @@ class Ingest:
         news = _News(source, table, new, known, published)
         candidate = self._catalog.candidate(table.name)
         if candidate is None or candidate.properties.get(_FINGERPRINT) != news.fingerprint:
-            candidate = self._read(news, run_id)
+            try:
+                candidate = self._read(news, run_id)
+            except FileNotFoundError as error:
+                raise LandingFileError(
+                    f"{error.filename} was deleted while it was read; nothing was taken in: "
+                    "refresh again."
+                ) from None
         entries = tuple(self._ledger(candidate))
         fresh = tuple(entry for entry in entries if entry.path not in known)
         return Ingested(candidate, entries, fresh, changed)
@@ -168,13 +174,7 @@ class Ingest:
 
     def _assert_unchanged(self, files: list[LandingFile]) -> None:
         for file in files:
-            try:
-                stat = (self._root / file.path).stat()
-            except FileNotFoundError:
-                raise LandingFileError(
-                    f"{file.path} was deleted while it was read; nothing was taken in: "
-                    "refresh again."
-                ) from None
+            stat = (self._root / file.path).stat()
             if (stat.st_size, stat.st_mtime_ns) != (file.size, file.modified):
                 raise LandingFileError(
                     f"{file.path} changed while it was read; nothing was taken in: refresh again "

@@ -103,7 +103,7 @@ class LandingReader:
         for line in lines:
             try:
                 found = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 return None
             if not isinstance(found, dict):
                 return None
@@ -162,7 +162,7 @@ class LandingReader:
     def _flawless(self, files: list[str], lines: int) -> bool:
         """Whether there is a row for each line, and a value in each column (as footers tell)."""
         footers = [pq.read_metadata(file) for file in files]
-        filled = {c.name for c in self._columns if c.name not in self._table.one_of}
+        filled = {c.name for c in self._columns if c.name not in self._table.one_of[-1:]}
         return sum(footer.num_rows for footer in footers) == lines and not any(
             chunk.statistics is None or chunk.statistics.null_count
             for footer in footers
@@ -194,7 +194,7 @@ class LandingReader:
         """Of each landing file: rows, rows that fulfil the contract, rows that lack a value."""
         rows = self._engine.open("parsed", files, self._table.types)
         optional = [
-            c.name for c in self._columns if c.nullable and c.name not in self._table.one_of
+            c.name for c in self._columns if c.nullable and c.name not in self._table.one_of[-1:]
         ]
         found = rows.group_by(SOURCE_FILE).agg(
             rows=rows.count(),

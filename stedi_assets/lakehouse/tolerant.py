@@ -17,12 +17,21 @@ from typing import Any
 from stedi_assets.lakehouse.table import Column
 
 _CHUNK = 1 << 20
+_WINDOWS = (4 << 10, 64 << 10, 1 << 20)
+"""How far to look for an object's end: json counts lines from the start of what it is given."""
+
+_LONGEST_TOKEN = 400
+"""Characters of the longest number or literal that a window may cut in two."""
+
 _MAX_OBJECT = 16 << 20
 """Bytes within which an object must end; what is longer is quarantined in pieces."""
 
 # What may stand between objects: white space, commas, an array's brackets, a byte order mark,
 # the record separator of JSON text sequences.
 _BETWEEN = re.compile(r"[\s,\[\]\ufeff\x1e]*")
+# What follows an object that stands inside another one.
+_INSIDE = re.compile(r'[\s\]]*(\}|,\s*")')
+
 BLANKS = " \t\n\r\v\f"
 _INT64 = range(-(2**63), 2**63)
 
@@ -147,7 +156,8 @@ def read_blocks(path: Path) -> Iterator[bytes]:
                 if unpacker.eof:  # a file may hold several gzip members
                     unpacker = zlib.decompressobj(wbits=31)
                 yield from _unpack(unpacker, packed)
-                packed, begun = unpacker.unused_data, True
+                # Python's gzip ignores zeros after a member, too.
+                packed, begun = unpacker.unused_data.lstrip(b"\0"), True
         if begun and not unpacker.eof:
             raise DamagedFileError("the gzip file is cut off here")
 
@@ -165,6 +175,13 @@ def _unpack(unpacker: Any, packed: bytes) -> Iterator[bytes]:
             yield before.decompress(packed[i : i + 1])
         except zlib.error:
             raise DamagedFileError("the gzip file is damaged here") from None
+
+
+class _BrokenError(Exception):
+    def __init__(self, reason: str, stuck: int) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.stuck = stuck
 
 
 def _first_key_counts(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -193,14 +210,14 @@ class _Scanner:
             begin = self._at
             try:
                 fields, end = self._object(begin)
-            except ValueError as error:
+            except _BrokenError as error:
                 if not self._ended and len(self._text) - begin < _MAX_OBJECT:
                     self._more()
                     continue
-                end = self._fragment_end(begin, getattr(error, "pos", begin))
+                end = self._fragment_end(begin, error.stuck)
                 self._at = end
                 raw = self._raw(begin, end)
-                reason = getattr(error, "msg", str(error))
+                reason = error.reason
                 if self._damage and end == len(self._text):
                     reason, reported = self._damage, True
                 yield Unreadable(self._byte(begin), raw, reason)
@@ -226,34 +243,47 @@ class _Scanner:
             self._more()
 
     def _object(self, begin: int) -> tuple[dict[str, Any], int]:
+        """The object that begins there, and its end.
+
+        Raises:
+            _BrokenError: There is none.
+        """
         if self._text[begin] != "{":
-            raise ValueError("not a JSON object")
-        try:
-            fields, end = self._decode(self._text, begin)
-            self._text[begin:end].encode()
-        except json.JSONDecodeError as error:
-            raise json.JSONDecodeError(
-                "not valid JSON", self._text, min(error.pos, len(self._text))
-            ) from None
-        except RecursionError:
-            raise ValueError("nested too deeply") from None
-        except UnicodeEncodeError:
-            raise ValueError("not valid UTF-8") from None
-        except ValueError:  # Python reads no integer of thousands of digits
-            raise ValueError("a number is too long") from None
-        return fields, end
+            raise _BrokenError("not a JSON object", begin)
+        for window in (*_WINDOWS, len(self._text)):
+            piece = self._text[begin : begin + window]
+            try:
+                fields, length = self._decode(piece)
+                piece[:length].encode()
+            except json.JSONDecodeError as error:
+                cut_off = begin + window < len(self._text) and (
+                    error.msg.startswith("Unterminated") or error.pos > window - _LONGEST_TOKEN
+                )
+                if not cut_off:
+                    raise _BrokenError("not valid JSON", begin + error.pos) from None
+            except RecursionError:
+                raise _BrokenError("nested too deeply", begin) from None
+            except UnicodeEncodeError:
+                raise _BrokenError("not valid UTF-8", begin) from None
+            except ValueError:  # Python reads no integer of thousands of digits
+                raise _BrokenError("a number is too long", begin) from None
+            else:
+                return fields, begin + length
+        raise _BrokenError("not valid JSON", begin)
 
     def _fragment_end(self, begin: int, stuck: int) -> int:
         """Where the unreadable text ends: at the next readable object, or with the line."""
-        newline = self._text.find("\n", max(stuck, begin))
+        last = begin + len(self._text[begin:stuck].rstrip())
+        newline = self._text.find("\n", last)
         line_end = len(self._text) if newline < 0 else newline
         for match in re.finditer(r"\{", self._text[begin + 1 : line_end]):
             candidate = begin + 1 + match.start()
             try:
-                fields, _ = self._object(candidate)
-            except ValueError:
+                fields, end = self._object(candidate)
+            except _BrokenError:
                 continue
-            if self._known & fields.keys():
+            # An object inside the broken one is part of it, not a record of its own.
+            if self._known & fields.keys() and not _INSIDE.match(self._text, end):
                 return candidate
         return max(line_end, begin + 1)
 

@@ -37,7 +37,7 @@ def test_tables_hold_exactly_the_rows_of_the_oracle(pipeline: Pipeline, landing:
 
 
 @given(landing=landings())
-@settings(max_examples=50, deadline=None, suppress_health_check=NOT_TOO_SLOW)
+@settings(max_examples=30, deadline=None, suppress_health_check=NOT_TOO_SLOW)
 def test_right_tables_violate_no_rule_and_balance_every_account(
     pipeline: Pipeline, landing: Landing
 ) -> None:

@@ -9,7 +9,6 @@ import pytest
 
 from stedi_assets.lakehouse.catalog import Catalog
 from stedi_assets.lakehouse.engine import DuckDBEngine
-from stedi_assets.lakehouse.ingest import Ingest
 from stedi_assets.lakehouse.table import Table
 from stedi_assets.schemas import contracts, table_of
 
@@ -35,11 +34,6 @@ def catalog(tmp_path: Path) -> Catalog:
 def root(tmp_path: Path) -> Path:
     """The landing root."""
     return tmp_path / "landing"
-
-
-@pytest.fixture
-def ingest(root: Path, catalog: Catalog, engine: DuckDBEngine, tables: dict[str, Table]) -> Ingest:
-    return Ingest(root, catalog, engine, tables["quarantine"])
 
 
 @pytest.fixture

@@ -96,7 +96,7 @@ class Landing:
 
 
 def _text(row: Mapping[str, Any]) -> str:
-    """A row as text, zero without its sign: the two ways differ in it, and nothing depends on it."""
+    """A row as text, with zero as zero whatever its sign."""
     values = {k: v + 0.0 if isinstance(v, float) else v for k, v in row.items()}
     return json.dumps(values, sort_keys=True)
 
@@ -238,7 +238,7 @@ def drawn_files(draw: st.DrawFn) -> tuple[str, list[File]]:
     return source, draw(st.lists(file, min_size=2, max_size=2))
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(drawn=drawn_files())
 @example(
     drawn=(
@@ -271,9 +271,9 @@ SURPRISES = {
     "inf": json.dumps(USER)[:-1] + ', "note": -inf}',
     "thousands of digits": json.dumps(USER)[:-1] + f', "note": {"9" * 5000}}}',
     "deep nesting": json.dumps(USER)[:-1] + f', "note": {"[" * 5000}{"]" * 5000}}}',
-    "timestamp twice": '{"user": "ann@x.io", "timeStamp": 5, "timestamp": 6, "x": 1, "y": 1, "z": 1}',
-    "user twice": '{"USER": "bob@x.io", "user": "ann@x.io", "timestamp": 6, "x": 1, "y": 1, "z": 1}',
-    "x twice": '{"user": "ann@x.io", "timestamp": 6, "X": 2, "x": 1, "y": 1, "z": 1}',
+    "timestamp twice": '{"timeStamp": 5, ' + json.dumps(USER)[1:],
+    "user twice": '{"USER": "bob@x.io", ' + json.dumps(USER)[1:],
+    "x twice": '{"X": 5, ' + json.dumps(USER)[1:],
     "two objects": json.dumps(USER) * 2,
     "two objects, blank line": json.dumps(USER) * 2 + "\n",
     "array": json.dumps([USER, USER]),
@@ -305,6 +305,19 @@ def test_user_goes_before_the_serial_number_though_earlier_lines_have_none(
 ) -> None:
     file = {"a.json": behind(SERIAL, json.dumps(USER | SERIAL))}
     assert accelerometer.parse(file) == accelerometer.read(file)
+
+
+IDENTITIES = ['"123"', '"true"', '"1e5"', '"[a"', '"{a"', '"NaN"', "NaN", "-Infinity", "5", "{}"]
+
+
+@pytest.mark.parametrize("identity", IDENTITIES)
+def test_text_that_looks_like_another_value_is_a_text_and_no_other_value_is(
+    accelerometer: Landing, identity: str
+) -> None:
+    by_user = f'{{"user": {identity}, "timestamp": 1}}'
+    by_either = f'{{"user": {identity}, "serialnumber": "s", "timestamp": 1}}'
+    files = {"a.json": lines(by_user, by_user), "b.json": lines(by_either, by_either)}
+    assert accelerometer.parse(files) == accelerometer.read(files)
 
 
 def test_deep_nesting_in_the_first_lines_is_quarantined(accelerometer: Landing) -> None:

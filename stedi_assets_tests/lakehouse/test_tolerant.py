@@ -336,12 +336,11 @@ def test_keys_inside_nested_values_do_not_count(read: Read) -> None:
 # Values
 
 
-def test_text_comes_out_as_it_was_written(read: Read) -> None:
+@pytest.mark.parametrize("escaped", [False, True])
+def test_text_comes_out_as_it_was_written(read: Read, escaped: bool) -> None:
     user = ' Änn "the" \\ 😀\t\u2028 '
-    assert read(json.dumps({"user": user, "timestamp": 1}))[0][0]["user"] == user
-    assert (
-        read(json.dumps({"user": user, "timestamp": 1}, ensure_ascii=False))[0][0]["user"] == user
-    )
+    content = json.dumps({"user": user, "timestamp": 1}, ensure_ascii=escaped)
+    assert read(content)[0][0]["user"] == user
 
 
 @pytest.mark.parametrize("time", [0, -1, 2**63 - 1, -(2**63)])

@@ -1,0 +1,343 @@
+"""What readers see of a table, and when."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.table import StaticTable
+
+from stedi_assets.lakehouse.catalog import Catalog, PublishConflict, Snapshot
+from stedi_assets.lakehouse.table import Column, Table, Zone
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from stedi_assets_tests.conftest import IcebergReader
+
+    Write = Callable[..., str]
+    Seen = Callable[[], list[int]]
+
+
+def column(name: str, dtype: str = "int64", **options: Any) -> Column:
+    description = f"what {name} means"
+    options = {"nullable": True, "personal": False, "strict": False} | options
+    return Column(name=name, type=dtype, description=description, **options)
+
+
+def table_with(*columns: Column) -> Table:
+    return Table("steps", Zone.TRUSTED, "Steps taken.", columns, (), repr(columns))
+
+
+STEPS = table_with(column("at"), column("who", "string", personal=True))
+
+
+@pytest.fixture(name="catalog")
+def catalog_with_steps(tmp_path: Path) -> Catalog:
+    catalog = Catalog(tmp_path / "lakehouse")
+    catalog.ensure(STEPS)
+    return catalog
+
+
+@pytest.fixture
+def write(catalog: Catalog) -> Write:
+    """Writes a Parquet file with these rows as an engine does: below the table's location."""
+    folder = Path(catalog.location("steps"))
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def write(*times: int, **columns: Sequence[Any]) -> str:
+        path = str(folder / f"{uuid4().hex}.parquet")
+        who = pa.array([f"p{time}" for time in times], pa.string())
+        at = pa.array(times, pa.int64())
+        pq.write_table(pa.table({"at": at, "who": who} | columns), path)
+        return path
+
+    return write
+
+
+def publish(catalog: Catalog, *files: str, **properties: str) -> Snapshot:
+    candidate = catalog.stage("steps", files, properties)
+    catalog.publish(candidate)
+    return candidate
+
+
+@pytest.fixture
+def seen(catalog: Catalog, read_iceberg: IcebergReader) -> Seen:
+    """What readers see: the times of `steps`, by DuckDB's own Iceberg reader."""
+    return lambda: sorted(row["at"] for row in read_iceberg(catalog.metadata_location("steps")))
+
+
+# Before the first publication
+
+
+def test_lakehouse_without_tables_has_none_and_writes_nothing(tmp_path: Path) -> None:
+    catalog = Catalog(tmp_path / "lakehouse")
+    assert catalog.tables() == []
+    assert not (tmp_path / "lakehouse").exists()
+
+
+def test_new_table_has_neither_publication_nor_candidate(catalog: Catalog, seen: Seen) -> None:
+    assert catalog.tables() == ["steps"]
+    assert catalog.published("steps") is None
+    assert catalog.candidate("steps") is None
+    assert seen() == []
+
+
+def test_table_that_does_not_exist_has_neither(catalog: Catalog) -> None:
+    assert catalog.published("nowhere") is None
+    assert catalog.candidate("nowhere") is None
+
+
+def test_table_is_in_the_folder_of_its_zone(catalog: Catalog) -> None:
+    assert catalog.location("steps") == f"{catalog.warehouse}/trusted/steps"
+    assert catalog.zone("steps") == "trusted"
+
+
+# Stage
+
+
+def test_candidate_consists_of_exactly_these_files(catalog: Catalog, write: Write) -> None:
+    one, two, three = write(1), write(2, 2), write(3)
+    publish(catalog, one, two)
+    candidate = catalog.stage("steps", [two, three], {})
+    assert set(candidate.files) == {two, three}
+    assert candidate.rows == 3
+    assert candidate.size == sum(Path(file).stat().st_size for file in (two, three))
+
+
+def test_candidate_does_not_show_to_readers(catalog: Catalog, write: Write, seen: Seen) -> None:
+    first = publish(catalog, write(1))
+    candidate = catalog.stage("steps", [write(2)], {})
+    assert seen() == [1]
+    assert catalog.published("steps") == first
+    assert catalog.candidate("steps") == candidate
+
+
+def test_first_candidate_does_not_show_to_readers(
+    catalog: Catalog, write: Write, seen: Seen
+) -> None:
+    catalog.stage("steps", [write(1)], {})
+    assert seen() == []
+    assert catalog.published("steps") is None
+
+
+def test_candidate_replaces_an_earlier_one(catalog: Catalog, write: Write, seen: Seen) -> None:
+    publish(catalog, write(1))
+    catalog.stage("steps", [write(2)], {})
+    second = write(3)
+    candidate = catalog.stage("steps", [second], {})
+    assert candidate.files == (second,)
+    catalog.publish(candidate)
+    assert seen() == [3]
+
+
+def test_snapshot_says_what_it_was_made_from(catalog: Catalog, write: Write) -> None:
+    publish(catalog, write(1), **{"run-id": "r1", "inputs": "{}"})
+    metadata = StaticTable.from_metadata(catalog.metadata_location("steps"))
+    snapshot = metadata.current_snapshot()
+    assert snapshot
+    assert snapshot.summary
+    said = snapshot.summary.additional_properties
+    assert (said["stedi.run-id"], said["stedi.inputs"]) == ("r1", "{}")
+    published = catalog.published("steps")
+    assert published
+    assert published.properties == {"run-id": "r1", "inputs": "{}"}
+
+
+def test_table_may_become_empty(catalog: Catalog, write: Write, seen: Seen) -> None:
+    publish(catalog, write(1))
+    publish(catalog)
+    assert seen() == []
+    published = catalog.published("steps")
+    assert published
+    assert (published.rows, published.files) == (0, ())
+
+
+def test_first_publication_may_be_empty(catalog: Catalog, seen: Seen) -> None:
+    assert publish(catalog).rows == 0
+    assert catalog.published("steps")
+    assert seen() == []
+
+
+def test_same_files_may_be_published_again_with_other_properties(
+    catalog: Catalog, write: Write, seen: Seen
+) -> None:
+    file = write(1)
+    first = publish(catalog, file, **{"run-id": "one"})
+    second = publish(catalog, file, **{"run-id": "two"})
+    assert first.id != second.id
+    assert second.properties["run-id"] == "two"
+    assert seen() == [1]
+
+
+# Publish
+
+
+def test_published_candidate_is_what_readers_see(
+    catalog: Catalog, write: Write, seen: Seen
+) -> None:
+    candidate = publish(catalog, write(1, 2), write(3))
+    assert seen() == [1, 2, 3]
+    assert catalog.published("steps") == candidate
+    assert catalog.candidate("steps") is None
+
+
+def test_both_readers_see_the_same_rows(
+    catalog: Catalog, write: Write, read_iceberg: IcebergReader
+) -> None:
+    publish(catalog, write(1, 2, who=["ä", None]), write())
+    location = catalog.metadata_location("steps")
+    expected = [{"at": 1, "who": "ä"}, {"at": 2, "who": None}]
+    assert read_iceberg(location) == expected
+    assert StaticTable.from_metadata(location).scan().to_arrow().to_pylist() == expected
+
+
+def test_another_process_sees_the_publication(catalog: Catalog, write: Write) -> None:
+    other = Catalog(catalog._root)  # noqa: SLF001
+    assert other.published("steps") is None
+    candidate = publish(catalog, write(1))
+    assert other.published("steps") == candidate
+
+
+def test_candidate_that_another_refresh_replaced_is_not_published(
+    catalog: Catalog, write: Write, seen: Seen
+) -> None:
+    publish(catalog, write(1))
+    mine = catalog.stage("steps", [write(2)], {})
+    catalog.stage("steps", [write(3)], {})
+    with pytest.raises(PublishConflict, match="steps"):
+        catalog.publish(mine)
+    assert seen() == [1]
+
+
+def test_candidate_is_not_published_over_another_publication(
+    catalog: Catalog, write: Write, seen: Seen
+) -> None:
+    mine = catalog.stage("steps", [write(2)], {})
+    publish(catalog, write(3))
+    with pytest.raises(PublishConflict):
+        catalog.publish(mine)
+    assert seen() == [3]
+
+
+def test_candidate_is_not_published_where_main_moved_by_other_means(
+    catalog: Catalog, write: Write, seen: Seen
+) -> None:
+    mine = catalog.stage("steps", [write(2)], {})
+    outside = SqlCatalog(
+        "stedi", uri=f"sqlite:///{catalog.warehouse}/../catalog.db", warehouse=catalog.warehouse
+    )
+    outside.load_table("stedi.steps").append(pa.table({"at": [9], "who": ["p9"]}))
+    with pytest.raises(PublishConflict):
+        catalog.publish(mine)
+    assert seen() == [9]
+
+
+def test_candidate_is_published_once(catalog: Catalog, write: Write) -> None:
+    candidate = publish(catalog, write(1))
+    with pytest.raises(PublishConflict):
+        catalog.publish(candidate)
+
+
+def test_unknown_candidate_is_not_published(catalog: Catalog, write: Write, seen: Seen) -> None:
+    candidate = catalog.stage("steps", [write(1)], {})
+    with pytest.raises(PublishConflict):
+        catalog.publish(replace(candidate, id=candidate.id + 1))
+    assert seen() == []
+
+
+def test_discarded_candidate_is_gone(catalog: Catalog, write: Write, seen: Seen) -> None:
+    publish(catalog, write(1))
+    candidate = catalog.stage("steps", [write(2)], {})
+    catalog.discard_candidate("steps")
+    assert catalog.candidate("steps") is None
+    with pytest.raises(PublishConflict):
+        catalog.publish(candidate)
+    assert seen() == [1]
+
+
+def test_nothing_to_discard_is_no_error(catalog: Catalog, write: Write, seen: Seen) -> None:
+    catalog.discard_candidate("steps")
+    publish(catalog, write(1))
+    catalog.discard_candidate("steps")
+    assert seen() == [1]
+
+
+# Time travel
+
+
+def test_earlier_snapshots_stay_readable_by_id(catalog: Catalog, write: Write) -> None:
+    first, second = publish(catalog, write(1)), publish(catalog, write(2))
+    assert catalog.snapshot("steps", first.id) == first
+    assert catalog.snapshot("steps", second.id) == second
+    assert catalog.snapshot("steps", 1) is None
+    assert [pq.read_table(file)["at"].to_pylist() for file in first.files] == [[1]]
+    table = StaticTable.from_metadata(catalog.metadata_location("steps"))
+    assert table.scan(snapshot_id=first.id).to_arrow()["at"].to_pylist() == [1]
+
+
+# Columns
+
+
+def comments(catalog: Catalog) -> dict[str, str | None]:
+    metadata = StaticTable.from_metadata(catalog.metadata_location("steps"))
+    return {field.name: field.doc for field in metadata.schema().fields}
+
+
+def test_columns_have_comments(catalog: Catalog) -> None:
+    assert comments(catalog) == {"at": "what at means", "who": "what who means"}
+    metadata = StaticTable.from_metadata(catalog.metadata_location("steps"))
+    assert metadata.properties["comment"] == "Steps taken."
+
+
+def test_column_new_to_the_contract_is_added_and_null_in_older_rows(
+    catalog: Catalog, write: Write, read_iceberg: IcebergReader
+) -> None:
+    old = write(1)
+    publish(catalog, old)
+    catalog.ensure(table_with(*STEPS.columns, column("pace", "float64")))
+    publish(catalog, old, write(2, pace=[0.5]))
+    rows = read_iceberg(catalog.metadata_location("steps"))
+    assert sorted((row["at"], row["who"], row["pace"]) for row in rows) == [
+        (1, "p1", None),
+        (2, "p2", 0.5),
+    ]
+    assert catalog.types("steps") == {"at": "int64", "who": "string", "pace": "float64"}
+    assert comments(catalog)["pace"] == "what pace means"
+    assert comments(catalog)["at"] == "what at means"
+
+
+def test_column_no_longer_in_the_contract_is_dropped(
+    catalog: Catalog, write: Write, read_iceberg: IcebergReader
+) -> None:
+    publish(catalog, write(1))
+    catalog.ensure(table_with(STEPS.columns[0]))
+    assert read_iceberg(catalog.metadata_location("steps")) == [{"at": 1}]
+    assert catalog.personal_columns("steps") == []
+    assert comments(catalog) == {"at": "what at means"}
+
+
+def test_personal_columns_follow_the_contract(catalog: Catalog) -> None:
+    assert catalog.personal_columns("steps") == ["who"]
+    catalog.ensure(table_with(*STEPS.columns, column("phone", "string", personal=True)))
+    assert catalog.personal_columns("steps") == ["who", "phone"]
+
+
+def test_unchanged_contract_writes_nothing(catalog: Catalog) -> None:
+    before = catalog.metadata_location("steps")
+    catalog.ensure(STEPS)
+    assert catalog.metadata_location("steps") == before
+
+
+def test_changed_columns_move_neither_main_nor_audit(catalog: Catalog, write: Write) -> None:
+    first = publish(catalog, write(1))
+    candidate = catalog.stage("steps", [write(2)], {})
+    catalog.ensure(table_with(*STEPS.columns, column("pace", "float64")))
+    assert catalog.published("steps") == first
+    assert catalog.candidate("steps") == candidate

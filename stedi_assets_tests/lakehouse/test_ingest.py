@@ -1,0 +1,545 @@
+"""Each landing file once, whatever happens to the files and to the refresh."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from stedi_assets.lakehouse import ingest as ingest_module
+from stedi_assets.lakehouse.catalog import Catalog
+from stedi_assets.lakehouse.ingest import Ingest, LandingFileError
+from stedi_assets.lakehouse.reader import LandingReader
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from stedi_assets.lakehouse.catalog import Snapshot
+    from stedi_assets.lakehouse.engine import DuckDBEngine
+    from stedi_assets.lakehouse.ingest import Ingested
+    from stedi_assets.lakehouse.landing import Content
+    from stedi_assets.lakehouse.reader import Parsed
+    from stedi_assets.lakehouse.table import Table
+    from stedi_assets_tests.conftest import IcebergReader
+    from stedi_assets_tests.lakehouse.conftest import Land
+
+TABLE = "step_trainer_landing"
+FOLDER = "step_trainer/landing"
+
+
+def readings(*times: int) -> list[dict[str, Any]]:
+    return [
+        {"sensorReadingTime": time, "serialNumber": "s", "distanceFromObject": time / 2}
+        for time in times
+    ]
+
+
+class Lakehouse:
+    """The landing table of the step trainer, refreshes of it, and what readers see.
+
+    Readers use DuckDB's own Iceberg reader.
+    """
+
+    read: IcebergReader
+
+    def __init__(
+        self, root: Path, catalog: Catalog, engine: DuckDBEngine, tables: dict[str, Table]
+    ) -> None:
+        self.catalog, self.table = catalog, tables[TABLE]
+        self._engine, self._quarantine = engine, tables["quarantine"]
+        catalog.ensure(self._quarantine)
+        self.use_root(root)
+
+    def use_root(self, root: Path) -> None:
+        self.ingest = Ingest(root, self.catalog, self._engine, self._quarantine)
+
+    def stage(self, run_id: str = "run") -> Ingested:
+        return self.ingest.stage("step_trainer", self.table, run_id)
+
+    def refresh(self) -> Ingested:
+        found = self.stage()
+        if found.candidate:
+            self.catalog.publish(found.candidate)
+        return found
+
+    def quarantine(self) -> list[dict[str, Any]] | None:
+        """What the candidate of `quarantine` holds; nothing where there is none."""
+        staged = self.ingest.stage_quarantine([TABLE], "run")
+        return None if staged is None else rows(staged)
+
+    def refresh_quarantine(self) -> None:
+        if staged := self.ingest.stage_quarantine([TABLE], "run"):
+            self.catalog.publish(staged)
+
+    def published(self, table: str = TABLE) -> list[dict[str, Any]]:
+        return self.read(self.catalog.metadata_location(table))
+
+    def times(self) -> list[int]:
+        return sorted(row["sensorreadingtime"] for row in self.published())
+
+
+@pytest.fixture
+def lakehouse(
+    root: Path,
+    catalog: Catalog,
+    engine: DuckDBEngine,
+    tables: dict[str, Table],
+    read_iceberg: IcebergReader,
+) -> Lakehouse:
+    made = Lakehouse(root, catalog, engine, tables)
+    made.read = read_iceberg
+    return made
+
+
+def rows(snapshot: Snapshot | None) -> list[dict[str, Any]]:
+    files = snapshot.files if snapshot else ()
+    return [row for file in files for row in pq.read_table(file).to_pylist()]
+
+
+def times(snapshot: Snapshot | None) -> list[int]:
+    return sorted(row["sensorreadingtime"] for row in rows(snapshot))
+
+
+# New files
+
+
+def test_row_says_which_file_it_came_from(lakehouse: Lakehouse, land: Land) -> None:
+    land("a.json", readings(1))
+    land("2024/01/b.json", readings(2))
+    lakehouse.refresh()
+    assert sorted(lakehouse.published(), key=lambda row: row["sensorreadingtime"]) == [
+        {
+            "sensorreadingtime": time,
+            "serialnumber": "s",
+            "distancefromobject": time / 2,
+            "source_file": f"{FOLDER}/{name}",
+        }
+        for time, name in ((1, "a.json"), (2, "2024/01/b.json"))
+    ]
+
+
+def test_second_refresh_takes_in_the_new_files_only(lakehouse: Lakehouse, land: Land) -> None:
+    land("a.json", readings(1, 2))
+    lakehouse.refresh()
+    land("b.json", readings(3))
+    found = lakehouse.refresh()
+    assert [entry.path for entry in found.new] == [f"{FOLDER}/b.json"]
+    assert [entry.path for entry in found.entries] == [f"{FOLDER}/a.json", f"{FOLDER}/b.json"]
+    assert lakehouse.times() == [1, 2, 3]
+
+
+def test_file_once_taken_in_is_not_parsed_again(
+    lakehouse: Lakehouse, land: Land, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    land("a.json", readings(1))
+    lakehouse.refresh()
+    monkeypatch.setattr(LandingReader, "parse", None)
+    found = lakehouse.refresh()
+    assert (found.candidate, found.new, found.changed) == (None, (), ())
+    assert lakehouse.times() == [1]
+
+
+def test_entry_accounts_for_the_objects_of_its_file(lakehouse: Lakehouse, land: Land) -> None:
+    land("a.json", [*readings(1, 2), {"serialNumber": "s"}, {}])
+    [entry] = lakehouse.refresh().new
+    assert (entry.objects, entry.rows, entry.quarantined) == (4, 2, 2)
+
+
+def test_plain_and_packed_files_are_taken_in_alike(lakehouse: Lakehouse, land: Land) -> None:
+    plain = land("a.json", readings(1, 2)).read_bytes()
+    land("b.json.gz", gzip.compress(plain.replace(b"1", b"5")))
+    land("C.JSON", readings(3))
+    land("D.Json.GZ", gzip.compress(plain.replace(b"1", b"7")))
+    lakehouse.refresh()
+    assert lakehouse.times() == [1, 2, 2, 2, 3, 5, 7]
+
+
+def test_other_files_are_left_alone(lakehouse: Lakehouse, land: Land, root: Path) -> None:
+    land("a.json", readings(1))
+    for name in ("b.json.tmp", "c.csv", "_SUCCESS", "d.json.bz2", "json"):
+        land(name, readings(2))
+    (root / FOLDER / "folder.json").mkdir()
+    lakehouse.refresh()
+    assert lakehouse.times() == [1]
+
+
+NAMES = (
+    "with space.json",
+    "ünïcødé 日本.json",
+    "day=2024-01-01/part.json",
+    "[1].json",
+    "part*.json",
+    "it's.json",
+)
+
+
+def test_files_of_any_name_are_taken_in_once(lakehouse: Lakehouse, land: Land) -> None:
+    for time, name in enumerate(["1.json", "part1.json", *NAMES]):
+        land(name, readings(time))
+    lakehouse.refresh()
+    lakehouse.refresh()
+    assert lakehouse.times() == list(range(len(NAMES) + 2))
+    assert {row["source_file"] for row in lakehouse.published()} > {f"{FOLDER}/{n}" for n in NAMES}
+
+
+@pytest.mark.parametrize(
+    "folder", ["with space", "ünïcødé", "x=1", "[1]", "a*", "it's", "a#b", "a?b", "a%20b"]
+)
+def test_landing_root_and_lakehouse_may_have_any_name(
+    tmp_path: Path, folder: str, engine: DuckDBEngine, tables: dict[str, Table]
+) -> None:
+    root = tmp_path / folder / "landing"
+    (root / FOLDER).mkdir(parents=True)
+    (root / FOLDER / "a.json").write_text('{"serialNumber": "s", "sensorReadingTime": 1}\n')
+    (root / FOLDER / "b.json").write_text('[{"serialNumber": "s", "sensorReadingTime": 2}]\n')
+    catalog = Catalog(tmp_path / folder / "lakehouse")
+    lakehouse = Lakehouse(root, catalog, engine, tables)
+    lakehouse.refresh()
+    published = catalog.published(TABLE)
+    assert times(published) == [1, 2]
+    assert published
+    assert sorted(path.name for path in tmp_path.rglob("catalog.db")) == ["catalog.db"]
+    opened = engine.open(published.name, published.files, tables[TABLE].types)
+    assert opened.to_pyarrow().num_rows == 2
+
+
+# Empty
+
+
+@pytest.mark.parametrize("exists", [True, False], ids=["empty folder", "no folder"])
+def test_first_refresh_of_an_empty_source_gives_an_empty_table(
+    lakehouse: Lakehouse, root: Path, exists: bool
+) -> None:
+    if exists:
+        (root / FOLDER).mkdir(parents=True)
+    found = lakehouse.refresh()
+    assert (found.entries, found.changed) == ((), ())
+    assert lakehouse.published() == []
+    assert lakehouse.refresh().candidate is None
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.json.gz"])
+def test_empty_file_is_taken_in_without_rows(lakehouse: Lakehouse, land: Land, name: str) -> None:
+    land(name, b"")
+    [entry] = lakehouse.refresh().new
+    assert (entry.objects, entry.duplicate_of) == (0, None)
+    assert lakehouse.published() == []
+    assert lakehouse.refresh().candidate is None
+
+
+def test_empty_files_are_no_duplicates_of_one_another(lakehouse: Lakehouse, land: Land) -> None:
+    land("a.json", b"")
+    land("b.json", b"")
+    assert [entry.duplicate_of for entry in lakehouse.refresh().new] == [None, None]
+
+
+# Duplicates and changes
+
+
+def test_same_content_under_another_name_is_skipped(lakehouse: Lakehouse, land: Land) -> None:
+    land("a.json", readings(1, 2))
+    lakehouse.refresh()
+    land("b.json", readings(1, 2))
+    found = lakehouse.refresh()
+    assert [entry.duplicate_of for entry in found.new] == [f"{FOLDER}/a.json"]
+    assert found.taken == []
+    assert lakehouse.times() == [1, 2]
+
+
+def test_same_content_twice_in_a_refresh_is_taken_in_once(lakehouse: Lakehouse, land: Land) -> None:
+    for name in ("b.json", "a.json", "c.json"):
+        land(name, readings(1, 2))
+    found = lakehouse.refresh()
+    assert [entry.duplicate_of for entry in found.new] == [
+        None,
+        f"{FOLDER}/a.json",
+        f"{FOLDER}/a.json",
+    ]
+    assert lakehouse.times() == [1, 2]
+
+
+def test_duplicate_is_remembered(lakehouse: Lakehouse, land: Land) -> None:
+    land("a.json", readings(1))
+    land("b.json", readings(1))
+    lakehouse.refresh()
+    assert lakehouse.refresh().new == ()
+
+
+def test_changed_file_is_reported_and_not_taken_in_again(lakehouse: Lakehouse, land: Land) -> None:
+    land("a.json", readings(1))
+    lakehouse.refresh()
+    land("a.json", readings(1, 2))
+    land("b.json", readings(3))
+    found = lakehouse.refresh()
+    assert found.changed == (f"{FOLDER}/a.json",)
+    assert [entry.path for entry in found.new] == [f"{FOLDER}/b.json"]
+    assert lakehouse.times() == [1, 3]
+
+
+def test_changed_file_of_the_same_size_is_reported(lakehouse: Lakehouse, land: Land) -> None:
+    path = land("a.json", readings(1))
+    lakehouse.refresh()
+    land("a.json", readings(2))
+    os.utime(path, ns=(1, 1))
+    assert lakehouse.refresh().changed == (f"{FOLDER}/a.json",)
+
+
+def test_touched_file_is_not_reported(lakehouse: Lakehouse, land: Land) -> None:
+    path = land("a.json", readings(1))
+    lakehouse.refresh()
+    os.utime(path, ns=(1, 1))
+    found = lakehouse.refresh()
+    assert (found.candidate, found.changed) == (None, ())
+
+
+def test_removed_file_keeps_its_rows(lakehouse: Lakehouse, land: Land) -> None:
+    path = land("a.json", readings(1))
+    lakehouse.refresh()
+    path.unlink()
+    land("b.json", readings(2))
+    lakehouse.refresh()
+    assert lakehouse.times() == [1, 2]
+
+
+def test_file_removed_and_back_again_is_not_taken_in_twice(
+    lakehouse: Lakehouse, land: Land
+) -> None:
+    path = land("a.json", readings(1))
+    lakehouse.refresh()
+    path.unlink()
+    lakehouse.refresh()
+    land("a.json", readings(1))
+    assert lakehouse.refresh().candidate is None
+    assert lakehouse.times() == [1]
+
+
+# Interruptions
+
+
+def test_refresh_killed_before_its_commit_neither_loses_nor_repeats(
+    lakehouse: Lakehouse, land: Land, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    land("a.json", readings(1, 2))
+    lakehouse.refresh()
+    land("b.json", [*readings(3), {}])
+    with monkeypatch.context() as patch:
+        patch.setattr(Catalog, "stage", killed)
+        with pytest.raises(KeyboardInterrupt):
+            lakehouse.stage()
+    assert lakehouse.times() == [1, 2]
+    assert lakehouse.catalog.candidate(TABLE) is None
+    lakehouse.refresh()
+    lakehouse.refresh_quarantine()
+    assert lakehouse.times() == [1, 2, 3]
+    assert len(lakehouse.published("quarantine")) == 1
+
+
+def test_refresh_killed_before_it_publishes_neither_loses_nor_repeats(
+    lakehouse: Lakehouse, land: Land
+) -> None:
+    land("a.json", readings(1, 2))
+    lakehouse.stage()
+    assert lakehouse.published() == []
+    lakehouse.refresh()
+    assert lakehouse.times() == [1, 2]
+    assert lakehouse.refresh().candidate is None
+
+
+def killed(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def test_waiting_candidate_is_used_again_where_nothing_changed(
+    lakehouse: Lakehouse, land: Land, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    land("a.json", readings(1))
+    first = lakehouse.stage("one")
+    monkeypatch.setattr(LandingReader, "parse", None)
+    second = lakehouse.stage("two")
+    assert second == first
+
+
+@pytest.mark.parametrize("change", ["file added", "file changed", "file removed"])
+def test_waiting_candidate_is_made_anew_where_files_changed(
+    lakehouse: Lakehouse, land: Land, change: str
+) -> None:
+    land("a.json", readings(1))
+    path = land("b.json", readings(2))
+    lakehouse.stage()
+    if change == "file added":
+        land("c.json", readings(3))
+    elif change == "file changed":
+        land("b.json", readings(4, 5))
+    else:
+        path.unlink()
+    expected = {"file added": [1, 2, 3], "file changed": [1, 4, 5], "file removed": [1]}[change]
+    found = lakehouse.refresh()
+    assert found.changed == ()
+    assert times(found.candidate) == expected
+    assert lakehouse.times() == expected
+
+
+def test_waiting_candidate_goes_when_its_only_file_does(lakehouse: Lakehouse, land: Land) -> None:
+    land("a.json", readings(1))
+    lakehouse.refresh()
+    path = land("b.json", readings(2))
+    lakehouse.stage()
+    path.unlink()
+    assert lakehouse.stage().candidate is None
+    assert lakehouse.catalog.candidate(TABLE) is None
+    assert [entry.path for entry in lakehouse.ingest.entries(TABLE)] == [f"{FOLDER}/a.json"]
+
+
+class MeddledReader(LandingReader):
+    """A reader during whose work something happens to the file `a.json`."""
+
+    meddle: Any
+
+    def parse(self, contents: Mapping[str, Content], folder: str, rejects: str) -> Parsed:
+        parsed = super().parse(contents, folder, rejects)
+        self.meddle(self._root / FOLDER / "a.json")
+        return parsed
+
+
+def append(path: Path) -> None:
+    with path.open("a") as file:
+        file.write("{}\n")
+
+
+@pytest.mark.parametrize(
+    ("meddle", "said"),
+    [
+        (append, "changed"),
+        (os.unlink, "deleted"),
+        (lambda path: os.utime(path, ns=(1, 1)), "changed"),
+    ],
+)
+def test_file_that_changes_while_it_is_read_stops_the_refresh(
+    lakehouse: Lakehouse, land: Land, monkeypatch: pytest.MonkeyPatch, meddle: Any, said: str
+) -> None:
+    land("b.json", readings(2))
+    lakehouse.refresh()
+    land("a.json", readings(1))
+    monkeypatch.setattr(MeddledReader, "meddle", staticmethod(meddle), raising=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(ingest_module, "LandingReader", MeddledReader)
+        with pytest.raises(LandingFileError, match=rf"{FOLDER}/a\.json .*{said}"):
+            lakehouse.stage()
+    assert lakehouse.catalog.candidate(TABLE) is None
+    assert lakehouse.times() == [2]
+
+
+def test_file_deleted_right_after_it_was_listed_stops_the_refresh_in_words(
+    lakehouse: Lakehouse, land: Land, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = land("a.json", readings(1))
+
+    def list_and_delete(*arguments: Any) -> Sequence[Any]:
+        found = list_files(*arguments)
+        path.unlink()
+        return found
+
+    list_files = ingest_module.list_files
+    monkeypatch.setattr(ingest_module, "list_files", list_and_delete)
+    with pytest.raises(LandingFileError, match=rf"{FOLDER}/a\.json was deleted"):
+        lakehouse.stage()
+
+
+# Landing roots
+
+
+def test_another_landing_root_starts_anew(
+    lakehouse: Lakehouse, land: Land, root: Path, tmp_path: Path
+) -> None:
+    land("a.json", readings(1))
+    lakehouse.refresh()
+    shutil.copytree(root, tmp_path / "other")
+    land("b.json", readings(2))
+    lakehouse.use_root(tmp_path / "other")
+    assert [entry.path for entry in lakehouse.refresh().new] == [f"{FOLDER}/a.json"]
+    assert lakehouse.times() == [1]
+    lakehouse.use_root(root)
+    lakehouse.refresh()
+    assert lakehouse.times() == [1, 2]
+
+
+def test_landing_root_without_files_does_not_empty_the_table(
+    lakehouse: Lakehouse, land: Land, tmp_path: Path
+) -> None:
+    land("a.json", readings(1))
+    lakehouse.refresh()
+    lakehouse.use_root(tmp_path / "typo")
+    with pytest.raises(LandingFileError, match="STEDI_LANDING"):
+        lakehouse.stage()
+    assert lakehouse.times() == [1]
+
+
+# Quarantine
+
+
+def test_quarantine_says_what_could_not_be_read_and_where(lakehouse: Lakehouse, land: Land) -> None:
+    path = land("a.json", [*readings(1), {"serialNumber": "s"}])
+    lakehouse.refresh()
+    lakehouse.refresh_quarantine()
+    [reject] = lakehouse.published("quarantine")
+    raw = '{"serialNumber": "s"}'
+    assert reject == {
+        "source": "step_trainer",
+        "source_file": f"{FOLDER}/a.json",
+        "position": path.read_text().index(raw),
+        "raw": raw,
+        "reason": "sensorreadingtime is missing",
+    }
+
+
+def test_rejects_of_a_candidate_vanish_with_its_bad_file(lakehouse: Lakehouse, land: Land) -> None:
+    land("a.json", readings(1))
+    bad = land("b.json", b"garbage\n")
+    lakehouse.stage()
+    assert [row["raw"] for row in lakehouse.quarantine() or ()] == ["garbage"]
+    bad.unlink()
+    lakehouse.stage()
+    assert not lakehouse.quarantine()
+
+
+def test_rejects_of_a_repaired_file_vanish_before_its_publication(
+    lakehouse: Lakehouse, land: Land
+) -> None:
+    land("a.json", b"garbage\n")
+    lakehouse.stage()
+    lakehouse.quarantine()
+    land("a.json", readings(1))
+    lakehouse.refresh()
+    assert not lakehouse.quarantine()
+    assert lakehouse.times() == [1]
+
+
+def test_rejects_of_published_files_stay(lakehouse: Lakehouse, land: Land) -> None:
+    land("a.json", b"garbage\n")
+    lakehouse.refresh()
+    lakehouse.refresh_quarantine()
+    land("b.json", [*readings(1), {}])
+    lakehouse.refresh()
+    lakehouse.refresh_quarantine()
+    assert sorted(row["raw"] for row in lakehouse.published("quarantine")) == ["garbage", "{}"]
+    assert lakehouse.quarantine() is None
+
+
+def test_quarantine_of_nothing_is_an_empty_table(lakehouse: Lakehouse, land: Land) -> None:
+    land("a.json", readings(1))
+    lakehouse.refresh()
+    lakehouse.refresh_quarantine()
+    assert lakehouse.published("quarantine") == []
+    assert lakehouse.quarantine() is None
+
+
+def test_waiting_quarantine_is_used_again(lakehouse: Lakehouse, land: Land) -> None:
+    land("a.json", b"garbage\n")
+    lakehouse.stage()
+    first = lakehouse.ingest.stage_quarantine([TABLE], "one")
+    assert lakehouse.ingest.stage_quarantine([TABLE], "two") == first
