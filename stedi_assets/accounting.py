@@ -73,7 +73,8 @@ def device_ownership(
 ) -> ir.Table:
     """Devices: those with a proven owner are kept, the others withheld by who claims them."""
     devices = step_trainer_landing.select("serialnumber").distinct()
-    devices = _marked(devices, device_ownership.select("serialnumber"), "serialnumber", "owned")
+    owned = device_ownership.select("serialnumber").distinct()
+    devices = _marked(devices, owned, "serialnumber", "owned")
     claimed = _claims(customer_landing)
     devices = devices.left_join(claimed, [("serialnumber", "claimed")])
     outcome = ibis.cases(

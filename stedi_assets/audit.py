@@ -32,7 +32,9 @@ class Finding:
             asset_key=table,
             check_name=self.check,
             passed=self.passed,
-            severity=_severity(self.check),
+            severity=dg.AssetCheckSeverity.WARN
+            if self.check == _WARNING
+            else dg.AssetCheckSeverity.ERROR,
             description=self.sentence,
             metadata=self.metadata,
         )
@@ -46,18 +48,27 @@ _DESCRIPTIONS = {
     "readable": "Few of the new objects are unreadable",
     "files": "No landing file changed after it was taken in; no column is gone from new files",
 }
-_BLOCKING = ("contract", "consent", "serial_numbers", "readable")
+_WARNING = "files"
+"""The check that says something about the landing files, and holds nothing back."""
 
 
-def _severity(check: str) -> dg.AssetCheckSeverity:
-    return dg.AssetCheckSeverity.WARN if check == "files" else dg.AssetCheckSeverity.ERROR
+def check_specs(
+    table: str, checks: list[str], *, stops_run: bool = True
+) -> list[dg.AssetCheckSpec]:
+    """Checks of a table as Dagster wants them declared.
 
-
-def check_specs(table: str, checks: list[str]) -> list[dg.AssetCheckSpec]:
-    """Checks of a table as Dagster wants them declared."""
+    Args:
+        table: The table.
+        checks: Names of its checks.
+        stops_run: Whether a check that holds the table back keeps the tables after it from being
+            made, too. They are made from what is published in any case.
+    """
     return [
         dg.AssetCheckSpec(
-            check, asset=table, blocking=check in _BLOCKING, description=_DESCRIPTIONS[check]
+            check,
+            asset=table,
+            blocking=stops_run and check != _WARNING,
+            description=_DESCRIPTIONS[check],
         )
         for check in checks
     ]
@@ -78,17 +89,24 @@ def audit(
         yield from unchanged(table, checks_of(table), lakehouse)
         return
     started = time.perf_counter()
-    tables = _Tables(lakehouse, candidate, settings)
-    findings = [check_contract(contract, tables[table])]
-    if not findings[0].passed:  # the other rules rely on the columns
-        findings += [_not_tried(check) for check in checks_of(table)[1:]]
-    else:
-        for check, rules in (("consent", CONSENT), ("serial_numbers", SERIAL_NUMBERS)):
-            if table in rules:
-                findings.append(_check_rule(check, table, rules[table], tables))
-        if table in ACCOUNTS:
-            findings.append(_check_account(candidate, ACCOUNTS[table], tables))
+    with plainly():
+        findings = list(_findings(candidate, contract, _Tables(lakehouse, candidate, settings)))
     yield from conclude(candidate, findings, lakehouse, started)
+
+
+def _findings(
+    candidate: Snapshot, contract: type[Contract], tables: "_Tables"
+) -> Iterator[Finding]:
+    table = candidate.table
+    yield (fulfilled := check_contract(contract, tables[table]))
+    if not fulfilled.passed:  # the other rules rely on the columns
+        yield from (_not_tried(check) for check in checks_of(table)[1:])
+        return
+    for check, rules in (("consent", CONSENT), ("serial_numbers", SERIAL_NUMBERS)):
+        if table in rules:
+            yield _check_rule(check, table, rules[table], tables)
+    if table in ACCOUNTS:
+        yield _check_account(candidate, ACCOUNTS[table], tables)
 
 
 def unchanged(table: str, checks: list[str], lakehouse: Lakehouse) -> Iterator[dg.AssetCheckResult]:
@@ -111,7 +129,7 @@ def conclude(
         started: When the audit began, by the performance counter.
     """
     seconds = time.perf_counter() - started
-    if all(finding.passed for finding in findings if finding.check in _BLOCKING):
+    if all(finding.passed for finding in findings if finding.check != _WARNING):
         with plainly():
             lakehouse.catalog.publish(candidate)
     for finding in findings:

@@ -10,7 +10,7 @@ import ibis
 import ibis.expr.types as ir
 
 from stedi_assets.assets.curated import MIN_MATCHES, pseudonym
-from stedi_assets.assets.trusted import consents, normalized
+from stedi_assets.assets.trusted import consents, normalized, owned_readings
 from stedi_assets.settings import Settings
 
 _NEVER = -(2**63)
@@ -56,15 +56,10 @@ def accelerometer_consent(
     settings: Settings,
 ) -> ir.IntegerScalar:
     """Readings of people without consent or, in that scope, from before their consent date."""
-    users = accelerometer_trusted.group_by("user").agg(
-        rows=ibis._.count(), earliest=ibis._.timestamp.min()
-    )
-    wrong = users.anti_join(consenting(customer_landing), [("user", "email")])
-    if settings.consent_scope == "from_consent_date":
-        dated = users.join(customer_trusted, [("user", "email")])
-        early = dated.filter(dated.earliest < dated.sharewithresearchasofdate)
-        wrong = wrong.union(early.select(*wrong.columns))
-    return _sum(wrong.rows)
+    readings = accelerometer_trusted.select(person="user", time="timestamp")
+    since = customer_trusted.select(person="email", since="sharewithresearchasofdate")
+    people = consenting(customer_landing).select(person="email")
+    return _without_consent(readings, people, since, settings)
 
 
 def sensor_consent(
@@ -83,36 +78,47 @@ def subject_consent(
     settings: Settings,
 ) -> ir.IntegerScalar:
     """Training rows of people without consent or, in that scope, from before their consent date."""
-    subjects = machine_learning_curated.group_by("subject_id").agg(
-        rows=ibis._.count(), earliest=ibis._.sensorreadingtime.min()
+    rows = machine_learning_curated.select(person="subject_id", time="sensorreadingtime")
+    since = customer_trusted.select(
+        person=pseudonym(customer_trusted.email, settings), since="sharewithresearchasofdate"
     )
     people = consenting(customer_landing)
-    allowed = people.select(subject_id=pseudonym(people.email, settings))
-    wrong = subjects.anti_join(allowed, "subject_id")
+    people = people.select(person=pseudonym(people.email, settings))
+    return _without_consent(rows, people, since, settings)
+
+
+def _without_consent(
+    rows: ir.Table, people: ir.Table, since: ir.Table, settings: Settings
+) -> ir.IntegerScalar:
+    """Rows (person, time) of nobody of `people` or, in that scope, from before `since`."""
+    persons = rows.group_by("person").agg(rows=rows.count(), earliest=rows.time.min())
+    wrong = persons.anti_join(people, "person").select("rows")
     if settings.consent_scope == "from_consent_date":
-        since = customer_trusted.select(
-            since="sharewithresearchasofdate",
-            subject_id=pseudonym(customer_trusted.email, settings),
-        )
-        dated = subjects.join(since, "subject_id")
-        early = dated.filter(dated.earliest < dated.since)
-        wrong = wrong.union(early.select(*wrong.columns))
+        # Few people, if any, so the join with all their rows is cheap.
+        early = since.join(persons, "person").filter(ibis._.earliest < ibis._.since)
+        theirs = rows.join(early.select("person", "since"), "person")
+        before = theirs.filter(theirs.time < theirs.since)
+        wrong = wrong.union(before.agg(rows=before.count()))
     return _sum(wrong.rows)
 
 
 # Serial numbers: who owns a device is proven, and nobody is paired with another's device.
 
 
-def proven_owners(device_ownership: ir.Table, customer_landing: ir.Table) -> ir.IntegerScalar:
-    """Devices listed twice, or whose numbers do not fulfil what their basis demands."""
-    d = device_ownership
-    claims = customer_landing.select(
-        "serialnumber", claimant=normalized(customer_landing.email)
-    ).distinct()
-    claimants = claims.group_by("serialnumber").agg(
-        claimants=ibis._.count(), claimant=ibis._.claimant.max()
+def proven_owners(
+    device_ownership: ir.Table,
+    step_trainer_landing: ir.Table,
+    accelerometer_landing: ir.Table,
+    customer_landing: ir.Table,
+) -> ir.IntegerScalar:
+    """Devices listed twice, or whose owner has not the matches, or the claim, that prove it."""
+    d = device_ownership.left_join(_claims(customer_landing), "serialnumber").drop(
+        "serialnumber_right"
     )
-    d = d.left_join(claimants, "serialnumber").drop("serialnumber_right")
+    counted = _owner_matches(
+        device_ownership, step_trainer_landing, accelerometer_landing, customer_landing
+    )
+    d = d.left_join(counted, "serialnumber").drop("serialnumber_right")
     shared = (
         (d.matched >= MIN_MATCHES)
         & (d.matched > d.runner_up_matched)
@@ -120,8 +126,33 @@ def proven_owners(device_ownership: ir.Table, customer_landing: ir.Table) -> ir.
     )
     sole = (d.claimants == 1) & (d.claimant == d.email) & (d.runner_up_matched < MIN_MATCHES)
     proven = ibis.ifelse(d.basis == "shared_readings", shared, sole).fill_null(False)
-    repeated = d.count() - d.serialnumber.nunique()
-    return (~proven).sum().fill_null(0) + repeated
+    right = proven & (d.matched == d.counted.fill_null(0))
+    repeated = device_ownership.group_by("serialnumber").agg(rows=ibis._.count() - 1)
+    wrong = d.agg(rows=(~right).sum()).union(repeated.agg(rows=repeated.rows.sum()))
+    return _sum(wrong.rows)
+
+
+def _claims(customer_landing: ir.Table) -> ir.Table:
+    claims = customer_landing.select(
+        "serialnumber", claimant=normalized(customer_landing.email)
+    ).distinct()
+    return claims.group_by("serialnumber").agg(
+        claimants=claims.count(), claimant=claims.claimant.max()
+    )
+
+
+def _owner_matches(
+    device_ownership: ir.Table,
+    step_trainer_landing: ir.Table,
+    accelerometer_landing: ir.Table,
+    customer_landing: ir.Table,
+) -> ir.Table:
+    """Of each device, the times at which its owner has a reading too, counted from the readings."""
+    times = step_trainer_landing.select("serialnumber", time="sensorreadingtime").distinct()
+    owned = times.join(device_ownership.select("serialnumber", "email").distinct(), "serialnumber")
+    readings = owned_readings(accelerometer_landing, customer_landing)
+    met = owned.semi_join(readings, [("email", "user"), ("time", "timestamp")])
+    return met.group_by("serialnumber").agg(counted=met.count())
 
 
 def owned_devices(
@@ -149,7 +180,7 @@ def one_person_a_row(
     sensor = step_trainer_trusted.join(
         device_ownership.select("serialnumber", "email"), "serialnumber"
     ).join(people, "email")
-    without_phone = ml.anti_join(
+    with_phone = ml.semi_join(
         phone,
         [
             ml.subject_id == phone.subject_id,
@@ -157,15 +188,16 @@ def one_person_a_row(
             *(ml[axis].identical_to(phone[axis]) for axis in "xyz"),
         ],
     )
-    without_sensor = ml.anti_join(
+    right = with_phone.semi_join(
         sensor,
         [
-            ml.subject_id == sensor.subject_id,
-            ml.sensorreadingtime == sensor.sensorreadingtime,
-            ml.distancefromobject.identical_to(sensor.distancefromobject),
+            with_phone.subject_id == sensor.subject_id,
+            with_phone.sensorreadingtime == sensor.sensorreadingtime,
+            with_phone.distancefromobject.identical_to(sensor.distancefromobject),
         ],
     )
-    return without_phone.union(without_sensor).count()
+    rows = ml.agg(rows=ml.count()).union(right.agg(rows=-right.count()))
+    return _sum(rows.rows)
 
 
 def _sum(rows: ir.IntegerColumn) -> ir.IntegerScalar:

@@ -154,7 +154,7 @@ class _Progress(logging.Handler):
             warning = evaluation.severity == dg.AssetCheckSeverity.WARN
             said = line.warned if warning else line.failed
             said[evaluation.check_name] = evaluation.description or ""
-            line.held_back |= evaluation.blocking or False
+            line.held_back |= not warning
 
     def _close(self) -> None:
         if self._current is None:

@@ -85,12 +85,12 @@ class Settings(BaseSettings):
             raise ValueError("there is no such home folder") from None
         if found := sorted(set("?#%") & set(str(path))):
             raise ValueError(f"the catalog can address no path with {' '.join(found)} in it")
-        if path.is_file():
-            raise ValueError("it is a file, and must be a folder")
         return path
 
     @model_validator(mode="after")
-    def _landing_exists(self) -> "Settings":
+    def _folders(self) -> "Settings":
+        if self.lakehouse.is_file():
+            raise ValueError(f"STEDI_LAKEHOUSE is {self.lakehouse}, which is a file; name a folder")
         if self.landing and not self.landing.is_dir():
             raise ValueError(
                 f"STEDI_LANDING is {self.landing}, which is no folder; name the folder that holds "

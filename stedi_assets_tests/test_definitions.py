@@ -36,30 +36,33 @@ DEPENDENCIES = {
     },
 }
 
-BLOCKING_CHECKS = {
-    "customer_landing": {"contract", "readable"},
-    "accelerometer_landing": {"contract", "readable"},
-    "step_trainer_landing": {"contract", "readable"},
-    "quarantine": {"contract"},
-    "customer_trusted": {"contract", "consent"},
-    "accelerometer_trusted": {"contract", "consent"},
-    "customers_curated": {"contract", "consent"},
-    "device_ownership": {"contract", "serial_numbers"},
-    "step_trainer_trusted": {"contract", "consent", "serial_numbers"},
-    "machine_learning_curated": {"contract", "consent", "serial_numbers"},
+LANDING_CHECKS = {"contract", "readable", "completeness", "files"}
+
+# What a landing table does not pass keeps the table back, not the tables after it.
+OTHER_CHECKS = {
+    "customer_landing": LANDING_CHECKS,
+    "accelerometer_landing": LANDING_CHECKS,
+    "step_trainer_landing": LANDING_CHECKS,
+    "quarantine": {"contract", "completeness"},
+    "customer_trusted": set(),
+    "accelerometer_trusted": set(),
+    "customers_curated": set(),
+    "device_ownership": set(),
+    "step_trainer_trusted": set(),
+    "machine_learning_curated": set(),
 }
 
-OTHER_CHECKS = {
-    "customer_landing": {"completeness", "files"},
-    "accelerometer_landing": {"completeness", "files"},
-    "step_trainer_landing": {"completeness", "files"},
-    "quarantine": {"completeness"},
-    "customer_trusted": {"completeness"},
-    "accelerometer_trusted": {"completeness"},
-    "customers_curated": {"completeness"},
-    "device_ownership": {"completeness"},
-    "step_trainer_trusted": {"completeness"},
-    "machine_learning_curated": {"completeness"},
+BLOCKING_CHECKS = {
+    "customer_landing": set(),
+    "accelerometer_landing": set(),
+    "step_trainer_landing": set(),
+    "quarantine": set(),
+    "customer_trusted": {"contract", "consent", "completeness"},
+    "accelerometer_trusted": {"contract", "consent", "completeness"},
+    "customers_curated": {"contract", "consent", "completeness"},
+    "device_ownership": {"contract", "serial_numbers", "completeness"},
+    "step_trainer_trusted": {"contract", "consent", "serial_numbers", "completeness"},
+    "machine_learning_curated": {"contract", "consent", "serial_numbers", "completeness"},
 }
 
 JOBS = {"refresh_lakehouse"}

@@ -330,7 +330,7 @@ def test_too_many_unreadable_objects_hold_the_landing_table_back(
     before = snapshots(settings)
     delivered.rename(garbage)
     result = refresh(settings)
-    assert not result.success
+    assert result.success  # the other tables went on, from what is published
     assert failed_checks(result) == [("step_trainer_landing", "readable")]
     assert changed(before, settings) == {"quarantine"}
     [found] = [e for e in result.get_asset_check_evaluations() if not e.passed]

@@ -10,6 +10,7 @@ from pyiceberg.catalog import Catalog as IcebergCatalog
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import CommitFailedException, NoSuchTableError
 from pyiceberg.io.pyarrow import parquet_files_to_data_files
+from pyiceberg.schema import Schema
 from pyiceberg.table import Table as IcebergTable
 from pyiceberg.table import TableProperties
 from pyiceberg.table.snapshots import Snapshot as IcebergSnapshot
@@ -32,6 +33,7 @@ class Snapshot:
     """One state of a table.
 
     Attributes:
+        types: Its columns, with the type of each as ibis names it.
         files: The Parquet files that hold its rows.
         properties: What the refresh that made it wrote down, such as its run id and inputs.
     """
@@ -41,6 +43,7 @@ class Snapshot:
     committed_at: datetime
     rows: int
     size: int
+    types: Mapping[str, str]
     files: tuple[str, ...]
     properties: Mapping[str, str]
 
@@ -91,7 +94,7 @@ class Catalog:
 
     def types(self, table: str) -> dict[str, str]:
         """The table's columns, with the type of each as ibis names it."""
-        return {f.name: _IBIS_TYPES[str(f.field_type)] for f in self._load(table).schema().fields}
+        return _types(self._load(table).schema())
 
     def contract(self, table: str) -> str:
         """Fingerprint of the table's contract."""
@@ -116,7 +119,7 @@ class Catalog:
                 update.delete_column(column)
             update.union_by_name(table.arrow_schema)
         with iceberg.transaction() as transaction:
-            transaction.set_properties({**properties, **_name_mapping(iceberg)})
+            transaction.set_properties({**properties, **_name_mapping(iceberg.schema())})
 
     def published(self, table: str) -> Snapshot | None:
         """What readers see, or nothing before the table's first publication."""
@@ -210,15 +213,14 @@ class Catalog:
         return self._catalog.load_table((NAMESPACE, table))
 
     def _create(self, table: Table) -> None:
-        iceberg = self._catalog.create_table(
+        # A table without snapshots takes writes to `main` only, so it starts with an empty one.
+        with self._catalog.create_table_transaction(
             (NAMESPACE, table.name),
             schema=table.arrow_schema,
             location=f"{self.warehouse}/{table.zone}/{table.name}",
             properties=_properties(table),
-        )
-        # A table without snapshots takes writes to `main` only, so it starts with an empty one.
-        with iceberg.transaction() as transaction:
-            transaction.set_properties(_name_mapping(iceberg))
+        ) as transaction:
+            transaction.set_properties(_name_mapping(transaction.table_metadata.schema()))
             with transaction.update_snapshot().fast_append():
                 pass
 
@@ -242,6 +244,7 @@ def _snapshot(table: str, iceberg: IcebergTable, found: IcebergSnapshot) -> Snap
         committed_at=datetime.fromtimestamp(found.timestamp_ms / 1000, tz=UTC),
         rows=sum(task.file.record_count for task in tasks),
         size=sum(task.file.file_size_in_bytes for task in tasks),
+        types=_types(iceberg.schemas()[found.schema_id or 0]),
         files=tuple(task.file.file_path for task in tasks),
         properties={
             key.removeprefix(_PREFIX): value
@@ -249,6 +252,10 @@ def _snapshot(table: str, iceberg: IcebergTable, found: IcebergSnapshot) -> Snap
             if key.startswith(_PREFIX)
         },
     )
+
+
+def _types(schema: Schema) -> dict[str, str]:
+    return {field.name: _IBIS_TYPES[str(field.field_type)] for field in schema.fields}
 
 
 def _properties(table: Table) -> dict[str, str]:
@@ -260,10 +267,9 @@ def _properties(table: Table) -> dict[str, str]:
     }
 
 
-def _name_mapping(iceberg: IcebergTable) -> dict[str, str]:
+def _name_mapping(schema: Schema) -> dict[str, str]:
     # The engines write Parquet without Iceberg's field ids; readers find columns by name.
-    mapping = iceberg.schema().name_mapping.model_dump_json()
-    return {TableProperties.DEFAULT_NAME_MAPPING: mapping}
+    return {TableProperties.DEFAULT_NAME_MAPPING: schema.name_mapping.model_dump_json()}
 
 
 def _conflict(table: str) -> str:

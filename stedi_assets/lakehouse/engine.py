@@ -40,7 +40,7 @@ class DuckDBEngine:
         """Open Parquet files as the table `name`, with columns of these types."""
         if files:
             columns = ", ".join(map(_identifier, types))
-            source = f"SELECT {columns} FROM read_parquet({_list(files)})"
+            source = f"SELECT {columns} FROM read_parquet({_list(files)}, union_by_name=true)"
         else:
             columns = ", ".join(
                 f"NULL::{_DUCKDB_TYPES[dtype]} AS {_identifier(name)}"

@@ -38,4 +38,4 @@ def read_table(
             else f"{name} has no snapshot {snapshot}."
         )
     engine = DuckDBEngine(settings.lakehouse / "scratch", settings.memory_limit, settings.threads)
-    return engine.open(found.name, found.files, catalog.types(name))
+    return engine.open(found.name, found.files, found.types)

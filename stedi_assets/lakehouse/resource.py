@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 import dagster as dg
+import duckdb
 import ibis
 import ibis.expr.operations as ops
 import ibis.expr.types as ir
@@ -24,11 +25,26 @@ class NotPublishedError(RuntimeError):
 
 @contextmanager
 def plainly() -> Iterator[None]:
-    """Let what a person can mend fail a step with its one sentence."""
+    """Let a step fail with one sentence, where it is said what a person can do.
+
+    What the engine says may quote the data, and is kept back.
+    """
     try:
         yield
     except (LandingFileError, NotPublishedError, PublishConflict) as error:
         raise dg.Failure(str(error), allow_retries=False) from None
+    except duckdb.OutOfMemoryException:
+        raise dg.Failure(
+            "The engine ran out of memory: set STEDI_MEMORY_LIMIT below what the machine has free, "
+            "so that it spills to disk in time.",
+            allow_retries=False,
+        ) from None
+    except duckdb.Error as error:
+        raise dg.Failure(
+            f"The engine failed with {type(error).__name__}. Its message may quote data and is "
+            "not shown here; call the table's rule in a Python shell to see it.",
+            allow_retries=False,
+        ) from None
 
 
 class Lakehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -67,8 +83,7 @@ class Lakehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def open(self, snapshot: Snapshot) -> ir.Table:
         """A state of a table."""
-        types = self.catalog.types(snapshot.table)
-        return self.engine.open(snapshot.name, snapshot.files, types)
+        return self.engine.open(snapshot.name, snapshot.files, snapshot.types)
 
     def table(self, name: str) -> ir.Table:
         """The table as published.
@@ -113,10 +128,10 @@ class LakehouseIOManager(dg.ConfigurableIOManager):
         if unchanged:
             catalog.discard_candidate(name)
         elif candidate is None or candidate.properties.get("fingerprint") != fingerprint:
-            files = self.lakehouse.engine.write(expression, f"{catalog.location(name)}/data")
             inputs = {f"input.{table}": snapshot for table, snapshot in _inputs(expression).items()}
             properties = {"run-id": context.run_id, "fingerprint": fingerprint, **inputs}
             with plainly():
+                files = self.lakehouse.engine.write(expression, f"{catalog.location(name)}/data")
                 candidate = catalog.stage(name, files, properties)
         staged = published if unchanged else candidate
         assert staged is not None

