@@ -151,7 +151,8 @@ def _owner_matches(
     times = step_trainer_landing.select("serialnumber", time="sensorreadingtime").distinct()
     owned = times.join(device_ownership.select("serialnumber", "email").distinct(), "serialnumber")
     readings = owned_readings(accelerometer_landing, customer_landing)
-    met = owned.semi_join(readings, [("email", "user"), ("time", "timestamp")])
+    phone = readings.select(email="user", time="timestamp").distinct()
+    met = owned.join(phone, ["email", "time"])
     return met.group_by("serialnumber").agg(counted=met.count())
 
 
