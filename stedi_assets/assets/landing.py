@@ -48,7 +48,7 @@ def landing_assets(contracts: dict[str, type[Contract]], settings: Settings) -> 
     ) -> Iterator[dg.MaterializeResult[None]]:
         """Take in new landing files; quarantine what cannot be read."""
         lakehouse.catalog.ensure(table_of(contracts["quarantine"]))
-        refresh = _Refresh(contracts, settings, lakehouse, context.run_id)
+        refresh = _Refresh(contracts, settings, lakehouse, context.run.run_id)
         selected = {key.path[-1] for key in context.selected_asset_keys}
         for name in (name for name in SOURCES if name in selected):
             yield refresh.land(name)

@@ -1,0 +1,220 @@
+"""The `stedi` command and `read_table`, as a person uses them."""
+
+import contextlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from stedi_assets import read_table
+from stedi_assets.cli import app
+from stedi_assets.lakehouse.read import UnknownTableError
+from stedi_assets.settings import PROJECT, Settings
+
+TABLES = {
+    "accelerometer_landing",
+    "accelerometer_trusted",
+    "customer_landing",
+    "customer_trusted",
+    "customers_curated",
+    "device_ownership",
+    "machine_learning_curated",
+    "quarantine",
+    "step_trainer_landing",
+    "step_trainer_trusted",
+}
+
+
+def isolate(folder: Path, patch: pytest.MonkeyPatch) -> Path:
+    """Make a project folder, so that no run of a test is in the history of this one."""
+    shutil.copy(PROJECT / "dagster.yaml", folder)
+    patch.setattr("stedi_assets.refresh.PROJECT", folder)
+    patch.setenv("STEDI_LAKEHOUSE", str(folder / "lakehouse"))
+    patch.delenv("STEDI_LANDING", raising=False)
+    return folder
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    return isolate(tmp_path, monkeypatch)
+
+
+def stedi(*words: str) -> Result:
+    return CliRunner().invoke(app, [*words], catch_exceptions=False)
+
+
+def status() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(stedi("status", "--json").stdout)
+    return found
+
+
+def refresh_sample() -> None:
+    assert stedi("sample", "--customers", "40", "--files", "2").exit_code == 0
+    assert stedi("refresh").exit_code == 0
+
+
+@pytest.fixture
+def refreshed(project: Path) -> Path:
+    """A refreshed lakehouse that the test may change."""
+    refresh_sample()
+    return project
+
+
+@pytest.fixture(scope="module")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("project")
+    with pytest.MonkeyPatch.context() as patch:
+        isolate(folder, patch)
+        refresh_sample()
+    return folder
+
+
+@pytest.fixture
+def shared(made_once: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A refreshed lakehouse that the test only looks at."""
+    return isolate(made_once, monkeypatch)
+
+
+def test_refresh_says_a_line_for_each_table_and_sums_up(project: Path) -> None:
+    stedi("sample", "--customers", "40", "--files", "2")
+    said = stedi("refresh").stdout
+    for table in TABLES:
+        assert said.count(table) == 2, table
+    assert "3,600 rows" in said
+    assert "not run" not in said
+
+
+def test_refresh_is_a_run_of_the_job_in_the_history(shared: Path) -> None:
+    with contextlib.chdir(shared), dg.DagsterInstance.from_config(str(shared)) as instance:
+        [run] = instance.get_runs()
+    assert (run.job_name, run.status) == ("refresh_lakehouse", dg.DagsterRunStatus.SUCCESS)
+
+
+def test_refresh_without_news_runs_nothing(shared: Path) -> None:
+    before = status()
+    again = stedi("refresh")
+    assert (again.exit_code, again.stdout.startswith("Nothing new")) == (0, True)
+    assert status() == before
+
+
+def test_refresh_runs_again_under_another_scope(
+    refreshed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {entry["table"]: entry["published"] for entry in status()["tables"]}
+    monkeypatch.setenv("STEDI_CONSENT_SCOPE", "from_consent_date")
+    assert stedi("refresh").exit_code == 0
+    after = {entry["table"]: entry["published"] for entry in status()["tables"]}
+    assert {name for name in TABLES if before[name] != after[name]} == {
+        "accelerometer_trusted",
+        "customers_curated",
+        "step_trainer_trusted",
+        "machine_learning_curated",
+    }
+
+
+def test_failed_check_is_named_and_gives_exit_code_1(refreshed: Path) -> None:
+    bad = refreshed / "lakehouse/landing/customer/landing/renamed.json"
+    bad.write_text('{"mail": "ann@x.io"}\n')
+    failed = stedi("refresh")
+    assert failed.exit_code == 1
+    assert "Failed: readable of customer_landing." in failed.stdout
+    assert "renamed.json: 1 of 1, mostly “email is missing”" in " ".join(failed.stdout.split())
+    assert "ann@x.io" not in failed.stdout
+    [held_back] = [entry for entry in status()["tables"] if entry["candidate"]]
+    assert held_back["table"] == "customer_landing"
+    assert "Waiting on audit: customer_landing" in stedi("status").stdout
+
+
+def test_status_tells_tables_quarantine_and_devices(shared: Path) -> None:
+    found = status()
+    assert {entry["table"] for entry in found["tables"]} == TABLES
+    assert found["devices"] == {"shared_readings": 40, "withheld": 0}
+    assert found["quarantine"] == []
+    assert found["consent_scope"] == "any"
+
+
+def test_status_before_the_first_refresh_says_what_to_do(project: Path) -> None:
+    assert "refresh the lakehouse first" in stedi("status").stdout
+    assert status()["tables"] == []
+
+
+def test_show_masks_personal_data_unless_revealed(shared: Path) -> None:
+    [email] = read_table("customer_trusted").limit(1).email.to_pandas()
+    shown = stedi("show", "customer_trusted", "--limit", "100").stdout
+    assert email not in shown
+    assert "•••" in shown
+    assert email in stedi("show", "customer_trusted", "--limit", "100", "--reveal").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["show", "nope"], "There is no table nope"),
+        (["sample", "--customers", "1", "--late-readings", "--files", "1"], "late_readings"),
+    ],
+)
+def test_mistake_is_said_in_one_sentence(project: Path, words: list[str], sentence: str) -> None:
+    result = stedi(*words)
+    assert result.exit_code == 1
+    assert sentence in result.output
+    assert "Traceback" not in result.output
+
+
+def test_wrong_setting_is_said_in_one_sentence(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STEDI_ENGINE", "spork")
+    for command in ("refresh", "status"):
+        result = stedi(command)
+        assert result.exit_code == 1
+        assert result.output.startswith("STEDI_ENGINE has an unknown value; allowed:")
+
+
+def test_sample_does_not_overwrite_landing_files(shared: Path) -> None:
+    again = stedi("sample", "--customers", "40", "--files", "2")
+    assert again.exit_code == 1
+    assert "Traceback" not in again.output
+
+
+def test_read_table_gives_pandas_now_and_then(refreshed: Path) -> None:
+    table = read_table("machine_learning_curated")
+    now = table.to_pandas()
+    assert isinstance(now, pd.DataFrame)
+    snapshot = next(
+        entry["published"]["snapshot"]
+        for entry in status()["tables"]
+        if entry["table"] == "machine_learning_curated"
+    )
+    late = refreshed / "lakehouse/landing/customer/landing/late.json"
+    people = read_table("customer_landing").select("email").to_pandas()
+    late.write_text(
+        "".join(
+            json.dumps({"email": email, "lastUpdateDate": 2**60, "registrationDate": 2**60}) + "\n"
+            for email in people.email
+        )
+    )
+    assert stedi("refresh").exit_code == 0
+    assert read_table("machine_learning_curated").count().to_pandas() == 0
+    then = read_table("machine_learning_curated", snapshot=snapshot).to_pandas()
+    columns = list(now.columns)
+    pd.testing.assert_frame_equal(
+        then.sort_values(columns, ignore_index=True), now.sort_values(columns, ignore_index=True)
+    )
+
+
+def test_read_table_says_what_is_wrong(shared: Path) -> None:
+    with pytest.raises(UnknownTableError, match="There is no table nope; there are: accel"):
+        read_table("nope")
+    with pytest.raises(UnknownTableError, match="customer_trusted has no snapshot 5"):
+        read_table("customer_trusted", snapshot=5)
+
+
+def test_read_table_before_the_first_refresh_says_so(tmp_path: Path) -> None:
+    with pytest.raises(UnknownTableError, match="none yet"):
+        read_table("customer_trusted", settings=Settings.load(lakehouse=tmp_path))
