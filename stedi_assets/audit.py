@@ -46,7 +46,7 @@ _DESCRIPTIONS = {
     "serial_numbers": "Devices have one proven owner, and nobody is paired with another's device",
     "completeness": "Rows in are rows kept plus rows withheld with a reason",
     "readable": "Few of the new objects are unreadable",
-    "files": "No landing file changed after it was taken in; no column is gone from new files",
+    "files": "No landing file changed after it was taken in; no column is empty in all new ones",
 }
 _WARNING = "files"
 """The check that says something about the landing files, and holds nothing back."""

@@ -679,3 +679,18 @@ def test_nothing_personal_is_in_the_event_log(sample: SampleRun) -> None:
     assert any("dagster/row_count" in entry for entry in log)
     whole = "\n".join(log)
     assert [value for value in (*personal, KEY) if value in whole] == []
+
+
+def test_column_renamed_upstream_is_warned_of(settings: Settings) -> None:
+    refresh(settings)
+    renamed = [
+        {"email": f"p{i}@x.io", "researchConsent": 5, "registrationDate": 1, "lastUpdateDate": 1}
+        for i in range(100)
+    ]
+    deliver(settings.landing_root, "renamed.json", customer=renamed)
+    result = refresh(settings)
+    assert result.success
+    [found] = [e for e in result.get_asset_check_evaluations() if not e.passed]
+    assert (found.check_name, found.severity) == ("files", dg.AssetCheckSeverity.WARN)
+    assert found.description is not None
+    assert "sharewithresearchasofdate" in found.description

@@ -1,11 +1,11 @@
 """Landing zone: the sources' files as tables, and what could not be read of them."""
 
 import time
-from collections import Counter
 from collections.abc import Iterator
 from inspect import getdoc
 
 import dagster as dg
+import ibis.expr.types as ir
 
 from stedi_assets.assets.build import column_schema
 from stedi_assets.audit import Finding, check_contract, check_specs, conclude, unchanged
@@ -13,6 +13,7 @@ from stedi_assets.lakehouse.catalog import Snapshot
 from stedi_assets.lakehouse.ingest import Ingest, Ingested
 from stedi_assets.lakehouse.landing import Entry
 from stedi_assets.lakehouse.resource import Lakehouse, plainly, snapshot_metadata
+from stedi_assets.lakehouse.table import Table
 from stedi_assets.schemas import Contract, table_of
 from stedi_assets.settings import Settings
 
@@ -24,6 +25,9 @@ SOURCES = {
 """The landing tables, each with the source whose files it holds."""
 
 CHECKS = ["contract", "readable", "completeness", "files"]
+MANY = 100
+"""New objects from which on it is no accident that none has a value for a column."""
+
 QUARANTINE_CHECKS = ["contract", "completeness"]
 
 
@@ -98,19 +102,20 @@ class _Refresh:
         with plainly():
             ingested = self._ingest.stage(SOURCES[name], table_of(contract), self._run_id)
         staged = time.perf_counter()
-        files = check_files(name, ingested)
         if ingested.candidate is None:
             checks = [check for check in CHECKS if check != "files"]
+            files = check_files(name, ingested, gone=[])
             results = [*unchanged(name, checks, self._lakehouse), files.result(name)]
         else:
             fresh = self._lakehouse.open(catalog.added(ingested.candidate))
             with plainly():
                 fulfilled = check_contract(contract, fresh)
+                gone = columns_gone(table_of(contract), fresh)
             findings = [
                 fulfilled,
                 check_readable(name, ingested, self._settings.max_quarantine_share),
                 check_objects(name, ingested, ingested.candidate),
-                files,
+                check_files(name, ingested, gone),
             ]
             results = list(conclude(ingested.candidate, findings, self._lakehouse, staged))
         shown = ingested.candidate or catalog.published(name)
@@ -196,22 +201,34 @@ def check_objects(name: str, ingested: Ingested, candidate: Snapshot) -> Finding
     )
 
 
-def check_files(name: str, ingested: Ingested) -> Finding:
-    """Whether landing files stayed as they were taken in, and carry what they carried before."""
-    changed = [
+def columns_gone(table: Table, fresh: ir.Table) -> list[str]:
+    """Optional columns that none of many new objects has a value for: renamed upstream?"""
+    optional = [c.name for c in table.columns if c.nullable and c.name not in table.one_of]
+    [counts] = (
+        fresh.agg(objects=fresh.count(), **{name: fresh[name].count() for name in optional})
+        .to_pyarrow()
+        .to_pylist()
+    )
+    return [name for name in optional if not counts[name]] if counts["objects"] >= MANY else []
+
+
+def check_files(name: str, ingested: Ingested, gone: list[str]) -> Finding:
+    """Whether landing files stayed as they were taken in, and carry what they should."""
+    warnings = [
         f"{path} changed after it was taken in; its first content stays in {name}. Deliver the "
         "new content under a new name."
         for path in ingested.changed
     ]
-    duplicates = Counter(entry.duplicate_of for entry in ingested.entries if entry.duplicate_of)
-    sentence = " ".join(changed) or f"{len(ingested.entries)} files taken in, none changed since."
+    if gone:
+        warnings.append(f"No new object has a value for {', '.join(gone)}: renamed upstream?")
+    files = f"{len(ingested.entries)} files taken in, none changed since."
     return Finding(
         "files",
-        not changed,
-        sentence,
+        not warnings,
+        " ".join(warnings) or files,
         {
             "files": len(ingested.entries),
             "changed": list(ingested.changed),
-            "duplicates": sum(duplicates.values()),
+            "duplicates": sum(1 for entry in ingested.entries if entry.duplicate_of),
         },
     )
