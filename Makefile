@@ -13,7 +13,7 @@ help:
 	@echo "make test   run the whole test suite"
 	@echo "make lint   check style and types"
 	@echo "make bench  compare a refresh with a bare script"
-	@echo "make clean  remove the lakehouse and the run history"
+	@echo "make clean  remove the tables and the run history; landing files and key stay"
 
 setup: $(VENV)/ready
 
@@ -43,4 +43,4 @@ bench: setup
 	$(BIN)/python benchmarks/bench.py
 
 clean:
-	rm -rf lakehouse .dagster
+	rm -rf $(LAKEHOUSE)/warehouse $(LAKEHOUSE)/catalog.db $(LAKEHOUSE)/scratch .dagster

@@ -115,7 +115,7 @@ def proven_owners(
     d = device_ownership.left_join(_claims(customer_landing), "serialnumber").drop(
         "serialnumber_right"
     )
-    counted = _owner_matches(
+    counted = _recounted(
         device_ownership, step_trainer_landing, accelerometer_landing, customer_landing
     )
     d = d.left_join(counted, "serialnumber").drop("serialnumber_right")
@@ -126,7 +126,12 @@ def proven_owners(
     )
     sole = (d.claimants == 1) & (d.claimant == d.email) & (d.runner_up_matched < MIN_MATCHES)
     proven = ibis.ifelse(d.basis == "shared_readings", shared, sole).fill_null(False)
-    right = proven & (d.matched == d.counted.fill_null(0))
+    right = (
+        proven
+        & (d.readings == d.times).fill_null(False)
+        & (d.matched == d.of_owner.fill_null(0))
+        & (d.runner_up_matched == d.of_others.fill_null(0))
+    )
     repeated = device_ownership.group_by("serialnumber").agg(rows=ibis._.count() - 1)
     wrong = d.agg(rows=(~right).sum()).union(repeated.agg(rows=repeated.rows.sum()))
     return _sum(wrong.rows)
@@ -141,19 +146,25 @@ def _claims(customer_landing: ir.Table) -> ir.Table:
     )
 
 
-def _owner_matches(
+def _recounted(
     device_ownership: ir.Table,
     step_trainer_landing: ir.Table,
     accelerometer_landing: ir.Table,
     customer_landing: ir.Table,
 ) -> ir.Table:
-    """Of each device, the times at which its owner has a reading too, counted from the readings."""
+    """Of each device its times, its owner's matches and the most of anybody else, from readings."""
     times = step_trainer_landing.select("serialnumber", time="sensorreadingtime").distinct()
-    owned = times.join(device_ownership.select("serialnumber", "email").distinct(), "serialnumber")
     readings = owned_readings(accelerometer_landing, customer_landing)
-    phone = readings.select(email="user", time="timestamp").distinct()
-    met = owned.join(phone, ["email", "time"])
-    return met.group_by("serialnumber").agg(counted=met.count())
+    users = readings.select("user", time="timestamp").distinct()
+    matches = times.join(users, "time").group_by("serialnumber", "user").agg(n=ibis._.count())
+    owners = device_ownership.select("serialnumber", owner="email").distinct()
+    matches = matches.join(owners, "serialnumber")
+    counted = matches.group_by("serialnumber").agg(
+        of_owner=matches.n.max(where=matches.user == matches.owner),
+        of_others=matches.n.max(where=matches.user != matches.owner),
+    )
+    devices = times.group_by("serialnumber").agg(times=times.count())
+    return devices.left_join(counted, "serialnumber").drop("serialnumber_right")
 
 
 def owned_devices(

@@ -103,13 +103,14 @@ def show(
     """Show rows of a published table."""
     settings = _settings()
     from stedi_assets.lakehouse.catalog import Catalog  # noqa: PLC0415
-    from stedi_assets.lakehouse.read import UnknownTableError, read_table  # noqa: PLC0415
+    from stedi_assets.read import UnknownTableError, read_table  # noqa: PLC0415
 
     try:
         rows = read_table(table, settings=settings).limit(limit).to_pyarrow().to_pylist()
     except UnknownTableError as error:
         raise _stop(str(error)) from None
-    masked = set() if reveal else set(Catalog(settings.lakehouse).personal_columns(table))
+    published = Catalog(settings.lakehouse).published(table)
+    masked = set() if reveal or published is None else published.personal_columns
     for number, row in enumerate(rows, start=1):
         shown = Table(title=f"Row {number}", title_justify="left", box=None, show_header=False)
         for name, value in row.items():

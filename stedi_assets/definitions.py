@@ -3,8 +3,8 @@
 import dagster as dg
 
 from stedi_assets.assets import curated, trusted
-from stedi_assets.assets.build import table_asset
 from stedi_assets.assets.landing import landing_assets
+from stedi_assets.build import table_asset
 from stedi_assets.jobs import refresh_lakehouse
 from stedi_assets.lakehouse.resource import Lakehouse, LakehouseIOManager
 from stedi_assets.schemas import contracts

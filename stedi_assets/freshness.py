@@ -36,6 +36,8 @@ def up_to_date(
     ingest = Ingest(settings.landing_root, catalog, lakehouse.engine, quarantine)
     if any(ingest.has_news(source, table) for table, source in SOURCES.items()):
         return False
+    if not ingest.quarantine_is_current(SOURCES):
+        return False
     return all(_current(rule, lakehouse, settings) for rule in rules)
 
 

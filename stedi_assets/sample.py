@@ -464,10 +464,10 @@ def _garbage(_: str, lines: list[str]) -> _BadFile:
 def _wrong_values(source: str, lines: list[str]) -> _BadFile:
     """Break the first three objects: a field missing, a time in words, a number that is none.
 
-    A time or number that is optional does not make its object unreadable.
+    A distance that is no number is optional, and does not make its object unreadable.
     """
     missing, time, number, unreadable = {
-        "customer": ("email", "registrationDate", "lastUpdateDate", 1),
+        "customer": ("email", "registrationDate", "lastUpdateDate", 3),
         "accelerometer": ("timestamp", "timestamp", "x", 3),
         "step_trainer": ("serialNumber", "sensorReadingTime", "distanceFromObject", 2),
     }[source]

@@ -34,8 +34,8 @@ def _field(
     return pa.Field(description=description, metadata=metadata, **checks)
 
 
-def _optional_time(description: str) -> Any:
-    return _field(description, unit=MILLISECONDS, nullable=True)
+def _optional_time(description: str, *, strict: bool = False) -> Any:
+    return _field(description, unit=MILLISECONDS, strict=strict, nullable=True)
 
 
 def _finite(description: str, *, strict: bool) -> Any:
@@ -73,13 +73,14 @@ class _Customer(Contract):
     birthday: str = _field(
         "birthday, text as landed (years such as 967 occur)", personal=True, nullable=True
     )
-    registrationdate: int = _optional_time("registered at")
+    # Were a time that is none taken for absent, an older record could pass for the latest.
+    registrationdate: int = _optional_time("registered at", strict=True)
     sharewithresearchasofdate: int = _optional_time(
         "consent to share for research since; counts when positive"
     )
     customername: str = _field("full name", personal=True, nullable=True)
     email: str = _field("e-mail", personal=True, str_length={"min_value": 1})
-    lastupdatedate: int = _optional_time("record updated at")
+    lastupdatedate: int = _optional_time("record updated at", strict=True)
     phone: str = _field("phone, text as landed", personal=True, nullable=True)
     sharewithfriendsasofdate: int = _optional_time("consent to share with friends since")
 

@@ -3,8 +3,8 @@
 from typing import Any
 
 from stedi_assets.lakehouse.catalog import Catalog, Snapshot
-from stedi_assets.lakehouse.read import read_table
 from stedi_assets.lakehouse.table import Zone
+from stedi_assets.read import read_table
 from stedi_assets.settings import Settings
 
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from stedi_assets import read_table
 from stedi_assets.cli import app
-from stedi_assets.lakehouse.read import UnknownTableError
+from stedi_assets.read import UnknownTableError
 from stedi_assets.settings import PROJECT, Settings
 
 TABLES = {

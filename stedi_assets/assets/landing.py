@@ -7,11 +7,11 @@ from inspect import getdoc
 import dagster as dg
 import ibis.expr.types as ir
 
-from stedi_assets.assets.build import column_schema
 from stedi_assets.audit import Finding, check_contract, check_specs, conclude, unchanged
+from stedi_assets.build import column_schema
 from stedi_assets.lakehouse.catalog import Snapshot
 from stedi_assets.lakehouse.ingest import Ingest, Ingested
-from stedi_assets.lakehouse.landing import Entry
+from stedi_assets.lakehouse.ledger import Entry
 from stedi_assets.lakehouse.resource import Lakehouse, plainly, snapshot_metadata
 from stedi_assets.lakehouse.table import Table
 from stedi_assets.schemas import Contract, table_of
@@ -70,7 +70,6 @@ def _spec(contract: type[Contract], settings: Settings) -> dg.AssetSpec:
         description=getdoc(contract),
         kinds={"iceberg", settings.engine},
         metadata={"dagster/column_schema": column_schema(contract)},
-        skippable=True,
     )
 
 
@@ -96,11 +95,27 @@ class _Refresh:
         )
 
     def land(self, name: str) -> dg.MaterializeResult[None]:
-        """Take in a source's new files."""
+        """Take in a source's new files; what goes wrong with them is that table's alone."""
+        try:
+            with plainly():
+                return self._land(name)
+        except (dg.Failure, OSError) as error:
+            published = self._lakehouse.catalog.published(name)
+            said = error.description if isinstance(error, dg.Failure) else str(error)
+            others = [check for check in CHECKS if check != "readable"]
+            return dg.MaterializeResult(
+                asset_key=name,
+                metadata=snapshot_metadata(published, 0.0) if published else {},
+                check_results=[
+                    Finding("readable", False, f"{name}: {said}").result(name),
+                    *unchanged(name, others, self._lakehouse),
+                ],
+            )
+
+    def _land(self, name: str) -> dg.MaterializeResult[None]:
         contract, catalog = self._contracts[name], self._lakehouse.catalog
         started = time.perf_counter()
-        with plainly():
-            ingested = self._ingest.stage(SOURCES[name], table_of(contract), self._run_id)
+        ingested = self._ingest.stage(SOURCES[name], table_of(contract), self._run_id)
         staged = time.perf_counter()
         if ingested.candidate is None:
             checks = [check for check in CHECKS if check != "files"]
@@ -108,12 +123,15 @@ class _Refresh:
             results = [*unchanged(name, checks, self._lakehouse), files.result(name)]
         else:
             fresh = self._lakehouse.open(catalog.added(ingested.candidate))
-            with plainly():
-                fulfilled = check_contract(contract, fresh)
-                gone = columns_gone(table_of(contract), fresh)
+            gone = columns_gone(table_of(contract), fresh)
             findings = [
-                fulfilled,
-                check_readable(name, ingested, self._settings.max_quarantine_share),
+                check_contract(contract, fresh),
+                check_readable(
+                    name,
+                    ingested,
+                    self._settings.max_quarantine_share,
+                    self._had_values(name, gone),
+                ),
                 check_objects(name, ingested, ingested.candidate),
                 check_files(name, ingested, gone),
             ]
@@ -130,8 +148,21 @@ class _Refresh:
             check_results=results,
         )
 
+    def _had_values(self, name: str, columns: list[str]) -> list[str]:
+        published = self._lakehouse.catalog.published(name)
+        if not columns or published is None:
+            return []
+        table = self._lakehouse.open(published)
+        counts = table.agg(**{column: table[column].count() for column in columns})
+        [found] = counts.to_pyarrow().to_pylist()
+        return [column for column in columns if found[column]]
+
     def quarantine(self) -> dg.MaterializeResult[None]:
         """Let quarantine hold what could not be read of the files taken in."""
+        with plainly():
+            return self._quarantine()
+
+    def _quarantine(self) -> dg.MaterializeResult[None]:
         contract = self._contracts["quarantine"]
         started = time.perf_counter()
         candidate = self._ingest.stage_quarantine(SOURCES, self._run_id)
@@ -164,8 +195,23 @@ def check_rejects(entries: list[Entry], candidate: Snapshot) -> Finding:
     )
 
 
-def check_readable(name: str, ingested: Ingested, allowed: float) -> Finding:
-    """Whether few enough of the new objects are unreadable: a rename upstream must not pass."""
+def check_readable(name: str, ingested: Ingested, allowed: float, lost: list[str]) -> Finding:
+    """Whether the new objects can be read: a rename upstream must not publish an empty lake.
+
+    Args:
+        name: The landing table.
+        ingested: What was taken in.
+        allowed: Share of the new objects that may be unreadable.
+        lost: Columns that have values in the published table and none in the new objects.
+    """
+    if lost and allowed < 1:
+        return Finding(
+            "readable",
+            False,
+            f"{name}: no new object has a value for {', '.join(lost)}, which objects had before: "
+            "renamed upstream? It is not published. Mend or remove the new files, or take them as "
+            "they are with STEDI_MAX_QUARANTINE_SHARE=1, and refresh again.",
+        )
     objects = sum(entry.objects for entry in ingested.taken)
     worst = sorted(ingested.taken, key=lambda entry: entry.quarantined, reverse=True)
     quarantined = sum(entry.quarantined for entry in worst)

@@ -48,6 +48,11 @@ class Snapshot:
     properties: Mapping[str, str]
 
     @property
+    def personal_columns(self) -> set[str]:
+        """Names of its columns with personal data."""
+        return set(self.properties[_PERSONAL.removeprefix(_PREFIX)].split(",")) - {""}
+
+    @property
     def name(self) -> str:
         """Name under which an engine opens it; says in an expression what it was made from."""
         return f"{self.table}__{self.id}"
@@ -99,10 +104,6 @@ class Catalog:
     def contract(self, table: str) -> str:
         """Fingerprint of the table's contract."""
         return self._load(table).properties[_CONTRACT]
-
-    def personal_columns(self, table: str) -> list[str]:
-        """Names of the table's columns with personal data."""
-        return [name for name in self._load(table).properties[_PERSONAL].split(",") if name]
 
     def ensure(self, table: Table) -> None:
         """Make the table where it is missing, and give it the columns of its contract."""
@@ -165,6 +166,7 @@ class Catalog:
             self.discard_candidate(table)
             iceberg.refresh()
             summary = {_PREFIX + key: value for key, value in properties.items()}
+            summary[_PERSONAL] = iceberg.properties[_PERSONAL]
             with (
                 iceberg.transaction() as transaction,
                 transaction.update_snapshot(summary, branch=AUDIT).overwrite() as overwrite,

@@ -1,7 +1,10 @@
 """What executes the transformations: DuckDB, embedded."""
 
+import os
+import shutil
+import weakref
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import pairwise
 from pathlib import Path
 from uuid import uuid4
@@ -13,6 +16,28 @@ from ibis.backends.duckdb import Backend
 from stedi_assets.lakehouse.table import SOURCE_FILE, Column, Table
 from stedi_assets.lakehouse.tolerant import is_key
 
+SCRATCH = "scratch"
+"""Folder of the lakehouse that engines spill to."""
+
+
+@cache
+def shared_engine(
+    scratch: Path, memory_limit: str | None = None, threads: int | None = None
+) -> "DuckDBEngine":
+    """The engine of this process for a lakehouse: one, so that its limits hold for all."""
+    return DuckDBEngine(scratch, memory_limit, threads)
+
+
+def drop_leftovers(scratch: Path) -> None:
+    """Remove what engines of processes that are no more have spilled to disk."""
+    for folder in scratch.glob("*-*"):
+        try:
+            os.kill(int(folder.name.split("-")[0]), 0)
+        except (ProcessLookupError, ValueError):
+            shutil.rmtree(folder, ignore_errors=True)
+        except PermissionError:
+            continue
+
 
 class DuckDBEngine:
     """Opens Parquet files as ibis tables and writes expressions to Parquet files."""
@@ -22,9 +47,12 @@ class DuckDBEngine:
     def __init__(
         self, scratch: Path, memory_limit: str | None = None, threads: int | None = None
     ) -> None:
-        """Spill to `scratch` what does not fit into `memory_limit`."""
+        """Spill to a folder of its own below `scratch` what does not fit into `memory_limit`."""
+        # Two processes that spill to one folder overwrite each other's files.
+        spilled = scratch / f"{os.getpid()}-{uuid4().hex}"
+        weakref.finalize(self, shutil.rmtree, spilled, ignore_errors=True)
         self._config = {
-            "temp_directory": str(scratch),
+            "temp_directory": str(spilled),
             # Tables have no order; keeping one costs memory and time.
             "preserve_insertion_order": False,
             **({"memory_limit": memory_limit} if memory_limit else {}),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from stedi_assets.lakehouse.catalog import Catalog, Snapshot
 from stedi_assets.lakehouse.engine import DuckDBEngine
-from stedi_assets.lakehouse.landing import (
+from stedi_assets.lakehouse.ledger import (
     Content,
     Entry,
     LandingFile,
@@ -109,20 +109,31 @@ class Ingest:
         """Put the rejects of all files the landing tables hold, or wait to hold, on `audit`."""
         self._catalog.ensure(self._quarantine)
         name = self._quarantine.name
-        rejects: set[str] = set()
-        for table in landing_tables:
-            rejects |= {e.rejects for e in self.entries(table) if e.rejects}
+        rejects = self._rejects(landing_tables)
         published, candidate = self._catalog.published(name), self._catalog.candidate(name)
         if published and set(published.files) == rejects:
             self._catalog.discard_candidate(name)
             return None
         if candidate and set(candidate.files) == rejects:
             return candidate
-        return self._catalog.stage(name, rejects, {"run-id": run_id})
+        made_from = {table: self._current(table) for table in landing_tables}
+        inputs = {f"input.{table}": str(state.id) for table, state in made_from.items() if state}
+        return self._catalog.stage(name, rejects, {"run-id": run_id, **inputs})
+
+    def quarantine_is_current(self, landing_tables: Collection[str]) -> bool:
+        """Whether quarantine has the rejects of all files the landing tables hold."""
+        published = self._catalog.published(self._quarantine.name)
+        return published is not None and set(published.files) == self._rejects(landing_tables)
+
+    def _rejects(self, landing_tables: Collection[str]) -> set[str]:
+        return {e.rejects for table in landing_tables for e in self.entries(table) if e.rejects}
 
     def entries(self, table: str) -> list[Entry]:
         """Files that a landing table holds or, where a candidate waits, is to hold."""
-        return self._ledger(self._catalog.candidate(table) or self._base(table))
+        return self._ledger(self._current(table))
+
+    def _current(self, table: str) -> Snapshot | None:
+        return self._catalog.candidate(table) or self._base(table)
 
     def _base(self, table: str) -> Snapshot | None:
         published = self._catalog.published(table)

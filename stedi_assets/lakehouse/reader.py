@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stedi_assets.lakehouse.engine import DuckDBEngine, marker
-from stedi_assets.lakehouse.landing import Content
+from stedi_assets.lakehouse.ledger import Content
 from stedi_assets.lakehouse.table import SOURCE_FILE, Table
 from stedi_assets.lakehouse.tolerant import Unreadable, read_blocks, read_objects
 

@@ -15,7 +15,7 @@ import ibis.expr.types as ir
 from filelock import FileLock, Timeout
 
 from stedi_assets.lakehouse.catalog import Catalog, PublishConflict, Snapshot
-from stedi_assets.lakehouse.engine import DuckDBEngine
+from stedi_assets.lakehouse.engine import SCRATCH, DuckDBEngine, drop_leftovers, shared_engine
 from stedi_assets.lakehouse.ingest import LandingFileError
 
 
@@ -62,7 +62,7 @@ class Lakehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
     @cached_property
     def engine(self) -> DuckDBEngine:
         """What executes the transformations."""
-        return DuckDBEngine(Path(self.root) / "scratch", self.memory_limit, self.threads)
+        return shared_engine(Path(self.root) / SCRATCH, self.memory_limit, self.threads)
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["Lakehouse"]:
@@ -76,6 +76,7 @@ class Lakehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
                 f"Another refresh of {self.root} is running; this one waits until it is done."
             )
             lock.acquire()
+        drop_leftovers(Path(self.root) / SCRATCH)
         try:
             yield self
         finally:

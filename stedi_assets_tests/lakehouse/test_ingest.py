@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from stedi_assets.lakehouse.catalog import Snapshot
     from stedi_assets.lakehouse.engine import DuckDBEngine
     from stedi_assets.lakehouse.ingest import Ingested
-    from stedi_assets.lakehouse.landing import Content
+    from stedi_assets.lakehouse.ledger import Content
     from stedi_assets.lakehouse.reader import Parsed
     from stedi_assets.lakehouse.table import Table
     from stedi_assets_tests.conftest import IcebergReader

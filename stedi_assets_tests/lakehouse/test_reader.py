@@ -14,7 +14,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from stedi_assets.lakehouse.landing import examine
+from stedi_assets.lakehouse.ledger import examine
 from stedi_assets.lakehouse.reader import LandingReader
 from stedi_assets.lakehouse.tolerant import Unreadable, read_objects
 

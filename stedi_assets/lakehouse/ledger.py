@@ -29,7 +29,7 @@ class Content:
     """What a pass over a file's bytes tells.
 
     Attributes:
-        digest: SHA-256 of the file.
+        digest: SHA-256 of its (unpacked) text; of the file where it is damaged.
         lines: Lines of its (unpacked) text.
         damaged: Whether it cannot be unpacked to its end.
     """
@@ -86,16 +86,13 @@ def examine(paths: Sequence[Path]) -> list[Content]:
 def _examine(path: Path) -> Content:
     digest = hashlib.sha256()
     lines, last, damaged = 0, b"\n", False
-    packed = path.name.lower().endswith(".gz")
     try:
         for block in read_blocks(path):
             lines += block.count(b"\n")
             last = block[-1:] or last
-            if not packed:
-                digest.update(block)
+            digest.update(block)
     except DamagedFileError:
         damaged = True
-    if packed:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256")
     return Content(digest.hexdigest(), lines + (last != b"\n"), damaged)

@@ -3,7 +3,7 @@
 import ibis.expr.types as ir
 
 from stedi_assets.lakehouse.catalog import Catalog
-from stedi_assets.lakehouse.engine import DuckDBEngine
+from stedi_assets.lakehouse.engine import SCRATCH, shared_engine
 from stedi_assets.settings import Settings
 
 
@@ -37,5 +37,5 @@ def read_table(
             if snapshot is None
             else f"{name} has no snapshot {snapshot}."
         )
-    engine = DuckDBEngine(settings.lakehouse / "scratch", settings.memory_limit, settings.threads)
+    engine = shared_engine(settings.lakehouse / SCRATCH, settings.memory_limit, settings.threads)
     return engine.open(found.name, found.files, found.types)
