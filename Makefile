@@ -23,7 +23,7 @@ $(VENV)/ready: pyproject.toml setup.py
 	@touch $@
 
 run: setup
-	@if [ -z "$(STEDI_LANDING)" ] && [ ! -d "$(LAKEHOUSE)/landing" ]; then \
+	@if [ -z "$(STEDI_LANDING)" ] && [ ! -e "$(LAKEHOUSE)/landing" ] && [ ! -e "$(LAKEHOUSE)/catalog.db" ]; then \
 		echo "No landing data yet: writing sample data."; $(BIN)/stedi sample; fi
 	$(BIN)/stedi refresh
 	$(BIN)/stedi status
@@ -32,7 +32,7 @@ test: setup
 	$(BIN)/python -m pytest
 
 dev: setup
-	DAGSTER_HOME=$(CURDIR) $(BIN)/dagster dev
+	DAGSTER_HOME=$(CURDIR) $(BIN)/dagster dev -h 127.0.0.1
 
 lint: setup
 	$(BIN)/ruff check .

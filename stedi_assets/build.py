@@ -35,7 +35,10 @@ def table_asset(
         group_name=str(table.zone),
         description=getdoc(contract),
         kinds={"iceberg", settings.engine},
-        metadata={"dagster/column_schema": column_schema(contract)},
+        metadata={
+            "dagster/column_schema": column_schema(contract),
+            **({"settings": {"consent-scope": settings.consent_scope}} if given else {}),
+        },
         check_specs=check_specs(table.name, checks_of(table.name)),
     )
     def asset(lakehouse: dg.ResourceParam[Lakehouse], **tables: Any) -> Iterator[Any]:

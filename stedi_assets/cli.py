@@ -4,6 +4,7 @@ Heavy modules are imported by the commands that use them.
 """
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -171,5 +172,14 @@ def sample(  # noqa: PLR0913  (these are its options)
     )
 
 
+def main() -> None:
+    """Run the command; a folder that cannot be used is said in a sentence, too."""
+    try:
+        app()
+    except OSError as error:
+        _errors.print(f"{error.filename}: {error.strerror}.", style="red", markup=False)
+        sys.exit(1)
+
+
 if __name__ == "__main__":
-    app()
+    main()

@@ -49,6 +49,7 @@ def refresh(settings: Settings, console: Console) -> bool:
             result = definitions.resolve_job_def(REFRESH).execute_in_process(
                 instance=instance,
                 run_config={"loggers": {"progress": {}}},
+                tags={"lakehouse": str(settings.lakehouse)},
                 raise_on_error=False,
             )
     progress.summarize(
@@ -120,7 +121,8 @@ class _Progress(logging.Handler):
         event: dg.DagsterEvent | None = getattr(record, "dagster_event", None)
         if event is None:
             if record.levelno == logging.WARNING:  # ours; what Dagster says comes as events
-                self._console.print(record.getMessage(), style="yellow", markup=False)
+                said = getattr(record, "dagster_meta", {}).get("orig_message", record.getMessage())
+                self._console.print(said, style="yellow", markup=False)
             return
         match event.event_type:
             case dg.DagsterEventType.STEP_START:
@@ -178,6 +180,8 @@ class _Progress(logging.Handler):
             return  # the table's line says it
         failure = event.step_failure_data.user_failure_data
         said = failure.description if failure and failure.description else cause.message
+        if cause.cls_name == "DagsterExecutionInterruptedError":
+            said = "interrupted; nothing is lost: refresh again."
         self._errors.append(f"{event.step_key}: {said.strip()}")
         self._console.print(self._errors[-1], style="red", markup=False, highlight=False)
 
@@ -196,6 +200,10 @@ class _Progress(logging.Handler):
         ]
         if failed:
             self._console.print(f"[red]Failed: {', '.join(failed)}.")
+        if warned := [
+            f"{check} of {name}" for name, line in self._lines.items() for check in line.warned
+        ]:
+            self._console.print(f"[yellow]Warned: {', '.join(warned)}.")
         self._console.print(f"{seconds:.1f} s, run {run_id}.", highlight=False)
 
 

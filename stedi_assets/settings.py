@@ -89,8 +89,11 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _folders(self) -> "Settings":
-        if self.lakehouse.is_file():
-            raise ValueError(f"STEDI_LAKEHOUSE is {self.lakehouse}, which is a file; name a folder")
+        there = next(path for path in (self.lakehouse, *self.lakehouse.parents) if path.exists())
+        if not there.is_dir():
+            raise ValueError(
+                f"STEDI_LAKEHOUSE is {self.lakehouse}, but {there} is a file; name a folder"
+            )
         if self.landing and not self.landing.is_dir():
             raise ValueError(
                 f"STEDI_LANDING is {self.landing}, which is no folder; name the folder that holds "

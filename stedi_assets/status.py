@@ -15,8 +15,8 @@ def status(settings: Settings) -> dict[str, Any]:
     tables = sorted((zones.index(Zone(catalog.zone(name))), name) for name in catalog.tables())
     return {
         "lakehouse": str(settings.lakehouse),
-        "landing": str(settings.landing_root),
-        "consent_scope": settings.consent_scope,
+        "landing": _property(catalog, "customer_landing", "landing-root"),
+        "consent_scope": _property(catalog, "accelerometer_trusted", "consent-scope"),
         "tables": [
             {
                 "table": name,
@@ -29,6 +29,12 @@ def status(settings: Settings) -> dict[str, Any]:
         "quarantine": _quarantine(catalog, settings),
         "devices": _devices(catalog, settings),
     }
+
+
+def _property(catalog: Catalog, table: str, name: str) -> str | None:
+    """What the refresh that made a table wrote down; the settings may have changed since."""
+    published = catalog.published(table)
+    return published.properties.get(name) if published else None
 
 
 def _state(snapshot: Snapshot | None) -> dict[str, Any] | None:

@@ -15,6 +15,7 @@ from pyiceberg.table import Table as IcebergTable
 
 from stedi_assets import definitions
 from stedi_assets.assets.trusted import owned_readings
+from stedi_assets.lakehouse import ledger
 from stedi_assets.lakehouse.catalog import Catalog
 from stedi_assets.lakehouse.reader import LandingReader
 from stedi_assets.read import read_table
@@ -438,6 +439,7 @@ raise SystemExit(not refresh(Settings.load()).success)
 """
 KILLED = """
 import os
+from stedi_assets.lakehouse import ledger
 from stedi_assets.lakehouse.catalog import Catalog
 publish, published = Catalog.publish, []
 def killed(catalog, candidate):
@@ -484,6 +486,7 @@ def test_snapshots_say_what_they_were_made_from(
     settings, result = first
     catalog, ids = Catalog(settings.lakehouse), snapshots(settings)
     inputs = {
+        "quarantine": {"customer_landing", "accelerometer_landing", "step_trainer_landing"},
         "customer_trusted": {"customer_landing"},
         "accelerometer_trusted": {
             "accelerometer_landing",
@@ -681,16 +684,47 @@ def test_nothing_personal_is_in_the_event_log(sample: SampleRun) -> None:
     assert [value for value in (*personal, KEY) if value in whole] == []
 
 
-def test_column_renamed_upstream_is_warned_of(settings: Settings) -> None:
+def test_column_renamed_upstream_holds_the_landing_table_back(settings: Settings) -> None:
     refresh(settings)
+    before = snapshots(settings)
     renamed = [
         {"email": f"p{i}@x.io", "researchConsent": 5, "registrationDate": 1, "lastUpdateDate": 1}
         for i in range(100)
     ]
     deliver(settings.landing_root, "renamed.json", customer=renamed)
     result = refresh(settings)
-    assert result.success
-    [found] = [e for e in result.get_asset_check_evaluations() if not e.passed]
-    assert (found.check_name, found.severity) == ("files", dg.AssetCheckSeverity.WARN)
-    assert found.description is not None
-    assert "sharewithresearchasofdate" in found.description
+    assert failed_checks(result) == [
+        ("customer_landing", "readable"),
+        ("customer_landing", "files"),
+    ]
+    assert changed(before, settings) == set()
+    said = [e.description for e in result.get_asset_check_evaluations() if not e.passed]
+    assert all("sharewithresearchasofdate" in (sentence or "") for sentence in said)
+    taken = settings.model_copy(update={"max_quarantine_share": 1.0})
+    assert failed_checks(refresh(taken)) == [("customer_landing", "files")]
+    assert "customer_landing" in changed(before, settings)
+
+
+def test_trouble_with_one_source_does_not_keep_a_withdrawal_from_the_others(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refresh(settings)
+    before = snapshots(settings)
+    withdrawn = {"email": ANN, "registrationDate": 2**60, "lastUpdateDate": 2**60}
+    deliver(settings.landing_root, "withdrawn.json", customer=[withdrawn])
+    write(settings.landing_root, "step_trainer", "growing.json", "")
+    examine = ledger.examine
+
+    def grow_while_read(paths: list[Path]) -> list[ledger.Content]:
+        found = examine(paths)
+        for path in paths:
+            if path.name == "growing.json":
+                path.write_text(path.read_text() + "\n")
+        return found
+
+    monkeypatch.setattr("stedi_assets.lakehouse.ingest.examine", grow_while_read)
+    result = refresh(settings)
+    assert failed_checks(result) == [("step_trainer_landing", "readable")]
+    assert "step_trainer_landing" not in changed(before, settings)
+    assert ANN not in set(read_table("customer_trusted", settings=settings).email.to_pandas())
+    assert ANN not in set(read_table("accelerometer_trusted", settings=settings).user.to_pandas())

@@ -117,6 +117,11 @@ class _Refresh:
         started = time.perf_counter()
         ingested = self._ingest.stage(SOURCES[name], table_of(contract), self._run_id)
         staged = time.perf_counter()
+        if ingested.other_root:
+            dg.get_dagster_logger().warning(
+                f"{name} held the files of {ingested.other_root}; it is made anew from those of "
+                f"{self._settings.landing_root}."
+            )
         if ingested.candidate is None:
             checks = [check for check in CHECKS if check != "files"]
             files = check_files(name, ingested, gone=[])
@@ -261,8 +266,8 @@ def columns_gone(table: Table, fresh: ir.Table) -> list[str]:
 def check_files(name: str, ingested: Ingested, gone: list[str]) -> Finding:
     """Whether landing files stayed as they were taken in, and carry what they should."""
     warnings = [
-        f"{path} changed after it was taken in; its first content stays in {name}. Deliver the "
-        "new content under a new name."
+        f"{path} changed after it was taken in; its first content stays in {name}. Deliver "
+        "only the new objects, under a new name."
         for path in ingested.changed
     ]
     if gone:

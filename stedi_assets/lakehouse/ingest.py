@@ -36,12 +36,14 @@ class Ingested:
         entries: All files the table has taken in, with the candidate.
         new: The entries that the published table does not have.
         changed: Paths of files that changed after they were taken in.
+        other_root: The landing root whose files the table held until now, if another.
     """
 
     candidate: Snapshot | None
     entries: tuple[Entry, ...]
     new: tuple[Entry, ...]
     changed: tuple[str, ...]
+    other_root: str | None = None
 
     @property
     def taken(self) -> list[Entry]:
@@ -94,7 +96,9 @@ class Ingest:
                 ) from None
         entries = tuple(self._ledger(candidate))
         fresh = tuple(entry for entry in entries if entry.path not in known)
-        return Ingested(candidate, entries, fresh, changed)
+        held = self._catalog.published(table.name)
+        other_root = held.properties[_ROOT] if held and held.rows and not published else None
+        return Ingested(candidate, entries, fresh, changed, other_root)
 
     def has_news(self, source: str, table: str) -> bool:
         """Whether there are landing files that are new, or changed after they were taken in."""

@@ -35,8 +35,8 @@ def plainly() -> Iterator[None]:
         raise dg.Failure(str(error), allow_retries=False) from None
     except duckdb.OutOfMemoryException:
         raise dg.Failure(
-            "The engine ran out of memory: set STEDI_MEMORY_LIMIT below what the machine has free, "
-            "so that it spills to disk in time.",
+            "The engine ran out of memory: give it more with STEDI_MEMORY_LIMIT, or let it do less "
+            "at once with STEDI_THREADS.",
             allow_retries=False,
         ) from None
     except duckdb.Error as error:
@@ -130,7 +130,13 @@ class LakehouseIOManager(dg.ConfigurableIOManager):
             catalog.discard_candidate(name)
         elif candidate is None or candidate.properties.get("fingerprint") != fingerprint:
             inputs = {f"input.{table}": snapshot for table, snapshot in _inputs(expression).items()}
-            properties = {"run-id": context.run_id, "fingerprint": fingerprint, **inputs}
+            settings = (context.definition_metadata or {}).get("settings", {})
+            properties = {
+                "run-id": context.run_id,
+                "fingerprint": fingerprint,
+                **inputs,
+                **dict(settings),
+            }
             with plainly():
                 files = self.lakehouse.engine.write(expression, f"{catalog.location(name)}/data")
                 candidate = catalog.stage(name, files, properties)
