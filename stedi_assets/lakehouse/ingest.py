@@ -78,7 +78,7 @@ class Ingest:
         published = self._base(table.name)
         known = {entry.path: entry for entry in self._ledger(published)}
         listed = list_files(self._root, source)
-        changed = tuple(f.path for f in listed if f.path in known and self._changed(f, known))
+        changed = self._changed(listed, known)
         new = [file for file in listed if file.path not in known]
         if not new and published:
             self._catalog.discard_candidate(table.name)
@@ -104,9 +104,11 @@ class Ingest:
         """Whether there are landing files that are new, or changed after they were taken in."""
         published = self._base(table)
         known = {entry.path: entry for entry in self._ledger(published)}
-        return published is None or any(
-            file.path not in known or self._changed(file, known)
-            for file in list_files(self._root, source)
+        listed = list_files(self._root, source)
+        return (
+            published is None
+            or any(file.path not in known for file in listed)
+            or bool(self._changed(listed, known))
         )
 
     def stage_quarantine(self, landing_tables: Collection[str], run_id: str) -> Snapshot | None:
@@ -148,11 +150,20 @@ class Ingest:
     def _ledger(self, snapshot: Snapshot | None) -> list[Entry]:
         return read_ledger(snapshot.properties[_LEDGER]) if snapshot else []
 
-    def _changed(self, file: LandingFile, known: dict[str, Entry]) -> bool:
-        entry = known[file.path]
-        if (file.size, file.modified) == (entry.size, entry.modified):
-            return False
-        return examine([self._root / file.path])[0].digest != entry.digest
+    def _changed(self, listed: list[LandingFile], known: dict[str, Entry]) -> tuple[str, ...]:
+        """Paths of known files with another content; files only touched are read to tell."""
+        touched = [
+            file.path
+            for file in listed
+            if (entry := known.get(file.path))
+            and (file.size, file.modified) != (entry.size, entry.modified)
+        ]
+        contents = examine([self._root / path for path in touched])
+        return tuple(
+            path
+            for path, content in zip(touched, contents, strict=True)
+            if content.digest != known[path].digest
+        )
 
     def _read(self, news: "_News", run_id: str) -> Snapshot:
         location = self._catalog.location(news.table.name)
