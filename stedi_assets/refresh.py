@@ -80,6 +80,7 @@ class _Line:
     seconds: float = 0.0
     audited: bool = False
     held_back: bool = False
+    duplicates: int = 0
     checks: int = 0
     failed: dict[str, str] = field(default_factory=dict)
     warned: dict[str, str] = field(default_factory=dict)
@@ -143,6 +144,7 @@ class _Progress(logging.Handler):
         self._lines[self._current] = _Line(
             rows=_number(materialization.metadata.get("dagster/row_count")),
             seconds=_number(materialization.metadata.get("seconds")) or 0.0,
+            duplicates=_number(materialization.metadata.get("duplicate_files")) or 0,
         )
 
     def _checked(self, evaluation: dg.AssetCheckEvaluation) -> None:
@@ -169,6 +171,8 @@ class _Progress(logging.Handler):
             f"[{style}]{name:26}[/] {rows:>12} rows {seconds:>8} s  checks {checks:5} {state}",
             highlight=False,
         )
+        if line.duplicates:
+            self._console.print(f"  skipped, content taken in before: {line.duplicates}")
         for color, said in (("red", line.failed), ("yellow", line.warned)):
             for check, sentence in said.items():
                 self._console.print(f"  [{color}]{check}[/]: {escape(sentence)}", highlight=False)

@@ -118,6 +118,14 @@ def test_refresh_runs_again_under_another_scope(
     }
 
 
+def test_same_content_under_another_name_is_skipped_and_counted(refreshed: Path) -> None:
+    folder = refreshed / "lakehouse/landing/customer/landing"
+    shutil.copy(min(folder.iterdir()), folder / "again.json")
+    before = read_table("customer_landing").count().to_pandas()
+    assert "skipped, content taken in before: 1" in stedi("refresh").stdout
+    assert read_table("customer_landing").count().to_pandas() == before
+
+
 def test_failed_check_is_named_and_gives_exit_code_1(refreshed: Path) -> None:
     bad = refreshed / "lakehouse/landing/customer/landing/renamed.json"
     bad.write_text('{"mail": "ann@x.io"}\n')
@@ -206,6 +214,12 @@ def test_read_table_gives_pandas_now_and_then(refreshed: Path) -> None:
     pd.testing.assert_frame_equal(
         then.sort_values(columns, ignore_index=True), now.sort_values(columns, ignore_index=True)
     )
+
+
+def test_tables_that_were_read_can_be_joined(shared: Path) -> None:
+    readings, customers = read_table("accelerometer_trusted"), read_table("customer_trusted")
+    joined = readings.join(customers, [("user", "email")])
+    assert joined.count().to_pandas() == readings.count().to_pandas()
 
 
 def test_read_table_says_what_is_wrong(shared: Path) -> None:

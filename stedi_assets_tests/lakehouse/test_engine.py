@@ -1,0 +1,43 @@
+"""The embedded engine beside others of its kind."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from stedi_assets.lakehouse.engine import DuckDBEngine, drop_leftovers, shared_engine
+
+
+def spill_folder(engine: DuckDBEngine) -> str:
+    [[folder]] = engine.backend.raw_sql("SELECT current_setting('temp_directory')").fetchall()
+    return str(folder)
+
+
+def test_engines_spill_to_folders_of_their_own(tmp_path: Path) -> None:
+    first, second = DuckDBEngine(tmp_path), DuckDBEngine(tmp_path)
+    assert spill_folder(first) != spill_folder(second)
+    assert {Path(spill_folder(engine)).parent for engine in (first, second)} == {tmp_path}
+
+
+def test_process_has_one_engine_for_a_lakehouse(tmp_path: Path) -> None:
+    assert shared_engine(tmp_path, "1GB") is shared_engine(tmp_path, "1GB")
+    assert shared_engine(tmp_path, "1GB") is not shared_engine(tmp_path / "other", "1GB")
+
+
+def test_leftovers_of_ended_processes_are_dropped_and_others_kept(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    gone, alive = tmp_path / f"{ended.pid}-a", tmp_path / f"{os.getpid()}-b"
+    for folder in (gone, alive):
+        folder.mkdir()
+        (folder / "spilled").write_text("personal")
+    drop_leftovers(tmp_path)
+    assert [folder.name for folder in tmp_path.iterdir()] == [alive.name]
+
+
+def test_limits_reach_the_engine(tmp_path: Path) -> None:
+    engine = DuckDBEngine(tmp_path, memory_limit="512MB", threads=1)
+    limits = engine.backend.raw_sql(
+        "SELECT current_setting('memory_limit'), current_setting('threads')"
+    ).fetchall()
+    assert limits == [("488.2 MiB", 1)]
