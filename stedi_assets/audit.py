@@ -142,7 +142,18 @@ def conclude(
 
 def check_contract(contract: type[Contract], candidate: ir.Table) -> Finding:
     """Whether the candidate fulfils its contract."""
-    broken = breaches(contract, candidate)
+    return _contract_finding(contract, breaches(contract, candidate))
+
+
+def refuse(contract: type[Contract], broken: dict[str, int]) -> Iterator[dg.AssetCheckResult]:
+    """Results for a table that cannot be written: columns are missing or of another type."""
+    table = str(contract.to_schema().name)
+    yield _contract_finding(contract, broken).result(table)
+    for check in checks_of(table)[1:]:
+        yield _not_tried(check).result(table)
+
+
+def _contract_finding(contract: type[Contract], broken: dict[str, int]) -> Finding:
     name = contract.to_schema().name
     sentence = "; ".join(f"{rule} ({rows} rows)" for rule, rows in broken.items())
     return Finding(

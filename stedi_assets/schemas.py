@@ -337,10 +337,9 @@ def breaches(contract: type[Contract], table: ir.Table) -> dict[str, int]:
 
     No value of the table is in the answer, so it can be shown to anybody.
     """
-    schema = contract.to_schema()
-    wrong = _schema_breaches(schema, table)
-    if wrong:
+    if wrong := column_breaches(contract, table):
         return wrong
+    schema = contract.to_schema()
     try:
         schema.validate(table, lazy=True)
     except Exception:  # pandera fails over its own report where checks of several kinds fail
@@ -349,7 +348,9 @@ def breaches(contract: type[Contract], table: ir.Table) -> dict[str, int]:
     return {}
 
 
-def _schema_breaches(schema: Any, table: ir.Table) -> dict[str, int]:
+def column_breaches(contract: type[Contract], table: ir.Table) -> dict[str, int]:
+    """The part of `breaches` that needs no row: columns missing, unknown or of another type."""
+    schema = contract.to_schema()
     actual = {name: str(dtype) for name, dtype in table.schema().items()}
     wanted = {name: str(column.dtype) for name, column in schema.columns.items()}
     missing = [f"{name}: column is missing" for name in wanted if name not in actual]

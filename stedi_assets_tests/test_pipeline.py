@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -302,6 +303,43 @@ def test_rejected_table_is_rejected_again_until_its_rule_is_mended(
         assert not result.success
         assert ("accelerometer_trusted", "consent") in failed_checks(result)
     assert "accelerometer_trusted" not in counts(settings)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        (lambda table: table.drop("x"), "x: column is missing"),
+        (lambda table: table.mutate(x=table.x.cast("string")), "x: is string instead of float64"),
+    ],
+    ids=["missing", "another type"],
+)
+def test_table_without_the_columns_of_its_contract_is_not_written(
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    wrong: Callable[[ir.Table], ir.Table],
+    sentence: str,
+) -> None:
+    refresh(settings)
+    before = snapshots(settings)
+    right = definitions.RULES[1]
+
+    def accelerometer_trusted(
+        accelerometer_landing: ir.Table,
+        customer_landing: ir.Table,
+        customer_trusted: ir.Table,
+        settings: Settings,
+    ) -> ir.Table:
+        return wrong(right(accelerometer_landing, customer_landing, customer_trusted, settings))
+
+    rules = (definitions.RULES[0], accelerometer_trusted, *definitions.RULES[2:])
+    monkeypatch.setattr(definitions, "RULES", rules)
+    result = refresh(settings)
+    assert not result.success
+    assert failed_checks(result)[0] == ("accelerometer_trusted", "contract")
+    said = [e.description for e in result.get_asset_check_evaluations() if not e.passed]
+    assert said[0] is not None
+    assert sentence in said[0]
+    assert changed(before, settings) == set()
 
 
 # Unreadable files
