@@ -14,11 +14,7 @@ from rich.markup import escape
 from rich.status import Status
 from rich.table import Table
 
-from stedi_assets.definitions import (
-    RULES,
-    lakehouse,
-    lakehouse_definitions,
-)
+from stedi_assets.definitions import RULES, lakehouse, lakehouse_definitions
 from stedi_assets.freshness import up_to_date
 from stedi_assets.jobs import REFRESH
 from stedi_assets.schemas import contracts
@@ -100,7 +96,6 @@ class _Progress(logging.Handler):
         self._console = console
         self._spinner = spinner
         self._lines: dict[str, _Line] = {}
-        self._errors: list[str] = []
         self._current: str | None = None
 
     def logger_definition(self) -> dg.LoggerDefinition:
@@ -186,8 +181,9 @@ class _Progress(logging.Handler):
         said = failure.description if failure and failure.description else cause.message
         if cause.cls_name == "DagsterExecutionInterruptedError":
             said = "interrupted; nothing is lost: refresh again."
-        self._errors.append(f"{event.step_key}: {said.strip()}")
-        self._console.print(self._errors[-1], style="red", markup=False, highlight=False)
+        self._console.print(
+            f"{event.step_key}: {said.strip()}", style="red", markup=False, highlight=False
+        )
 
     def summarize(self, tables: list[str], seconds: float, run_id: str) -> None:
         """Print the table of tables, and what became of the run."""
@@ -199,10 +195,9 @@ class _Progress(logging.Handler):
         for name in sorted(set(tables) - set(self._lines)):
             summary.add_row(name, "-", "-", "-", "not run", style="dim")
         self._console.print(summary)
-        failed = [
+        if failed := [
             f"{check} of {name}" for name, line in self._lines.items() for check in line.failed
-        ]
-        if failed:
+        ]:
             self._console.print(f"[red]Failed: {', '.join(failed)}.")
         if warned := [
             f"{check} of {name}" for name, line in self._lines.items() for check in line.warned

@@ -220,6 +220,22 @@ def test_owner_whose_phone_does_not_have_the_matches_is_found(pipeline: Pipeline
     assert pipeline.violations()["proven_owners"] == 2
 
 
+@pytest.mark.parametrize(
+    "readings",
+    [
+        "INSERT INTO accelerometer_landing "
+        f"SELECT i, 0, 0, 0, '{GUEST}', NULL, 'a' FROM range(10) t(i)",
+        "INSERT INTO step_trainer_landing SELECT 1000 + i, 'd', 1.0, 'a' FROM range(9) t(i)",
+    ],
+    ids=["another user has as many matches", "the device has more times"],
+)
+def test_proof_that_the_readings_do_not_bear_out_is_found(
+    pipeline: Pipeline, readings: str
+) -> None:
+    pipeline.execute(readings)
+    assert pipeline.violations() == {"proven_owners": 1}
+
+
 def test_readings_of_a_withheld_device_are_found(pipeline: Pipeline) -> None:
     pipeline.execute(
         "INSERT INTO step_trainer_trusted SELECT * EXCLUDE source_file FROM step_trainer_landing "

@@ -84,10 +84,7 @@ class DuckDBEngine:
         Returns:
             The files with rows; none where there are no rows.
         """
-        return self.copy(str(ibis.to_sql(expression, dialect=self.dialect)), folder)
-
-    def copy(self, sql: str, folder: str) -> list[str]:
-        """Write the rows of a query as Parquet files below `folder`, as `write` does."""
+        sql = ibis.to_sql(expression, dialect=self.dialect)
         target = Path(folder) / uuid4().hex
         target.parent.mkdir(parents=True, exist_ok=True)
         written = self.backend.raw_sql(
