@@ -1,0 +1,560 @@
+"""The files in deploy/: the CloudFormation template and who may do what under it, the image."""
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+
+import boto3
+import pytest
+import yaml
+from moto.server import ThreadedMotoServer
+
+from stedi_assets.lakehouse.table import Zone
+from stedi_assets.schemas import contracts, table_of
+from stedi_assets.settings import Settings
+from stedi_assets_tests.cloudformation import ACCOUNT, REGION, Template, allowed
+
+PROGRAMS = Path(sys.executable).parent
+PROJECT = Path(__file__).parents[1]
+DEPLOY = PROJECT / "deploy"
+TEMPLATE = DEPLOY / "lakehouse.yaml"
+KMS_KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/11112222-3333-4444-5555-666677778888"
+SECRET = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:PseudonymKey-AbCdEf"
+EMERGENCY = f"arn:aws:iam::{ACCOUNT}:role/emergency"
+ADMINISTRATOR = f"arn:aws:iam::{ACCOUNT}:role/administrator"
+EVERYTHING: list[dict[str, Any]] = [{"Effect": "Allow", "Action": "*", "Resource": "*"}]
+
+TABLES = [table_of(model) for model in contracts(pseudonymize=True).values()]
+
+
+# What moto's CloudFormation leaves out, `Template` works out.
+pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse AWS:UserWarning")
+
+
+# The template
+
+
+class Stack:
+    """The template as moto's CloudFormation deployed it, and what it leaves to `Template`."""
+
+    def __init__(self, endpoint: str, name: str, **parameters: str) -> None:
+        self._session = boto3.Session("testing", "testing", region_name=REGION)
+        self._endpoint = endpoint
+        cloudformation = self.client("cloudformation")
+        cloudformation.create_stack(
+            StackName=name,
+            TemplateBody=TEMPLATE.read_text(),
+            Parameters=[
+                {"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()
+            ],
+            Capabilities=["CAPABILITY_IAM"],
+        )
+        (self.description,) = cloudformation.describe_stacks(StackName=name)["Stacks"]
+        made = cloudformation.describe_stack_resources(StackName=name)["StackResources"]
+        self.names = {
+            resource["LogicalResourceId"]: resource["PhysicalResourceId"]
+            for resource in made
+            if resource.get("PhysicalResourceId")
+        }
+        names = self.names | {"AWS::StackName": name, "PseudonymKey": SECRET}
+        self.template = Template(TEMPLATE.read_text(), parameters, names)
+
+    def client(self, service: str) -> Any:
+        return self._session.client(service, endpoint_url=self._endpoint)
+
+    def statements(self, role: str) -> list[dict[str, Any]]:
+        """What the role's policies say."""
+        template = self.template
+        documents = [p["PolicyDocument"] for p in template.properties(role)["Policies"]]
+        for name in template.resources("AWS::IAM::ManagedPolicy"):
+            policy = template.properties(name)
+            if self.names[role] in policy["Roles"]:
+                documents.append(policy["PolicyDocument"])
+        return [statement for document in documents for statement in document["Statement"]]
+
+    def may(
+        self, who: str, action: str, resource: str, context: dict[str, str] | None = None
+    ) -> bool:
+        """Whether a role of the stack, or another by its ARN that may do everything, may."""
+        of_stack = who in self.names
+        arn = f"arn:aws:iam::{ACCOUNT}:role/{self.names[who]}" if of_stack else who
+        given = {"aws:PrincipalArn": arn, "aws:SecureTransport": "true"}
+        own = self.statements(who) if of_stack else EVERYTHING
+        return allowed(action, resource, given | (context or {}), own, self.bucket_statements())
+
+    def bucket_statements(self) -> list[dict[str, Any]]:
+        policies = self.template.resources("AWS::S3::BucketPolicy")
+        documents = [self.template.properties(name)["PolicyDocument"] for name in policies]
+        return [statement for document in documents for statement in document["Statement"]]
+
+    def arn(self, kind: str, name: str) -> str:
+        """ARN of an object (`landing/...`, `lakehouse/...` by its bucket), table or database."""
+        if kind == "s3":
+            bucket, slash, key = name.partition("/")
+            return f"arn:aws:s3:::{self.names[f'{bucket.capitalize()}Bucket']}{slash}{key}"
+        name = name.format(WorkGroup=self.template.outputs()["WorkGroupName"])
+        return f"arn:aws:{kind}:{REGION}:{ACCOUNT}:{name}"
+
+
+@pytest.fixture(scope="module")
+def cloud() -> Iterator[str]:
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def stack(cloud: str) -> Stack:
+    """The template with nothing chosen."""
+    return Stack(cloud, "stedi")
+
+
+@pytest.fixture(scope="module")
+def chosen(cloud: str) -> Stack:
+    """The template with everything chosen that can be."""
+    return Stack(
+        cloud,
+        "chosen",
+        KmsKeyArn=KMS_KEY,
+        LandingExpirationDays="365",
+        PipelineService="ec2.amazonaws.com",
+        BreakGlassArn=EMERGENCY,
+        DataScientistPrincipalArn=ADMINISTRATOR,
+    )
+
+
+def test_linter_finds_nothing_in_the_template() -> None:
+    found = subprocess.run(
+        [PROGRAMS / "cfn-lint", "--include-checks", "I", "--", TEMPLATE],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (found.stdout, found.returncode) == ("", 0)
+
+
+def test_template_deploys(stack: Stack, chosen: Stack) -> None:
+    for each in (stack, chosen):
+        assert each.description["StackStatus"] == "CREATE_COMPLETE"
+    assert "PipelineInstanceProfile" in chosen.names
+    assert "PipelineInstanceProfile" not in stack.names
+
+
+def test_roles_have_their_policies(chosen: Stack) -> None:
+    iam = chosen.client("iam")
+    for role in ("PipelineRole", "DataScientistRole", "ProducerRole"):
+        name = chosen.names[role]
+        (policy,) = chosen.template.properties(role)["Policies"]
+        assert iam.list_role_policies(RoleName=name)["PolicyNames"] == [policy["PolicyName"]]
+        (attached,) = iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"]
+        assert "UseTheKey" in attached["PolicyName"]
+
+
+def test_outputs_are_settings(stack: Stack, chosen: Stack) -> None:
+    for each, encryption in ((stack, "AES256"), (chosen, "aws:kms")):
+        outputs = each.template.outputs()
+        settings = Settings(
+            deployment="aws",
+            lakehouse=outputs["StediLakehouse"],
+            landing=outputs["StediLanding"],
+            database=outputs["StediDatabase"],
+            s3_encryption=outputs["StediEncryption"],
+            s3_kms_key=outputs.get("StediKmsKey"),
+        )
+        assert settings.lakehouse == f"s3://{each.names['LakehouseBucket']}"
+        assert settings.landing_root == f"s3://{each.names['LandingBucket']}"
+        assert settings.s3_encryption == encryption
+    reported = {
+        output["OutputKey"]: output["OutputValue"] for output in chosen.description["Outputs"]
+    }
+    filled = chosen.template.outputs()
+    assert {name: filled[name] for name in reported} == reported
+
+
+@pytest.mark.parametrize("bucket", ["LandingBucket", "LakehouseBucket"])
+def test_buckets_are_private_and_encrypted(stack: Stack, chosen: Stack, bucket: str) -> None:
+    for each, encryption in (
+        (stack, {"SSEAlgorithm": "AES256"}),
+        (chosen, {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": KMS_KEY}),
+    ):
+        found = each.client("s3").get_bucket_encryption(Bucket=each.names[bucket])
+        (rule,) = found["ServerSideEncryptionConfiguration"]["Rules"]
+        assert rule["ApplyServerSideEncryptionByDefault"] == encryption
+    properties = stack.template.properties(bucket)
+    assert set(properties["PublicAccessBlockConfiguration"].values()) == {True}
+    assert len(properties["PublicAccessBlockConfiguration"]) == 4
+    assert properties["OwnershipControls"] == {
+        "Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]
+    }
+
+
+def test_age_deletes_no_file_of_a_table(chosen: Stack) -> None:
+    properties = chosen.template.properties("LakehouseBucket")
+    assert "VersioningConfiguration" not in properties  # what vacuum deletes is gone
+    rules = properties["LifecycleConfiguration"]["Rules"]
+    assert all(rule["Status"] == "Enabled" for rule in rules)
+    by_age = [rule for rule in rules if set(rule) & {"ExpirationInDays", "Transitions"}]
+    assert {rule["Prefix"] for rule in by_age} == {"compute-logs/", "athena-results/"}
+    (rest,) = [rule for rule in rules if rule not in by_age]
+    assert set(rest) == {"Id", "Status", "AbortIncompleteMultipartUpload"}
+
+
+def test_landing_files_are_archived_and_expire_only_if_asked(stack: Stack, chosen: Stack) -> None:
+    def rules(each: Stack) -> dict[str, dict[str, Any]]:
+        configured = each.template.properties("LandingBucket")["LifecycleConfiguration"]
+        return {rule["Id"]: rule for rule in configured["Rules"]}
+
+    assert rules(stack)["archive"]["Transitions"][0]["StorageClass"] == "GLACIER_IR"
+    assert "expire" not in rules(stack)
+    assert rules(chosen)["expire"]["ExpirationInDays"] == "365"
+    assert all("ExpirationInDays" not in rule for rule in rules(stack).values())
+    assert rules(stack)["forget-what-was-deleted"]["NoncurrentVersionExpiration"] == {
+        "NoncurrentDays": 7
+    }
+
+
+def test_what_cannot_be_made_again_outlives_the_stack(stack: Stack) -> None:
+    kinds = ("S3::Bucket", "Glue::Database", "SecretsManager::Secret")
+    kept = [
+        resource for kind in kinds for resource in stack.template.resources(f"AWS::{kind}").values()
+    ]
+    assert len(kept) == 4
+    assert {resource["DeletionPolicy"] for resource in kept} == {"Retain"}
+    assert {resource["UpdateReplacePolicy"] for resource in kept} == {"Retain"}
+
+
+def test_pseudonym_key_is_made_long_enough(stack: Stack) -> None:
+    wanted = stack.template.properties("PseudonymKey")["GenerateSecretString"]
+    secrets = stack.client("secretsmanager")
+    made = secrets.get_random_password(**wanted)["RandomPassword"]
+    assert Settings(pseudonym_key=made).subject_key() == made
+
+
+@pytest.mark.parametrize(
+    ("role", "principal"),
+    [
+        ("PipelineRole", {"Service": "ec2.amazonaws.com"}),
+        ("DataScientistRole", {"AWS": ADMINISTRATOR}),
+        ("ProducerRole", {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}),
+    ],
+)
+def test_roles_are_assumed_by_whom_they_are_for(
+    chosen: Stack, role: str, principal: dict[str, str]
+) -> None:
+    found = chosen.client("iam").get_role(RoleName=chosen.names[role])["Role"]
+    (statement,) = found["AssumeRolePolicyDocument"]["Statement"]
+    assert statement == {"Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRole"}
+
+
+@pytest.mark.parametrize("role", ["PipelineRole", "DataScientistRole", "ProducerRole"])
+def test_roles_name_what_they_may(chosen: Stack, role: str) -> None:
+    statements = chosen.statements(role)
+    assert all(statement["Effect"] == "Allow" for statement in statements)
+    actions = [action for statement in statements for action in _list(statement["Action"])]
+    assert not [action for action in actions if "*" in action]
+    resources = [arn for statement in statements for arn in _list(statement["Resource"])]
+    assert not [arn for arn in resources if not re.match(r"arn:aws:\w+:.*\w", arn)]
+
+
+Requests = list[tuple[str, str, str]]
+"""Action, kind of ARN, and what `Stack.arn` makes one of."""
+
+PIPELINE = [
+    ("s3:GetObject", "s3", "landing/customer/landing/a.json"),
+    ("s3:ListBucket", "s3", "landing"),
+    ("s3:ListBucket", "s3", "lakehouse"),
+    *(
+        (action, "s3", f"lakehouse/warehouse/{table.zone}/{table.name}/data/a.parquet")
+        for action in ("s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload")
+        for table in TABLES
+    ),
+    ("s3:PutObject", "s3", "lakehouse/compute-logs/storage/run/compute_logs/step.out"),
+    ("s3:GetObject", "s3", "lakehouse/compute-logs/storage/run/compute_logs/step.out"),
+    *(
+        (f"glue:{action}", "glue", where)
+        for action in ("GetTable", "GetTables", "CreateTable", "UpdateTable")
+        for where in ("table/stedi/quarantine", "database/stedi", "catalog")
+    ),
+    ("glue:GetDatabase", "glue", "database/stedi"),
+    ("glue:CreateDatabase", "glue", "database/stedi"),
+]
+NOT_PIPELINE = [
+    ("s3:PutObject", "s3", "landing/customer/landing/a.json"),
+    ("s3:DeleteObject", "s3", "landing/customer/landing/a.json"),
+    ("s3:DeleteObjectVersion", "s3", "landing/customer/landing/a.json"),
+    ("s3:DeleteObject", "s3", "lakehouse/compute-logs/storage/run/compute_logs/step.out"),
+    ("s3:GetObject", "s3", "lakehouse/athena-results/a.csv"),
+    ("s3:PutBucketPolicy", "s3", "lakehouse"),
+    ("s3:DeleteBucket", "s3", "lakehouse"),
+    ("glue:UpdateTable", "glue", "table/others/a"),
+    ("glue:GetTable", "glue", "table/others/a"),
+    ("glue:DeleteTable", "glue", "table/stedi/customer_landing"),
+    ("glue:DeleteDatabase", "glue", "database/stedi"),
+    ("glue:CreateDatabase", "glue", "database/others"),
+    ("athena:StartQueryExecution", "athena", "workgroup/{WorkGroup}"),
+]
+DATA_SCIENTIST = [
+    ("s3:GetObject", "s3", "lakehouse/warehouse/curated/machine_learning_curated/data/a.parquet"),
+    ("s3:GetObject", "s3", "lakehouse/warehouse/curated/customers_curated/metadata/a.json"),
+    ("s3:GetBucketLocation", "s3", "lakehouse"),
+    ("s3:PutObject", "s3", "lakehouse/athena-results/a.csv"),
+    ("s3:GetObject", "s3", "lakehouse/athena-results/a.csv"),
+    ("glue:GetTable", "glue", "table/stedi/machine_learning_curated"),
+    ("glue:GetTable", "glue", "table/stedi/customers_curated"),
+    ("glue:GetDatabase", "glue", "database/stedi"),
+    ("athena:StartQueryExecution", "athena", "workgroup/{WorkGroup}"),
+    ("athena:GetQueryResults", "athena", "workgroup/{WorkGroup}"),
+]
+NOT_DATA_SCIENTIST = [
+    ("s3:GetObject", "s3", "landing/customer/landing/a.json"),
+    ("s3:ListBucket", "s3", "landing"),
+    ("s3:ListBucket", "s3", "lakehouse"),  # with no prefix
+    *(
+        (action, "s3", f"lakehouse/warehouse/{table.zone}/{table.name}/data/a.parquet")
+        for action in ("s3:GetObject", "s3:GetObjectVersion")
+        for table in TABLES
+        if table.zone != Zone.CURATED
+    ),
+    ("s3:PutObject", "s3", "lakehouse/warehouse/curated/customers_curated/data/a.parquet"),
+    ("s3:DeleteObject", "s3", "lakehouse/warehouse/curated/customers_curated/data/a.parquet"),
+    ("s3:GetObject", "s3", "lakehouse/compute-logs/storage/run/compute_logs/step.out"),
+    *(
+        ("glue:GetTable", "glue", f"table/stedi/{table.name}")
+        for table in TABLES
+        if table.zone != Zone.CURATED
+    ),
+    ("glue:UpdateTable", "glue", "table/stedi/customers_curated"),
+    ("glue:GetTable", "glue", "table/others/a"),
+    ("athena:StartQueryExecution", "athena", "workgroup/primary"),
+]
+PRODUCER = [
+    (action, "s3", f"landing/{source}/landing/2023/a.json.gz")
+    for action in ("s3:PutObject", "s3:AbortMultipartUpload")
+    for source in ("customer", "accelerometer", "step_trainer")
+]
+NOT_PRODUCER = [
+    ("s3:GetObject", "s3", "landing/customer/landing/a.json"),
+    ("s3:DeleteObject", "s3", "landing/customer/landing/a.json"),
+    ("s3:ListBucket", "s3", "landing"),
+    ("s3:PutObject", "s3", "landing/elsewhere/a.json"),
+    ("s3:PutObject", "s3", "lakehouse/warehouse/landing/customer_landing/data/a.parquet"),
+    ("glue:GetTable", "glue", "table/stedi/customer_landing"),
+]
+
+
+@pytest.mark.parametrize(
+    ("role", "needs", "more"),
+    [
+        ("PipelineRole", PIPELINE, NOT_PIPELINE),
+        ("DataScientistRole", DATA_SCIENTIST, NOT_DATA_SCIENTIST),
+        ("ProducerRole", PRODUCER, NOT_PRODUCER),
+    ],
+)
+def test_roles_may_what_they_need_and_no_more(
+    stack: Stack, role: str, needs: Requests, more: Requests
+) -> None:
+    decided = {
+        request: stack.may(role, request[0], stack.arn(*request[1:])) for request in (*needs, *more)
+    }
+    assert decided == dict.fromkeys(needs, True) | dict.fromkeys(more, False)
+
+
+def test_roles_list_their_own_prefixes(stack: Stack) -> None:
+    bucket = stack.arn("s3", "lakehouse")
+    for prefix, data_scientist in {
+        "warehouse/curated/customers_curated/": True,
+        "athena-results/": True,
+        "warehouse/": False,
+        "warehouse/landing/quarantine/": False,
+        "compute-logs/": False,
+    }.items():
+        given = {"s3:prefix": prefix}
+        assert stack.may("PipelineRole", "s3:ListBucket", bucket, given)
+        assert stack.may("DataScientistRole", "s3:ListBucket", bucket, given) is data_scientist
+        assert not stack.may("ProducerRole", "s3:ListBucket", bucket, given)
+
+
+LANDING = [
+    "landing/customer/landing/a.json",
+    "landing/anything",
+    *(
+        f"lakehouse/warehouse/{table.zone}/{table.name}/data/a.parquet"
+        for table in TABLES
+        if table.zone == Zone.LANDING
+    ),
+]
+
+
+@pytest.mark.parametrize("key", LANDING)
+def test_administrators_read_no_landing_files_and_no_landing_zone(
+    stack: Stack, chosen: Stack, key: str
+) -> None:
+    for action in ("s3:GetObject", "s3:GetObjectVersion"):
+        assert not stack.may(ADMINISTRATOR, action, stack.arn("s3", key))
+        assert not stack.may(EMERGENCY, action, stack.arn("s3", key))
+        assert not chosen.may(ADMINISTRATOR, action, chosen.arn("s3", key))
+        assert chosen.may(EMERGENCY, action, chosen.arn("s3", key))
+    assert stack.may(ADMINISTRATOR, "s3:DeleteObject", stack.arn("s3", key))
+    assert stack.may("PipelineRole", "s3:GetObject", stack.arn("s3", key))
+
+
+def test_landing_denials_cover_quarantine_and_owners(stack: Stack) -> None:
+    assert {"quarantine", "device_ownership", "customer_landing"} <= {
+        key.split("/")[3] for key in LANDING if key.startswith("lakehouse/")
+    }
+
+
+@pytest.mark.parametrize("who", ["PipelineRole", "DataScientistRole", "ProducerRole", EMERGENCY])
+def test_nobody_comes_without_tls(chosen: Stack, who: str) -> None:
+    plain = {"aws:SecureTransport": "false"}
+    for action, name in (
+        ("s3:GetObject", "lakehouse/warehouse/curated/customers_curated/data/a.parquet"),
+        ("s3:PutObject", "landing/customer/landing/a.json"),
+        ("s3:ListBucket", "landing"),
+        ("s3:ListBucket", "lakehouse"),
+    ):
+        assert not chosen.may(who, action, chosen.arn("s3", name), plain)
+
+
+def test_pseudonym_key_is_read_by_the_pipeline_alone(stack: Stack) -> None:
+    secret, read = stack.template.outputs()["PseudonymKeySecret"], "secretsmanager:GetSecretValue"
+    assert stack.may("PipelineRole", read, secret)
+    assert not stack.may("DataScientistRole", read, secret)
+    assert not stack.may("ProducerRole", read, secret)
+    assert not stack.may("PipelineRole", read, "another secret")
+
+
+@pytest.mark.parametrize("role", ["PipelineRole", "DataScientistRole", "ProducerRole"])
+def test_key_of_the_buckets_is_used_by_way_of_s3(chosen: Stack, role: str) -> None:
+    by_s3 = {"kms:ViaService": f"s3.{REGION}.amazonaws.com"}
+    for action in ("kms:Decrypt", "kms:GenerateDataKey"):
+        assert chosen.may(role, action, KMS_KEY, by_s3)
+        assert not chosen.may(role, action, KMS_KEY)
+
+
+def test_query_results_lie_where_data_scientists_write(stack: Stack) -> None:
+    configuration = stack.template.properties("WorkGroup")["WorkGroupConfiguration"]
+    assert configuration["EnforceWorkGroupConfiguration"] is True
+    bucket = stack.names["LakehouseBucket"]
+    assert (
+        configuration["ResultConfiguration"]["OutputLocation"] == f"s3://{bucket}/athena-results/"
+    )
+
+
+def test_data_scientists_see_exactly_the_curated_tables(stack: Stack) -> None:
+    seen = {
+        arn.rpartition("/")[2]
+        for statement in stack.statements("DataScientistRole")
+        for arn in _list(statement["Resource"])
+        if ":table/" in arn
+    }
+    assert seen == {table.name for table in TABLES if table.zone == Zone.CURATED}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+# Image and containers
+
+
+def test_image_has_what_the_package_needs(tmp_path: Path) -> None:
+    pytest.importorskip("setuptools", minversion="77", reason="builds the package")
+    copied = re.findall(r"^COPY (.+) (/\S+)$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
+    sources = {source: target for names, target in copied for source in names.split()}
+    sent = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
+    assert set(sources) == {line[1:] for line in sent if line.startswith("!")}
+    for source, target in sources.items():
+        place = tmp_path / target.strip("/")
+        if (PROJECT / source).is_dir():
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(PROJECT / source, place, ignore=ignored)
+        else:
+            place.mkdir(parents=True, exist_ok=True)
+            shutil.copy(PROJECT / source, place)
+
+    build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--quiet"]
+    wheels = tmp_path / "wheels"
+    subprocess.run([*build, "--wheel-dir", wheels, tmp_path / "src"], check=True)
+    (wheel,) = wheels.iterdir()
+    with ZipFile(wheel) as files:
+        packed = {name for name in files.namelist() if name.startswith("stedi_assets/")}
+        (entry_points,) = [name for name in files.namelist() if name.endswith("entry_points.txt")]
+        assert b"stedi = stedi_assets.cli:main" in files.read(entry_points)
+    modules = (PROJECT / "stedi_assets").rglob("*.py")
+    assert packed == {str(module.relative_to(PROJECT)) for module in modules}
+    assert {path.name for path in (tmp_path / "opt/dagster").iterdir()} == {
+        "dagster.yaml",
+        "workspace.yaml",
+    }
+
+
+def test_image_runs_as_nobody_special() -> None:
+    lines = (DEPLOY / "Dockerfile").read_text().splitlines()
+    users = [line.split()[1] for line in lines if line.startswith("USER ")]
+    assert users == ["stedi"]
+    assert lines.index("USER stedi") > max(
+        number for number, line in enumerate(lines) if line.startswith(("RUN ", "COPY "))
+    )
+
+
+COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+SERVICES = COMPOSE["services"]
+EXAMPLE = dict(
+    line.removeprefix("# ").split("=", 1)
+    for line in (DEPLOY / "example.env").read_text().splitlines()
+    if re.match(r"(# )?[A-Z0-9_]+=", line)
+)
+
+
+def test_containers_are_healthy_or_started_again() -> None:
+    assert set(SERVICES) == {"postgres", "code", "webserver", "daemon"}
+    for service in SERVICES.values():
+        assert service["restart"] == "unless-stopped"
+        assert service["healthcheck"]["test"]
+        for other, needed in service.get("depends_on", {}).items():
+            assert other in SERVICES
+            assert needed == {"condition": "service_healthy"}
+    assert {SERVICES[name]["image"] for name in ("code", "webserver", "daemon")} == {
+        "stedi-lakehouse"
+    }
+
+
+def test_only_the_ui_is_reached_from_outside_and_only_from_this_machine() -> None:
+    published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+    assert published == {"webserver": ["${DAGSTER_UI:-127.0.0.1:3000}:3000"]}
+
+
+def test_only_the_code_location_gets_the_settings_and_the_key() -> None:
+    assert [name for name, service in SERVICES.items() if "env_file" in service] == ["code"]
+    given = {variable for service in SERVICES.values() for variable in service["environment"]}
+    assert not [variable for variable in given if variable.startswith("STEDI_")]
+
+
+def test_containers_get_every_variable_that_dagster_asks_for() -> None:
+    text = (DEPLOY / "dagster.yaml").read_text() + (DEPLOY / "workspace.yaml").read_text()
+    asked = set(re.findall(r"\{env: (\w+)}", text))
+    assert len(asked) == 8
+    for name in ("code", "webserver", "daemon"):
+        assert asked <= set(SERVICES[name]["environment"])
+
+
+def test_example_names_every_variable_and_no_secret() -> None:
+    asked = re.findall(r"\$\{(\w+)", (DEPLOY / "compose.yaml").read_text())
+    assert set(asked) <= set(EXAMPLE)
+    settings = {f"STEDI_{name.upper()}" for name in Settings.model_fields}
+    assert {name for name in EXAMPLE if name.startswith("STEDI_")} <= settings
+    assert {EXAMPLE[name] for name in EXAMPLE if name.endswith(("PASSWORD", "PSEUDONYM_KEY"))} == {
+        ""
+    }
+    named = {value[1:-1] for value in EXAMPLE.values() if value.startswith("<")}
+    assert named <= set(Template(TEMPLATE.read_text(), {"KmsKeyArn": KMS_KEY}).outputs())
+    ignored = (DEPLOY / ".gitignore").read_text().splitlines()
+    assert "/.env" in ignored
