@@ -103,6 +103,7 @@ def show(
 ) -> None:
     """Show rows of a published table."""
     settings = _settings()
+    from stedi_assets.deployments import storage  # noqa: PLC0415
     from stedi_assets.lakehouse.catalog import Catalog  # noqa: PLC0415
     from stedi_assets.read import UnknownTableError, read_table  # noqa: PLC0415
 
@@ -110,7 +111,7 @@ def show(
         rows = read_table(table, settings=settings).limit(limit).to_pyarrow().to_pylist()
     except UnknownTableError as error:
         raise _stop(str(error)) from None
-    published = Catalog(settings.lakehouse).published(table)
+    published = Catalog(storage(settings)).published(table)
     masked = set() if reveal or published is None else published.personal_columns
     for number, row in enumerate(rows, start=1):
         shown = Table(title=f"Row {number}", title_justify="left", box=None, show_header=False)
@@ -130,7 +131,8 @@ def _cell(value: object, masked: bool) -> str:
 @app.command()
 def sample(  # noqa: PLR0913  (these are its options)
     landing: Annotated[
-        Path | None, typer.Argument(help="Landing root; that of the settings where absent.")
+        str | None,
+        typer.Argument(help="Folder or s3:// prefix; that of the settings where absent."),
     ] = None,
     *,
     customers: Annotated[int, typer.Option(min=1)] = 1_000,
@@ -149,9 +151,10 @@ def sample(  # noqa: PLR0913  (these are its options)
     ] = False,
 ) -> None:
     """Write synthetic landing files."""
-    from stedi_assets.sample import Sample, write_sample  # noqa: PLC0415
+    from stedi_assets.sample import Sample, upload_sample, write_sample  # noqa: PLC0415
 
-    target = landing or _settings().landing_root
+    settings = _settings()
+    target = landing or settings.landing_root
     try:
         wanted = Sample(
             customers=customers,
@@ -163,7 +166,12 @@ def sample(  # noqa: PLR0913  (these are its options)
             malformed=malformed,
             late_readings=late_readings,
         )
-        written = write_sample(target, wanted)
+        if target.startswith("s3://"):
+            from stedi_assets.deployments import storage  # noqa: PLC0415
+
+            written = upload_sample(target, wanted, storage(settings).io)
+        else:
+            written = write_sample(Path(target), wanted)
     except (ValueError, FileExistsError) as error:
         raise _stop(str(error)) from None
     objects = ", ".join(f"{number:,} {source}" for source, number in written.objects.items())

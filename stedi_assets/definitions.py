@@ -5,8 +5,9 @@ import dagster as dg
 from stedi_assets.assets import curated, trusted
 from stedi_assets.assets.landing import landing_assets
 from stedi_assets.build import table_asset
+from stedi_assets.deployments import lakehouse
 from stedi_assets.jobs import refresh_lakehouse
-from stedi_assets.lakehouse.resource import Lakehouse, LakehouseIOManager
+from stedi_assets.lakehouse.resource import LakehouseIOManager
 from stedi_assets.schemas import contracts
 from stedi_assets.settings import Settings
 
@@ -18,13 +19,6 @@ RULES = (
     trusted.step_trainer_trusted,
     curated.machine_learning_curated,
 )
-
-
-def lakehouse(settings: Settings) -> Lakehouse:
-    """The lakehouse under these settings."""
-    return Lakehouse(
-        root=str(settings.lakehouse), memory_limit=settings.memory_limit, threads=settings.threads
-    )
 
 
 def lakehouse_definitions(settings: Settings) -> dg.Definitions:

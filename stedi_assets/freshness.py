@@ -7,6 +7,7 @@ import ibis.expr.types as ir
 
 from stedi_assets.assets.landing import SOURCES
 from stedi_assets.lakehouse.ingest import Ingest
+from stedi_assets.lakehouse.ledger import LandingFolder
 from stedi_assets.lakehouse.resource import Lakehouse
 from stedi_assets.schemas import Contract, table_of
 from stedi_assets.settings import Settings
@@ -33,7 +34,8 @@ def up_to_date(
         ):
             return False
     quarantine = table_of(contracts["quarantine"])
-    ingest = Ingest(settings.landing_root, catalog, lakehouse.engine, quarantine)
+    landing = LandingFolder(settings.landing_root, lakehouse.storage)
+    ingest = Ingest(landing, catalog, lakehouse.engine, quarantine)
     if any(ingest.has_news(source, table) for table, source in SOURCES.items()):
         return False
     if not ingest.quarantine_is_current(SOURCES):

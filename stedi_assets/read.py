@@ -2,8 +2,9 @@
 
 import ibis.expr.types as ir
 
+from stedi_assets.deployments import storage
 from stedi_assets.lakehouse.catalog import Catalog
-from stedi_assets.lakehouse.engine import SCRATCH, shared_engine
+from stedi_assets.lakehouse.engine import shared_engine
 from stedi_assets.settings import Settings
 
 
@@ -25,7 +26,8 @@ def read_table(
         UnknownTableError: No such table is published, or it has no such snapshot.
     """
     settings = settings or Settings.load()
-    catalog = Catalog(settings.lakehouse)
+    where = storage(settings)
+    catalog = Catalog(where)
     if name not in (tables := sorted(catalog.tables())):
         raise UnknownTableError(
             f"There is no table {name}; there are: {', '.join(tables) or 'none yet'}."
@@ -37,5 +39,5 @@ def read_table(
             if snapshot is None
             else f"{name} has no snapshot {snapshot}."
         )
-    engine = shared_engine(settings.lakehouse / SCRATCH, settings.memory_limit, settings.threads)
+    engine = shared_engine(where, settings.memory_limit, settings.threads)
     return engine.open(found.name, found.files, found.types)

@@ -14,7 +14,8 @@ from rich.markup import escape
 from rich.status import Status
 from rich.table import Table
 
-from stedi_assets.definitions import RULES, lakehouse, lakehouse_definitions
+from stedi_assets.definitions import RULES, lakehouse_definitions
+from stedi_assets.deployments import lakehouse
 from stedi_assets.freshness import up_to_date
 from stedi_assets.jobs import REFRESH
 from stedi_assets.schemas import contracts
@@ -45,7 +46,7 @@ def refresh(settings: Settings, console: Console) -> bool:
             result = definitions.resolve_job_def(REFRESH).execute_in_process(
                 instance=instance,
                 run_config={"loggers": {"progress": {}}},
-                tags={"lakehouse": str(settings.lakehouse)},
+                tags={"lakehouse": settings.lakehouse},
                 raise_on_error=False,
             )
     progress.summarize(

@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 import zlib
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle, islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
-__all__ = ["SOURCES", "Sample", "SampleSummary", "write_sample"]
+    from pyiceberg.io import FileIO
+
+__all__ = ["SOURCES", "Sample", "SampleSummary", "upload_sample", "write_sample"]
 
 SOURCES: tuple[str, ...] = ("customer", "accelerometer", "step_trainer")
 
@@ -171,6 +175,33 @@ def write_sample(landing: Path, sample: Sample) -> SampleSummary:
 
     written = [path.stat().st_size for of_source in paths.values() for path in of_source]
     return SampleSummary(sample.customers, objects, unreadable, len(written), sum(written))
+
+
+def upload_sample(landing: str, sample: Sample, io: FileIO) -> SampleSummary:
+    """Write a sample below an S3 prefix.
+
+    Args:
+        landing: Root of the landing folders, `s3://bucket/prefix`.
+        sample: What to write.
+        io: Writes objects there.
+
+    Returns:
+        What was written.
+
+    Raises:
+        FileExistsError: A file of the sample exists already; nothing was written.
+    """
+    with TemporaryDirectory() as folder:
+        written = write_sample(Path(folder), sample)
+        paths = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+        targets = {path: f"{landing}/{path.relative_to(folder).as_posix()}" for path in paths}
+        for target in targets.values():
+            if io.new_output(target).exists():
+                raise FileExistsError(f"{target} exists already, and a sample overwrites nothing.")
+        for path, target in targets.items():
+            with path.open("rb") as file, io.new_output(target).create() as uploaded:
+                shutil.copyfileobj(file, uploaded, 1 << 20)
+    return written
 
 
 def _paths(landing: Path, source: str, sample: Sample) -> list[Path]:

@@ -18,6 +18,9 @@ from stedi_assets.lakehouse.table import Column, Table, Zone
 # Without it pandera pulls every failing row into pandas.
 set_config(use_narwhals_backend=True)
 
+OWNER = "team:data-platform"
+"""Who answers for the tables."""
+
 MILLISECONDS = "epoch milliseconds"
 MAX_DOUBLE = 1.7976931348623157e308
 
@@ -295,6 +298,7 @@ def table_of(contract: type[Contract]) -> Table:
         name=str(schema.name),
         zone=Zone(metadata["zone"]),
         description=contract.__doc__ or "",
+        owner=OWNER,
         columns=tuple(
             Column(
                 name=name,

@@ -1,11 +1,19 @@
 """Where things are and how the lakehouse behaves: the only reader of the environment."""
 
 import os
+import re
 import secrets
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 _CHECKOUT = Path(__file__).resolve().parent.parent
@@ -14,6 +22,9 @@ PROJECT = _CHECKOUT if (_CHECKOUT / "workspace.yaml").exists() else Path.cwd()
 
 MIN_KEY = 32
 """Characters that the key of `subject_id` must have."""
+
+_S3 = re.compile(r"s3://[a-z0-9][a-z0-9.-]+[a-z0-9](/[^?#%*\[\]]+)?")
+_URL = r"^https?://[^/\s]+$"
 
 ConsentScope = Literal["any", "from_consent_date"]
 
@@ -32,9 +43,37 @@ class Settings(BaseSettings):
         env_prefix="STEDI_", env_ignore_empty=True, frozen=True, hide_input_in_errors=True
     )
 
-    deployment: Literal["local"] = Field("local", description="where landing and warehouse are")
-    lakehouse: Path = Field(PROJECT / "lakehouse", description="folder of warehouse and catalog")
-    landing: Path | None = Field(None, description="root of the landing folders")
+    deployment: Literal["local", "aws"] = Field(
+        "local",
+        description="where landing and warehouse are: folders of this machine (`local`), or S3 "
+        "with the tables in AWS Glue (`aws`)",
+    )
+    lakehouse: str = Field(
+        str(PROJECT / "lakehouse"),
+        description="folder or `s3://bucket/prefix` of warehouse and catalog",
+    )
+    landing: str | None = Field(
+        None, description="folder or `s3://bucket/prefix` of the landing folders"
+    )
+    database: str = Field(
+        "stedi",
+        pattern=r"^[a-z0-9_]{1,255}$",
+        description="Glue database of the tables (`aws`)",
+    )
+    s3_endpoint: str | None = Field(
+        None, pattern=_URL, description="address of an S3-compatible store instead of AWS's"
+    )
+    glue_endpoint: str | None = Field(
+        None, pattern=_URL, description="address of another Glue API instead of AWS's"
+    )
+    s3_encryption: Literal["AES256", "aws:kms"] | None = Field(
+        None,
+        description="server-side encryption to ask for: `AES256` or `aws:kms`; the bucket's "
+        "default where unset",
+    )
+    s3_kms_key: str | None = Field(
+        None, description="key id or ARN for `aws:kms`; AWS's own key where unset"
+    )
     engine: Literal["duckdb"] = Field("duckdb", description="what executes the transformations")
     consent_scope: ConsentScope = Field(
         "any",
@@ -47,8 +86,8 @@ class Settings(BaseSettings):
     pseudonym_key: SecretStr | None = Field(
         None,
         min_length=MIN_KEY,
-        description="key of `subject_id`, at least 32 characters; made once and kept in the "
-        "lakehouse folder where unset",
+        description="key of `subject_id`, at least 32 characters; where unset, made once and kept "
+        "in the lakehouse folder (not on `aws`)",
     )
     max_quarantine_share: float = Field(
         0.05, ge=0, le=1, description="share of a source's new objects that may be unreadable"
@@ -74,45 +113,64 @@ class Settings(BaseSettings):
         except ValidationError as error:
             raise SettingsError("\n".join(_sentence(e) for e in error.errors())) from None
 
-    @field_validator("lakehouse", "landing")
+    @field_validator("lakehouse", "landing", mode="before")
     @classmethod
-    def _absolute(cls, path: Path | None) -> Path | None:
-        if path is None:
+    def _absolute(cls, place: str | Path | None, info: ValidationInfo) -> str | None:
+        if place is None:
             return None
-        try:
-            path = path.expanduser().resolve()
-        except RuntimeError:
-            raise ValueError("there is no such home folder") from None
-        if found := sorted(set("?#%") & set(str(path))):
-            raise ValueError(f"the catalog can address no path with {' '.join(found)} in it")
-        return path
+        on_s3 = str(place).startswith("s3://")
+        if info.data.get("deployment") == "aws":
+            address = str(place).rstrip("/")
+            if not _S3.fullmatch(address):
+                raise ValueError(
+                    "with STEDI_DEPLOYMENT=aws it is s3://bucket/prefix, without wildcards"
+                )
+            return address
+        if on_s3:
+            raise ValueError("it is on S3, which takes STEDI_DEPLOYMENT=aws")
+        return _absolute_path(Path(place))
 
     @model_validator(mode="after")
-    def _folders(self) -> "Settings":
-        there = next(path for path in (self.lakehouse, *self.lakehouse.parents) if path.exists())
+    def _places(self) -> "Settings":
+        if self.deployment == "aws":
+            if not self.lakehouse.startswith("s3://"):
+                raise ValueError("STEDI_DEPLOYMENT=aws takes a STEDI_LAKEHOUSE=s3://bucket/prefix")
+        else:
+            self._assert_folders()
+        if self.s3_kms_key and self.s3_encryption != "aws:kms":
+            raise ValueError("STEDI_S3_KMS_KEY takes STEDI_S3_ENCRYPTION=aws:kms")
+        return self
+
+    def _assert_folders(self) -> None:
+        lakehouse = Path(self.lakehouse)
+        there = next(path for path in (lakehouse, *lakehouse.parents) if path.exists())
         if not there.is_dir():
             raise ValueError(
                 f"STEDI_LAKEHOUSE is {self.lakehouse}, but {there} is a file; name a folder"
             )
-        if self.landing and not self.landing.is_dir():
+        if self.landing and not Path(self.landing).is_dir():
             raise ValueError(
                 f"STEDI_LANDING is {self.landing}, which is no folder; name the folder that holds "
                 "customer/, accelerometer/ and step_trainer/, or unset it"
             )
-        return self
 
     @property
-    def landing_root(self) -> Path:
+    def landing_root(self) -> str:
         """Root of the landing folders; it need not exist."""
-        return self.landing or self.lakehouse / "landing"
+        return self.landing or f"{self.lakehouse}/landing"
 
     def subject_key(self) -> str:
         """Key of `subject_id`: STEDI_PSEUDONYM_KEY, or one made once for this lakehouse."""
         if self.pseudonym_key:
             return self.pseudonym_key.get_secret_value()
-        path = self.lakehouse / "pseudonym.key"
+        if self.deployment == "aws":
+            raise SettingsError(
+                "STEDI_PSEUDONYM_KEY is not set. On AWS it is not made by itself: set it to the "
+                f"same secret of {MIN_KEY} characters or more in every refresh."
+            )
+        path = Path(self.lakehouse) / "pseudonym.key"
         if not path.exists():
-            self.lakehouse.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             made = path.with_name(f".{path.name}.{os.getpid()}")
             descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(descriptor, "w") as file:
@@ -132,6 +190,16 @@ class Settings(BaseSettings):
         return key
 
 
+def _absolute_path(path: Path) -> str:
+    try:
+        path = path.expanduser().resolve()
+    except RuntimeError:
+        raise ValueError("there is no such home folder") from None
+    if found := sorted(set("?#%") & set(str(path))):
+        raise ValueError(f"the catalog can address no path with {' '.join(found)} in it")
+    return str(path)
+
+
 def _sentence(error: Any) -> str:
     if not error["loc"]:
         return f"{error['ctx']['error']}."
@@ -143,9 +211,20 @@ def _sentence(error: Any) -> str:
         case "too_short" | "string_too_short":
             return f"{name} is too short; it needs {error['ctx']['min_length']} characters or more."
         case "string_pattern_mismatch":
-            return f"{name} is no size; write a number and a unit, such as 4GB or 512MB."
+            return f"{name} is wrong; {_PATTERNS[error['loc'][0]]}."
         case "bool_parsing" | "bool_type":
             return f"{name} is neither true nor false."
         case _:
-            reason = error["msg"][0].lower() + error["msg"][1:]
+            said = error["msg"].removeprefix("Value error, ")
+            reason = said[0].lower() + said[1:]
             return f"{name} is wrong: {reason} ({field.description})."
+
+
+_ADDRESS = "write an address such as https://s3.example.com"
+_PATTERNS = {
+    "memory_limit": "write a number and a unit, such as 4GB or 512MB",
+    "database": "write small letters, digits and underscores",
+    "s3_endpoint": _ADDRESS,
+    "glue_endpoint": _ADDRESS,
+}
+"""What to write where a pattern is not matched."""

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from stedi_assets.deployments import storage
 from stedi_assets.lakehouse.catalog import Catalog, Snapshot
 from stedi_assets.lakehouse.table import Zone
 from stedi_assets.read import read_table
@@ -10,11 +11,11 @@ from stedi_assets.settings import Settings
 
 def status(settings: Settings) -> dict[str, Any]:
     """Tables, candidates that wait on audit, quarantine by reason, devices by basis."""
-    catalog = Catalog(settings.lakehouse)
+    catalog = Catalog(storage(settings))
     zones = list(Zone)
     tables = sorted((zones.index(Zone(catalog.zone(name))), name) for name in catalog.tables())
     return {
-        "lakehouse": str(settings.lakehouse),
+        "lakehouse": settings.lakehouse,
         "landing": _property(catalog, "customer_landing", "landing-root"),
         "consent_scope": _property(catalog, "accelerometer_trusted", "consent-scope"),
         "tables": [

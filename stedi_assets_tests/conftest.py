@@ -1,13 +1,62 @@
 """What tests of several modules share."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import duckdb
 import pytest
+from cloudpathlib import S3Client
+
+from stedi_assets_tests.aws_servers import BUCKET, GlueServer, S3Server, settings
 
 IcebergReader = Callable[[str], list[dict[str, Any]]]
+
+
+class Aws:
+    """An S3 server and a Glue API on this machine, which settings point to by default."""
+
+    def __init__(self, s3: S3Server, glue: GlueServer) -> None:
+        self.s3, self.glue = s3, glue
+        self._paths = S3Client(endpoint_url=s3.endpoint)
+
+    def folder(self) -> Any:
+        """A prefix for a test of its own, to be used as a path."""
+        return self._paths.S3Path(f"s3://{BUCKET}/{uuid4().hex}")
+
+
+@pytest.fixture(scope="session")
+def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
+    """Servers for the whole session, and an environment in which everything finds them."""
+    with (
+        S3Server(tmp_path_factory.mktemp("s3")) as s3,
+        GlueServer() as glue,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        for name, value in settings(s3.endpoint, glue.endpoint).items():
+            if name not in {"STEDI_DEPLOYMENT", "STEDI_LAKEHOUSE"}:
+                patch.setenv(name, value)
+        s3.client().create_bucket(Bucket=BUCKET)
+        yield Aws(s3, glue)
+
+
+@pytest.fixture(scope="module", params=["local", "aws"])
+def new_folder(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[], Path]:
+    """Makes folders of a deployment: of this machine, or on S3 and with the same methods."""
+    if request.param == "local":
+        return lambda: tmp_path_factory.mktemp("folder")
+    make: Callable[[], Path] = request.getfixturevalue("aws").folder
+    return make
+
+
+@pytest.fixture
+def folder(new_folder: Callable[[], Path]) -> Path:
+    """A folder of a deployment, for one test."""
+    return new_folder()
 
 
 @pytest.fixture(scope="session")
@@ -20,10 +69,19 @@ def read_iceberg() -> IcebergReader:
     connection = duckdb.connect(
         config={"autoinstall_known_extensions": False, "autoload_known_extensions": False}
     )
-    for name in ("avro", "iceberg"):
+    for name in ("avro", "iceberg", "httpfs"):
         connection.execute(f"LOAD '{_extension(name)}'")
 
     def read(metadata_location: str) -> list[dict[str, Any]]:
+        if endpoint := os.environ.get("STEDI_S3_ENDPOINT"):
+            connection.execute(f"""
+                CREATE OR REPLACE SECRET (
+                    TYPE s3, URL_STYLE path, USE_SSL false, REGION 'us-east-1',
+                    ENDPOINT '{endpoint.removeprefix("http://")}',
+                    KEY_ID '{os.environ["AWS_ACCESS_KEY_ID"]}',
+                    SECRET '{os.environ["AWS_SECRET_ACCESS_KEY"]}'
+                )
+            """)
         found = connection.execute("FROM iceberg_scan(?)", [metadata_location])
         return found.to_arrow_table().to_pylist()
 

@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping
 from inspect import signature
 from pathlib import Path
@@ -11,10 +12,12 @@ from typing import Any
 import dagster as dg
 import ibis
 import pyarrow as pa
+from pyiceberg.table import StaticTable
 
 from stedi_assets.accounting import ACCOUNTS
 from stedi_assets.checks import CONSENT, SERIAL_NUMBERS
 from stedi_assets.definitions import RULES, lakehouse_definitions
+from stedi_assets.deployments import storage
 from stedi_assets.lakehouse.catalog import Catalog
 from stedi_assets.schemas import contracts, table_of
 from stedi_assets.settings import Settings
@@ -140,6 +143,24 @@ class Pipeline:
 # Whole runs
 
 
+def under(folder: Path, **values: Any) -> Settings:
+    """Settings of a test's lakehouse: below a folder of this machine, or below an S3 prefix."""
+    given = {
+        "landing": f"{folder}/landing",
+        "lakehouse": f"{folder}/lakehouse",
+        "pseudonym_key": KEY,
+    }
+    if str(folder).startswith("s3://"):
+        name = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
+        given |= {"deployment": "aws", "database": f"test_{name}"}
+    return Settings.load(**(given | values))
+
+
+def catalog_of(settings: Settings) -> Catalog:
+    """The tables of a lakehouse."""
+    return Catalog(storage(settings))
+
+
 def deliver(landing: Path, name: str, **objects: Objects) -> None:
     """Write a file of JSON lines for each source given."""
     for source, lines in objects.items():
@@ -154,6 +175,14 @@ def write(landing: Path, source: str, name: str, text: str) -> Path:
     return path
 
 
+def static_table(metadata_location: str) -> StaticTable:
+    """A table as PyIceberg's own readers see it, given its metadata file alone."""
+    return StaticTable.from_metadata(
+        metadata_location,
+        {"s3.endpoint": os.environ.get("STEDI_S3_ENDPOINT", ""), "s3.region": "us-east-1"},
+    )
+
+
 def refresh(
     settings: Settings, instance: dg.DagsterInstance | None = None
 ) -> dg.ExecuteInProcessResult:
@@ -165,11 +194,11 @@ def refresh(
 
 def counts(settings: Settings) -> dict[str, int]:
     """Rows of each published table."""
-    published = map(Catalog(settings.lakehouse).published, TABLES)
+    published = map(catalog_of(settings).published, TABLES)
     return {snapshot.table: snapshot.rows for snapshot in published if snapshot}
 
 
 def snapshots(settings: Settings) -> dict[str, int]:
     """Id of each published snapshot."""
-    published = map(Catalog(settings.lakehouse).published, TABLES)
+    published = map(catalog_of(settings).published, TABLES)
     return {snapshot.table: snapshot.id for snapshot in published if snapshot}

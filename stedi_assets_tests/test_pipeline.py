@@ -11,13 +11,12 @@ from typing import Any
 import dagster as dg
 import ibis.expr.types as ir
 import pytest
-from pyiceberg.table import StaticTable
 from pyiceberg.table import Table as IcebergTable
 
 from stedi_assets import definitions
 from stedi_assets.assets.trusted import owned_readings
-from stedi_assets.lakehouse import ledger
 from stedi_assets.lakehouse.catalog import Catalog
+from stedi_assets.lakehouse.ledger import Content, LandingFolder
 from stedi_assets.lakehouse.reader import LandingReader
 from stedi_assets.read import read_table
 from stedi_assets.sample import Sample, SampleSummary, write_sample
@@ -29,6 +28,7 @@ from stedi_assets_tests.support import (
     CY,
     KEY,
     TABLES,
+    catalog_of,
     counts,
     customer,
     deliver,
@@ -36,7 +36,9 @@ from stedi_assets_tests.support import (
     phone,
     refresh,
     snapshots,
+    static_table,
     subject_id,
+    under,
     write,
 )
 
@@ -88,21 +90,27 @@ SECOND_COUNTS = FIRST_COUNTS | {
 
 
 @pytest.fixture
-def landing(tmp_path: Path) -> Path:
+def landing(folder: Path) -> Path:
     """Landing folder with the first delivery."""
-    deliver(tmp_path / "landing", "first.json", **FIRST)
-    return tmp_path / "landing"
+    deliver(folder / "landing", "first.json", **FIRST)
+    return folder / "landing"
 
 
 @pytest.fixture
-def settings(tmp_path: Path, landing: Path) -> Settings:
-    return under(tmp_path)
+def settings(folder: Path, landing: Path) -> Settings:
+    return under(folder)
 
 
-def under(folder: Path, **values: Any) -> Settings:
-    """Settings of the lakehouse in a test's folder."""
-    given = {"landing": folder / "landing", "lakehouse": folder / "lakehouse", "pseudonym_key": KEY}
-    return Settings.load(**(given | values))
+Start = Callable[[str, str], subprocess.Popen[bytes]]
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy all files below a folder; the target may be on S3."""
+    for path in source.rglob("*"):
+        if path.is_file():
+            place = target / path.relative_to(source).as_posix()
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(path.read_bytes())
 
 
 def failed_checks(result: dg.ExecuteInProcessResult) -> list[tuple[str, str]]:
@@ -126,12 +134,13 @@ def changed(before: dict[str, int], settings: Settings) -> set[str]:
     [("stedi-2023", "any"), ("stedi-2023", "from_consent_date"), ("stedi-2022", "any")],
 )
 def test_real_deliveries_give_the_expected_counts(
-    tmp_path: Path, name: str, scope: ConsentScope
+    folder: Path, name: str, scope: ConsentScope
 ) -> None:
     if not DATA.is_dir():
         pytest.skip(f"the real deliveries are not here: {DATA} is no folder")
     expected = json.loads((DATA / "expected.json").read_text(encoding="utf-8"))[name][scope]
-    settings = under(tmp_path, landing=DATA / name, consent_scope=scope)
+    copy(DATA / name, folder / "landing")
+    settings = under(folder, consent_scope=scope)
     result = refresh(settings)
     assert (result.success, failed_checks(result)) == (True, [])
     assert counts(settings) | expected == counts(settings)
@@ -141,9 +150,9 @@ def test_real_deliveries_give_the_expected_counts(
 
 
 @pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, dg.ExecuteInProcessResult]:
+def first(new_folder: Callable[[], Path]) -> tuple[Settings, dg.ExecuteInProcessResult]:
     """A lakehouse that has taken in the first delivery, for tests that leave it alone."""
-    folder = tmp_path_factory.mktemp("first")
+    folder = new_folder()
     deliver(folder / "landing", "first.json", **FIRST)
     settings = under(folder)
     return settings, refresh(settings)
@@ -161,7 +170,7 @@ def test_refresh_without_news_leaves_every_table_alone(
     first: tuple[Settings, dg.ExecuteInProcessResult],
 ) -> None:
     settings, _ = first
-    catalog = Catalog(settings.lakehouse)
+    catalog = catalog_of(settings)
     before = [catalog.metadata_location(table) for table in TABLES]
     result = refresh(settings)
     assert (result.success, failed_checks(result)) == (True, [])
@@ -210,7 +219,7 @@ def test_withdrawal_removes_customer_from_every_trusted_and_curated_table(
     deliver(landing, "withdrawal.json", customer=[withdrawn])
     result = refresh(settings)
     assert (result.success, failed_checks(result)) == (True, [])
-    catalog = Catalog(settings.lakehouse)
+    catalog = catalog_of(settings)
     for table in TABLES:
         if catalog.zone(table) != "landing":
             rows = read_iceberg(catalog.metadata_location(table))
@@ -239,8 +248,8 @@ def test_withdrawal_counts_though_another_source_is_held_back(
     }
 
 
-def test_without_a_landing_folder_every_table_is_there_and_empty(tmp_path: Path) -> None:
-    settings = under(tmp_path, landing=None)
+def test_without_a_landing_folder_every_table_is_there_and_empty(folder: Path) -> None:
+    settings = under(folder, landing=None)
     result = refresh(settings)
     assert (result.success, failed_checks(result)) == (True, [])
     published = counts(settings)
@@ -282,7 +291,7 @@ def test_table_that_breaks_a_rule_stays_at_its_last_good_snapshot_with_all_after
         "step_trainer_landing",
         "device_ownership",
     }
-    rejected = Catalog(settings.lakehouse).candidate("accelerometer_trusted")
+    rejected = catalog_of(settings).candidate("accelerometer_trusted")
     assert rejected is not None
     assert rejected.rows == SECOND_COUNTS["accelerometer_landing"]
 
@@ -290,7 +299,7 @@ def test_table_that_breaks_a_rule_stays_at_its_last_good_snapshot_with_all_after
     result = refresh(settings)
     assert (result.success, failed_checks(result)) == (True, [])
     assert counts(settings) == SECOND_COUNTS
-    assert Catalog(settings.lakehouse).candidate("accelerometer_trusted") is None
+    assert catalog_of(settings).candidate("accelerometer_trusted") is None
 
 
 def test_rejected_table_is_rejected_again_until_its_rule_is_mended(
@@ -364,10 +373,11 @@ def garbage(landing: Path) -> Path:
 def test_too_many_unreadable_objects_hold_the_landing_table_back(
     settings: Settings, garbage: Path
 ) -> None:
-    delivered = garbage.rename(garbage.with_suffix(".partial"))
+    delivered = garbage.read_text()
+    garbage.unlink()
     refresh(settings)
     before = snapshots(settings)
-    delivered.rename(garbage)
+    garbage.write_text(delivered)
     result = refresh(settings)
     assert result.success  # the other tables went on, from what is published
     assert failed_checks(result) == [("step_trainer_landing", "readable")]
@@ -398,11 +408,11 @@ def test_mending_the_unreadable_file_heals(settings: Settings, garbage: Path) ->
 
 
 def test_allowing_more_unreadable_objects_publishes_the_readable_ones(
-    settings: Settings, garbage: Path, tmp_path: Path
+    settings: Settings, garbage: Path, folder: Path
 ) -> None:
     assert not refresh(settings).success
     assert garbage.exists()
-    result = refresh(under(tmp_path, max_quarantine_share=0.6))
+    result = refresh(under(folder, max_quarantine_share=0.6))
     assert (result.success, failed_checks(result)) == (True, [])
     assert counts(settings) == SECOND_COUNTS | {
         "step_trainer_landing": 32,
@@ -477,7 +487,6 @@ raise SystemExit(not refresh(Settings.load()).success)
 """
 KILLED = """
 import os
-from stedi_assets.lakehouse import ledger
 from stedi_assets.lakehouse.catalog import Catalog
 publish, published = Catalog.publish, []
 def killed(catalog, candidate):
@@ -488,29 +497,40 @@ Catalog.publish = killed
 """
 
 
-def start(settings: Settings, name: str, script: str) -> subprocess.Popen[bytes]:
-    """A refresh in a process of its own."""
-    file = settings.lakehouse.with_name(f"{name}.py")  # under `-c`, importing pyspark exits
-    file.write_text(script)
-    variables = {
-        "PYTHONPATH": str(PROJECT),
-        "STEDI_LAKEHOUSE": str(settings.lakehouse),
-        "STEDI_LANDING": str(settings.landing),
-        "STEDI_PSEUDONYM_KEY": KEY,
-    }
-    return subprocess.Popen([sys.executable, file], env=os.environ | variables)
+@pytest.fixture
+def start(settings: Settings, tmp_path: Path) -> Start:
+    """Starts a refresh in a process of its own."""
+
+    def start(name: str, script: str) -> subprocess.Popen[bytes]:
+        file = tmp_path / f"{name}.py"  # under `-c`, importing pyspark exits
+        file.write_text(script)
+        variables = {
+            "PYTHONPATH": str(PROJECT),
+            "STEDI_DEPLOYMENT": settings.deployment,
+            "STEDI_DATABASE": settings.database,
+            "STEDI_LAKEHOUSE": settings.lakehouse,
+            "STEDI_LANDING": settings.landing_root,
+            "STEDI_PSEUDONYM_KEY": KEY,
+        }
+        return subprocess.Popen([sys.executable, file], env=os.environ | variables)
+
+    return start
 
 
-def test_run_after_a_killed_one_is_not_locked_out_and_completes_it(settings: Settings) -> None:
-    with start(settings, "killed", KILLED + REFRESH) as killed:
+def test_run_after_a_killed_one_is_not_locked_out_and_completes_it(
+    settings: Settings, start: Start
+) -> None:
+    with start("killed", KILLED + REFRESH) as killed:
         assert killed.wait(timeout=60) == 9
     assert 0 < len(counts(settings)) < len(TABLES)
     assert refresh(settings).success
     assert counts(settings) == FIRST_COUNTS
 
 
-def test_two_refreshes_at_once_both_end_and_neither_doubles_a_row(settings: Settings) -> None:
-    with start(settings, "one", REFRESH) as one, start(settings, "two", REFRESH) as two:
+def test_two_refreshes_at_once_both_end_and_neither_doubles_a_row(
+    settings: Settings, start: Start
+) -> None:
+    with start("one", REFRESH) as one, start("two", REFRESH) as two:
         assert [one.wait(timeout=120), two.wait(timeout=120)] == [0, 0]
     assert counts(settings) == FIRST_COUNTS
 
@@ -522,7 +542,7 @@ def test_snapshots_say_what_they_were_made_from(
     first: tuple[Settings, dg.ExecuteInProcessResult],
 ) -> None:
     settings, result = first
-    catalog, ids = Catalog(settings.lakehouse), snapshots(settings)
+    catalog, ids = catalog_of(settings), snapshots(settings)
     inputs = {
         "quarantine": {"customer_landing", "accelerometer_landing", "step_trainer_landing"},
         "customer_trusted": {"customer_landing"},
@@ -549,7 +569,7 @@ def test_snapshots_say_what_they_were_made_from(
         },
     }
     for table in TABLES:
-        iceberg = StaticTable.from_metadata(catalog.metadata_location(table))
+        iceberg = static_table(catalog.metadata_location(table))
         snapshot = iceberg.current_snapshot()
         assert snapshot is not None
         assert snapshot.summary is not None
@@ -567,10 +587,10 @@ def test_snapshots_say_what_they_were_made_from(
 # Settings that change
 
 
-def test_consent_scope_recomputes_what_depends_on_it(settings: Settings, tmp_path: Path) -> None:
+def test_consent_scope_recomputes_what_depends_on_it(settings: Settings, folder: Path) -> None:
     refresh(settings)
     before = snapshots(settings)
-    assert refresh(under(tmp_path, consent_scope="from_consent_date")).success
+    assert refresh(under(folder, consent_scope="from_consent_date")).success
     assert changed(before, settings) == {
         "accelerometer_trusted",
         "customers_curated",
@@ -586,9 +606,9 @@ def test_consent_scope_recomputes_what_depends_on_it(settings: Settings, tmp_pat
 
 
 def test_user_and_serialnumber_come_and_go_with_pseudonymize(
-    settings: Settings, tmp_path: Path, read_iceberg: IcebergReader
+    settings: Settings, folder: Path, read_iceberg: IcebergReader
 ) -> None:
-    catalog, table = Catalog(settings.lakehouse), "machine_learning_curated"
+    catalog, table = catalog_of(settings), "machine_learning_curated"
 
     def rows() -> list[dict[str, Any]]:
         return sorted(
@@ -599,7 +619,7 @@ def test_user_and_serialnumber_come_and_go_with_pseudonymize(
     refresh(settings)
     before, first = snapshots(settings), rows()
     for _ in range(2):  # columns that come back are other columns to Iceberg
-        assert refresh(under(tmp_path, pseudonymize=False)).success
+        assert refresh(under(folder, pseudonymize=False)).success
         assert changed(before, settings) == {table}
         owners = {subject_id(ANN): (ANN, "d"), subject_id(BOB): (BOB, "e")}
         assert rows() == [
@@ -612,7 +632,7 @@ def test_user_and_serialnumber_come_and_go_with_pseudonymize(
 
 
 def test_table_stays_readable_while_its_new_columns_are_not_published(
-    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refresh(settings)
     published = read_table("machine_learning_curated", settings=settings)
@@ -622,26 +642,24 @@ def test_table_stays_readable_while_its_new_columns_are_not_published(
         raise RuntimeError("interrupted")
 
     monkeypatch.setattr(Catalog, "publish", interrupted)
-    assert not refresh(under(tmp_path, pseudonymize=False)).success
+    assert not refresh(under(folder, pseudonymize=False)).success
     still_published = read_table("machine_learning_curated", settings=settings)
     assert still_published.columns == columns
     assert still_published.to_pyarrow().num_rows == rows
 
 
-def test_older_snapshot_stays_readable_after_columns_came(
-    settings: Settings, tmp_path: Path
-) -> None:
+def test_older_snapshot_stays_readable_after_columns_came(settings: Settings, folder: Path) -> None:
     refresh(settings)
     older = snapshots(settings)["machine_learning_curated"]
-    assert refresh(under(tmp_path, pseudonymize=False)).success
+    assert refresh(under(folder, pseudonymize=False)).success
     rows = read_table("machine_learning_curated", older, settings).to_pyarrow().to_pylist()
     assert len(rows) == FIRST_COUNTS["machine_learning_curated"]
 
 
-def test_another_key_recomputes_the_pseudonyms_only(settings: Settings, tmp_path: Path) -> None:
+def test_another_key_recomputes_the_pseudonyms_only(settings: Settings, folder: Path) -> None:
     refresh(settings)
     before, key = snapshots(settings), KEY[::-1]
-    assert refresh(under(tmp_path, pseudonym_key=key)).success
+    assert refresh(under(folder, pseudonym_key=key)).success
     assert changed(before, settings) == {"machine_learning_curated"}
     rows = read_table("machine_learning_curated", settings=settings).to_pyarrow().to_pylist()
     assert {row["subject_id"] for row in rows} == {subject_id(ANN, key), subject_id(BOB, key)}
@@ -653,7 +671,7 @@ def test_another_key_recomputes_the_pseudonyms_only(settings: Settings, tmp_path
 class SampleRun:
     """A refresh over the sample with every defect."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, local: Path) -> None:
         sample = Sample(
             customers=200,
             files=3,
@@ -662,7 +680,8 @@ class SampleRun:
             malformed=True,
             late_readings=True,
         )
-        self.summary: SampleSummary = write_sample(folder / "landing", sample)
+        self.summary: SampleSummary = write_sample(local, sample)
+        copy(local, folder / "landing")
         self.settings = under(folder, max_quarantine_share=0.0)
         self.strict = refresh(self.settings, instance := dg.DagsterInstance.ephemeral())
         self.settings = under(folder)
@@ -672,8 +691,8 @@ class SampleRun:
 
 
 @pytest.fixture(scope="module")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> SampleRun:
-    return SampleRun(tmp_path_factory.mktemp("sample"))
+def sample(new_folder: Callable[[], Path], tmp_path_factory: pytest.TempPathFactory) -> SampleRun:
+    return SampleRun(new_folder(), tmp_path_factory.mktemp("sample"))
 
 
 def test_sample_with_every_defect_is_published(sample: SampleRun) -> None:
@@ -700,7 +719,7 @@ def test_duckdbs_iceberg_reader_sees_what_is_published(
         return json.dumps(row, sort_keys=True)
 
     published = read_table(table, settings=sample.settings).to_pyarrow().to_pylist()
-    seen = read_iceberg(Catalog(sample.settings.lakehouse).metadata_location(table))
+    seen = read_iceberg(catalog_of(sample.settings).metadata_location(table))
     assert seen
     assert sorted(seen, key=key) == sorted(published, key=key)
 
@@ -722,14 +741,16 @@ def test_nothing_personal_is_in_the_event_log(sample: SampleRun) -> None:
     assert [value for value in (*personal, KEY) if value in whole] == []
 
 
-def test_column_renamed_upstream_holds_the_landing_table_back(settings: Settings) -> None:
+def test_column_renamed_upstream_holds_the_landing_table_back(
+    settings: Settings, landing: Path
+) -> None:
     refresh(settings)
     before = snapshots(settings)
     renamed = [
         {"email": f"p{i}@x.io", "researchConsent": 5, "registrationDate": 1, "lastUpdateDate": 1}
         for i in range(100)
     ]
-    deliver(settings.landing_root, "renamed.json", customer=renamed)
+    deliver(landing, "renamed.json", customer=renamed)
     result = refresh(settings)
     assert failed_checks(result) == [
         ("customer_landing", "readable"),
@@ -744,23 +765,22 @@ def test_column_renamed_upstream_holds_the_landing_table_back(settings: Settings
 
 
 def test_trouble_with_one_source_does_not_keep_a_withdrawal_from_the_others(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, landing: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refresh(settings)
     before = snapshots(settings)
     withdrawn = {"email": ANN, "registrationDate": 2**60, "lastUpdateDate": 2**60}
-    deliver(settings.landing_root, "withdrawn.json", customer=[withdrawn])
-    write(settings.landing_root, "step_trainer", "growing.json", "")
-    examine = ledger.examine
+    deliver(landing, "withdrawn.json", customer=[withdrawn])
+    growing = write(landing, "step_trainer", "growing.json", "")
+    examine = LandingFolder.examine
 
-    def grow_while_read(paths: list[Path]) -> list[ledger.Content]:
-        found = examine(paths)
-        for path in paths:
-            if path.name == "growing.json":
-                path.write_text(path.read_text() + "\n")
+    def grow_while_read(folder: LandingFolder, paths: list[str]) -> list[Content]:
+        found = examine(folder, paths)
+        if "step_trainer/landing/growing.json" in paths:
+            growing.write_text(growing.read_text() + "\n")
         return found
 
-    monkeypatch.setattr("stedi_assets.lakehouse.ingest.examine", grow_while_read)
+    monkeypatch.setattr(LandingFolder, "examine", grow_while_read)
     result = refresh(settings)
     assert failed_checks(result) == [("step_trainer_landing", "readable")]
     assert "step_trainer_landing" not in changed(before, settings)

@@ -32,12 +32,12 @@ def test_without_settings_everything_is_local_and_pseudonymous(tmp_path: Path) -
         "any",
     )
     assert settings.pseudonymize
-    assert settings.landing_root == tmp_path / "lakehouse" / "landing"
+    assert settings.landing_root == str(tmp_path / "lakehouse" / "landing")
 
 
 def test_default_lakehouse_is_in_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("STEDI_LAKEHOUSE")
-    assert Settings.load().lakehouse == Path(__file__).parents[1] / "lakehouse"
+    assert Settings.load().lakehouse == str(Path(__file__).parents[1] / "lakehouse")
 
 
 def test_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,14 +122,14 @@ def test_relative_folders_stay_where_they_were(
     monkeypatch.setenv("STEDI_LAKEHOUSE", "house")
     settings = Settings.load()
     monkeypatch.chdir("/")
-    assert settings.landing_root == tmp_path / "arrived"
-    assert settings.lakehouse == tmp_path / "house"
+    assert settings.landing_root == str(tmp_path / "arrived")
+    assert settings.lakehouse == str(tmp_path / "house")
 
 
 def test_home_is_written_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("STEDI_LAKEHOUSE", "~/house")
-    assert Settings.load().lakehouse == tmp_path / "house"
+    assert Settings.load().lakehouse == str(tmp_path / "house")
 
 
 def test_settings_do_not_change() -> None:

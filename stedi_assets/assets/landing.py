@@ -11,7 +11,7 @@ from stedi_assets.audit import Finding, check_contract, check_specs, conclude, u
 from stedi_assets.build import column_schema
 from stedi_assets.lakehouse.catalog import Snapshot
 from stedi_assets.lakehouse.ingest import Ingest, Ingested
-from stedi_assets.lakehouse.ledger import Entry
+from stedi_assets.lakehouse.ledger import Entry, LandingFolder
 from stedi_assets.lakehouse.resource import Lakehouse, plainly, snapshot_metadata
 from stedi_assets.lakehouse.table import Table
 from stedi_assets.schemas import Contract, table_of
@@ -88,7 +88,7 @@ class _Refresh:
         self._lakehouse = lakehouse
         self._run_id = run_id
         self._ingest = Ingest(
-            settings.landing_root,
+            LandingFolder(settings.landing_root, lakehouse.storage),
             lakehouse.catalog,
             lakehouse.engine,
             table_of(contracts["quarantine"]),
@@ -149,6 +149,7 @@ class _Refresh:
                 "new_files": len(ingested.taken),
                 "duplicate_files": len(ingested.new) - len(ingested.taken),
                 "changed_files": len(ingested.changed),
+                "ignored_files": ingested.ignored,
             },
             check_results=results,
         )

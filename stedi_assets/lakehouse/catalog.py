@@ -3,23 +3,24 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cached_property
-from pathlib import Path
 
-from pyiceberg.catalog import Catalog as IcebergCatalog
-from pyiceberg.catalog.sql import SqlCatalog
-from pyiceberg.exceptions import CommitFailedException, NoSuchTableError
+from pyiceberg.exceptions import (
+    CommitFailedException,
+    NoSuchNamespaceError,
+    NoSuchTableError,
+)
+from pyiceberg.io import FileIO
 from pyiceberg.io.pyarrow import parquet_files_to_data_files
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table as IcebergTable
 from pyiceberg.table import TableProperties
 from pyiceberg.table.snapshots import Snapshot as IcebergSnapshot
 
-from stedi_assets.lakehouse.table import Table
+from stedi_assets.lakehouse.storage import Storage
+from stedi_assets.lakehouse.table import OWNER, PERSONAL, Table
 
-NAMESPACE = "stedi"
 AUDIT = "audit"
-_ZONE, _PERSONAL, _CONTRACT = "stedi.zone", "stedi.personal-columns", "stedi.contract"
+_ZONE, _CONTRACT = "stedi.zone", "stedi.contract"
 _IBIS_TYPES = {"string": "string", "long": "int64", "double": "float64"}
 _PREFIX = "stedi."
 
@@ -50,7 +51,7 @@ class Snapshot:
     @property
     def personal_columns(self) -> set[str]:
         """Names of its columns with personal data."""
-        return set(self.properties[_PERSONAL.removeprefix(_PREFIX)].split(",")) - {""}
+        return set(self.properties[PERSONAL.removeprefix(_PREFIX)].split(",")) - {""}
 
     @property
     def name(self) -> str:
@@ -59,31 +60,32 @@ class Snapshot:
 
 
 class Catalog:
-    """Iceberg tables of the lakehouse, a SQLite catalog beside its warehouse folder."""
+    """Iceberg tables of the lakehouse, wherever it is stored."""
 
-    def __init__(self, root: Path) -> None:
-        """Use the lakehouse under `root`; nothing is written before the first table."""
-        self._root = root
-
-    @cached_property
-    def _catalog(self) -> IcebergCatalog:
-        self._root.mkdir(parents=True, exist_ok=True)
-        catalog = SqlCatalog(
-            NAMESPACE, uri=f"sqlite:///{self._root}/catalog.db", warehouse=self.warehouse
-        )
-        catalog.create_namespace_if_not_exists(NAMESPACE)
-        return catalog
+    def __init__(self, storage: Storage) -> None:
+        """Use the lakehouse stored there; nothing is written before the first table."""
+        self._storage = storage
+        self._snapshots: dict[tuple[str, int], Snapshot] = {}
 
     @property
     def warehouse(self) -> str:
         """Where the tables' files are: `<zone>/<table>/` each."""
-        return str(self._root / "warehouse")
+        return f"{self._storage.root}/warehouse"
+
+    @property
+    def io(self) -> FileIO:
+        """Reads, writes and deletes single files of the warehouse."""
+        return self._storage.io
 
     def tables(self) -> list[str]:
         """Names of the tables that exist."""
-        if not (self._root / "catalog.db").exists():
+        if not self._storage.exists():
             return []
-        return [name for _, name in self._catalog.list_tables(NAMESPACE)]
+        try:
+            found = self._storage.iceberg.list_tables(self._storage.namespace)
+        except NoSuchNamespaceError:
+            return []
+        return [name for _, name in found]
 
     def location(self, table: str) -> str:
         """Where the table's files are."""
@@ -140,7 +142,7 @@ class Catalog:
         """One state of the table by its id."""
         iceberg = self._load(table)
         found = iceberg.snapshot_by_id(snapshot_id)
-        return _snapshot(table, iceberg, found) if found else None
+        return self._snapshot(table, iceberg, found) if found else None
 
     def added(self, candidate: Snapshot) -> Snapshot:
         """The candidate reduced to the files that `main` does not have."""
@@ -166,7 +168,7 @@ class Catalog:
             self.discard_candidate(table)
             iceberg.refresh()
             summary = {_PREFIX + key: value for key, value in properties.items()}
-            summary[_PERSONAL] = iceberg.properties[_PERSONAL]
+            summary[PERSONAL] = iceberg.properties[PERSONAL]
             with (
                 iceberg.transaction() as transaction,
                 transaction.update_snapshot(summary, branch=AUDIT).overwrite() as overwrite,
@@ -212,12 +214,15 @@ class Catalog:
             raise PublishConflict(_conflict(candidate.table)) from error
 
     def _load(self, table: str) -> IcebergTable:
-        return self._catalog.load_table((NAMESPACE, table))
+        return self._storage.iceberg.load_table((self._storage.namespace, table))
 
     def _create(self, table: Table) -> None:
+        catalog, namespace = self._storage.iceberg, self._storage.namespace
+        if not catalog.namespace_exists(namespace):
+            catalog.create_namespace_if_not_exists(namespace)
         # A table without snapshots takes writes to `main` only, so it starts with an empty one.
-        with self._catalog.create_table_transaction(
-            (NAMESPACE, table.name),
+        with catalog.create_table_transaction(
+            (namespace, table.name),
             schema=table.arrow_schema,
             location=f"{self.warehouse}/{table.zone}/{table.name}",
             properties=_properties(table),
@@ -234,7 +239,14 @@ class Catalog:
         found = iceberg.snapshot_by_name(ref)
         if found is None or (found.parent_snapshot_id is None and ref == "main"):
             return None  # the empty start of _create
-        return _snapshot(table, iceberg, found)
+        return self._snapshot(table, iceberg, found)
+
+    def _snapshot(self, table: str, iceberg: IcebergTable, found: IcebergSnapshot) -> Snapshot:
+        # A snapshot never changes, and to read it takes a file or more.
+        key = table, found.snapshot_id
+        if key not in self._snapshots:
+            self._snapshots[key] = _snapshot(table, iceberg, found)
+        return self._snapshots[key]
 
 
 def _snapshot(table: str, iceberg: IcebergTable, found: IcebergSnapshot) -> Snapshot:
@@ -263,8 +275,9 @@ def _types(schema: Schema) -> dict[str, str]:
 def _properties(table: Table) -> dict[str, str]:
     return {
         "comment": table.description,
+        OWNER: table.owner,
         _ZONE: table.zone,
-        _PERSONAL: ",".join(table.personal_columns),
+        PERSONAL: ",".join(table.personal_columns),
         _CONTRACT: table.fingerprint,
     }
 

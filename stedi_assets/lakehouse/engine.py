@@ -4,7 +4,7 @@ import os
 import shutil
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache, cached_property
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from uuid import uuid4
@@ -13,19 +13,17 @@ import ibis
 import ibis.expr.types as ir
 from ibis.backends.duckdb import Backend
 
+from stedi_assets.lakehouse.storage import Storage
 from stedi_assets.lakehouse.table import SOURCE_FILE, Column, Table
 from stedi_assets.lakehouse.tolerant import is_key
-
-SCRATCH = "scratch"
-"""Folder of the lakehouse that engines spill to."""
 
 
 @cache
 def shared_engine(
-    scratch: Path, memory_limit: str | None = None, threads: int | None = None
+    storage: Storage, memory_limit: str | None = None, threads: int | None = None
 ) -> "DuckDBEngine":
     """The engine of this process for a lakehouse: one, so that its limits hold for all."""
-    return DuckDBEngine(scratch, memory_limit, threads)
+    return DuckDBEngine(storage, memory_limit, threads)
 
 
 def drop_leftovers(scratch: Path) -> None:
@@ -45,24 +43,35 @@ class DuckDBEngine:
     dialect = "duckdb"
 
     def __init__(
-        self, scratch: Path, memory_limit: str | None = None, threads: int | None = None
+        self, storage: Storage, memory_limit: str | None = None, threads: int | None = None
     ) -> None:
-        """Spill to a folder of its own below `scratch` what does not fit into `memory_limit`."""
+        """Spill to the storage's scratch folder what does not fit into `memory_limit`."""
+        self._storage = storage
+        self._connected: Backend | None = None
+        self._told: list[str] = []
         # Two processes that spill to one folder overwrite each other's files.
-        spilled = scratch / f"{os.getpid()}-{uuid4().hex}"
+        spilled = storage.scratch / f"{os.getpid()}-{uuid4().hex}"
         weakref.finalize(self, shutil.rmtree, spilled, ignore_errors=True)
         self._config = {
             "temp_directory": str(spilled),
+            # What it needs comes as a package.
+            "autoinstall_known_extensions": False,
             # Tables have no order; keeping one costs memory and time.
             "preserve_insertion_order": False,
             **({"memory_limit": memory_limit} if memory_limit else {}),
             **({"threads": threads} if threads else {}),
         }
 
-    @cached_property
+    @property
     def backend(self) -> Backend:
-        """The ibis backend."""
-        return ibis.duckdb.connect(**self._config)
+        """The ibis backend, told how to get at the storage as of now."""
+        if self._connected is None:
+            self._connected = ibis.duckdb.connect(**self._config)
+        if (setup := self._storage.engine_setup()) != self._told:
+            for statement in setup:
+                self._connected.raw_sql(statement)
+            self._told = setup
+        return self._connected
 
     def open(self, name: str, files: Sequence[str], types: Mapping[str, str]) -> ir.Table:
         """Open Parquet files as the table `name`, with columns of these types."""
@@ -85,10 +94,10 @@ class DuckDBEngine:
             The files with rows; none where there are no rows.
         """
         sql = ibis.to_sql(expression, dialect=self.dialect)
-        target = Path(folder) / uuid4().hex
-        target.parent.mkdir(parents=True, exist_ok=True)
+        if "://" not in folder:
+            Path(folder).mkdir(parents=True, exist_ok=True)
         written = self.backend.raw_sql(
-            f"COPY ({sql}) TO {_text(target)} "
+            f"COPY ({sql}) TO {_text(f'{folder}/{uuid4().hex}')} "
             "(FORMAT parquet, PER_THREAD_OUTPUT, FILE_SIZE_BYTES '512MB', RETURN_STATS)"
         ).fetchall()
         files = []
@@ -96,11 +105,11 @@ class DuckDBEngine:
             if rows:
                 files.append(path)
             else:
-                Path(path).unlink()
+                self._storage.io.delete(path)
         return files
 
     def landing(
-        self, files: Sequence[Path], table: Table, spelling: Mapping[str, str], root: Path
+        self, files: Sequence[str], table: Table, spelling: Mapping[str, str], root: str
     ) -> ir.Table:
         """Open clean JSON lines as a table with the columns of a landing table.
 
@@ -131,7 +140,7 @@ class DuckDBEngine:
             for c in present
         } | {name: _identifier(name) for name in given}
         rows = _rows(columns, table, set(spelling), list(given))
-        rows[SOURCE_FILE] = f"substr(filename, {len(str(root)) + 2})"
+        rows[SOURCE_FILE] = f"substr(filename, {len(root) + 2})"
         query = source
         for step in (texts, values | given, filled):
             query = f"(SELECT {_selected(step)}, filename FROM {query})"
@@ -140,7 +149,7 @@ class DuckDBEngine:
             schema=ibis.schema({c.name: c.type for c in table.columns}),
         )
 
-    def landing_keys(self, file: Path) -> set[str]:
+    def landing_keys(self, file: str) -> set[str]:
         """All keys of the objects of a file of JSON lines."""
         found = self.backend.raw_sql(
             "SELECT DISTINCT unnest(json_keys(json)) "

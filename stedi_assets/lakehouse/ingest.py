@@ -2,9 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
 from stedi_assets.lakehouse.catalog import Catalog, Snapshot
 from stedi_assets.lakehouse.engine import DuckDBEngine
@@ -12,8 +11,7 @@ from stedi_assets.lakehouse.ledger import (
     Content,
     Entry,
     LandingFile,
-    examine,
-    list_files,
+    LandingFolder,
     read_ledger,
     write_ledger,
 )
@@ -36,6 +34,7 @@ class Ingested:
         entries: All files the table has taken in, with the candidate.
         new: The entries that the published table does not have.
         changed: Paths of files that changed after they were taken in.
+        ignored: Number of files in the landing folder that are no landing files.
         other_root: The landing root whose files the table held until now, if another.
     """
 
@@ -43,6 +42,7 @@ class Ingested:
     entries: tuple[Entry, ...]
     new: tuple[Entry, ...]
     changed: tuple[str, ...]
+    ignored: int
     other_root: str | None = None
 
     @property
@@ -55,10 +55,10 @@ class Ingest:
     """Ingests the landing files below one root into the tables of a catalog."""
 
     def __init__(
-        self, root: Path, catalog: Catalog, engine: DuckDBEngine, quarantine: Table
+        self, landing: LandingFolder, catalog: Catalog, engine: DuckDBEngine, quarantine: Table
     ) -> None:
-        """Read below `root`; what cannot be read goes to the table `quarantine`."""
-        self._root = root
+        """Read there; what cannot be read goes to the table `quarantine`."""
+        self._landing = landing
         self._catalog = catalog
         self._engine = engine
         self._quarantine = quarantine
@@ -77,12 +77,12 @@ class Ingest:
         self._catalog.ensure(table)
         published = self._base(table.name)
         known = {entry.path: entry for entry in self._ledger(published)}
-        listed = list_files(self._root, source)
-        changed = self._changed(listed, known)
-        new = [file for file in listed if file.path not in known]
+        listing = self._landing.listing(source)
+        changed = self._changed(listing.files, known)
+        new = [file for file in listing.files if file.path not in known]
         if not new and published:
             self._catalog.discard_candidate(table.name)
-            return Ingested(None, tuple(known.values()), (), changed)
+            return Ingested(None, tuple(known.values()), (), changed, listing.ignored)
         self._assert_not_emptied(table.name, source, new)
         news = _News(source, table, new, known, published)
         candidate = self._catalog.candidate(table.name)
@@ -90,21 +90,18 @@ class Ingest:
             try:
                 candidate = self._read(news, run_id)
             except FileNotFoundError as error:
-                raise LandingFileError(
-                    f"{error.filename} was deleted while it was read; nothing was taken in: "
-                    "refresh again."
-                ) from None
+                raise _deleted(error.filename) from None
         entries = tuple(self._ledger(candidate))
         fresh = tuple(entry for entry in entries if entry.path not in known)
         held = self._catalog.published(table.name)
         other_root = held.properties[_ROOT] if held and held.rows and not published else None
-        return Ingested(candidate, entries, fresh, changed, other_root)
+        return Ingested(candidate, entries, fresh, changed, listing.ignored, other_root)
 
     def has_news(self, source: str, table: str) -> bool:
         """Whether there are landing files that are new, or changed after they were taken in."""
         published = self._base(table)
         known = {entry.path: entry for entry in self._ledger(published)}
-        listed = list_files(self._root, source)
+        listed = self._landing.listing(source).files
         return (
             published is None
             or any(file.path not in known for file in listed)
@@ -143,22 +140,22 @@ class Ingest:
 
     def _base(self, table: str) -> Snapshot | None:
         published = self._catalog.published(table)
-        if published and published.properties[_ROOT] == str(self._root):
+        if published and published.properties[_ROOT] == self._landing.root:
             return published
         return None
 
     def _ledger(self, snapshot: Snapshot | None) -> list[Entry]:
-        return read_ledger(snapshot.properties[_LEDGER]) if snapshot else []
+        return read_ledger(snapshot.properties[_LEDGER], self._catalog.io) if snapshot else []
 
-    def _changed(self, listed: list[LandingFile], known: dict[str, Entry]) -> tuple[str, ...]:
+    def _changed(self, listed: Sequence[LandingFile], known: dict[str, Entry]) -> tuple[str, ...]:
         """Paths of known files with another content; files only touched are read to tell."""
         touched = [
             file.path
             for file in listed
             if (entry := known.get(file.path))
-            and (file.size, file.modified) != (entry.size, entry.modified)
+            and (file.size, file.version) != (entry.size, entry.version)
         ]
-        contents = examine([self._root / path for path in touched])
+        contents = self._landing.examine(touched)
         return tuple(
             path
             for path, content in zip(touched, contents, strict=True)
@@ -168,23 +165,31 @@ class Ingest:
     def _read(self, news: "_News", run_id: str) -> Snapshot:
         location = self._catalog.location(news.table.name)
         paths = [file.path for file in news.files]
-        contents = dict(zip(paths, examine([self._root / path for path in paths]), strict=True))
+        contents: dict[str, Content] = dict(zip(paths, self._landing.examine(paths), strict=True))
         entries = news.entries(contents)
         unique = {e.path: contents[e.path] for e in entries if e.duplicate_of is None}
-        reader = LandingReader(self._engine, self._root, news.source, news.table, self._quarantine)
+        reader = LandingReader(
+            self._engine,
+            self._landing,
+            news.source,
+            news.table,
+            self._quarantine,
+        )
         rejects = f"{self._catalog.location(self._quarantine.name)}/data"
         parsed = reader.parse(unique, f"{location}/data", rejects)
-        self._assert_unchanged(news.files)
+        self._assert_unchanged(news)
         for i, entry in enumerate(entries):
             if counts := parsed.counts.get(entry.path):
                 path = parsed.rejects if counts.quarantined else None
                 entries[i] = replace(entry, **asdict(counts), rejects=path)
-        ledger = write_ledger(f"{location}/ledger", [*news.known.values(), *entries])
+        ledger = write_ledger(
+            f"{location}/ledger", [*news.known.values(), *entries], self._catalog.io
+        )
         files = [*(news.published.files if news.published else ()), *parsed.rows]
         properties = {
             "run-id": run_id,
             _LEDGER: ledger,
-            _ROOT: str(self._root),
+            _ROOT: self._landing.root,
             _FINGERPRINT: news.fingerprint,
         }
         return self._catalog.stage(news.table.name, files, properties)
@@ -194,18 +199,26 @@ class Ingest:
         if held and held.rows and not new:
             raise LandingFileError(
                 f"{table} holds files of {held.properties[_ROOT]}, and there are none in "
-                f"{self._root / source / 'landing'}. Set STEDI_LANDING back, or STEDI_LAKEHOUSE "
+                f"{self._landing.folder(source)}. Set STEDI_LANDING back, or STEDI_LAKEHOUSE "
                 "to a new folder."
             )
 
-    def _assert_unchanged(self, files: list[LandingFile]) -> None:
-        for file in files:
-            stat = (self._root / file.path).stat()
-            if (stat.st_size, stat.st_mtime_ns) != (file.size, file.modified):
+    def _assert_unchanged(self, news: "_News") -> None:
+        now = {file.path: file for file in self._landing.listing(news.source).files}
+        for file in news.files:
+            if file.path not in now:
+                raise _deleted(self._landing.location(file.path))
+            if now[file.path] != file:
                 raise LandingFileError(
                     f"{file.path} changed while it was read; nothing was taken in: refresh again "
                     "when it is complete (write it under a temporary name, then rename it)."
                 )
+
+
+def _deleted(location: str) -> LandingFileError:
+    return LandingFileError(
+        f"{location} was deleted while it was read; nothing was taken in: refresh again."
+    )
 
 
 @dataclass(frozen=True)

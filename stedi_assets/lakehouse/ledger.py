@@ -1,27 +1,46 @@
 """Landing files, and the ledger of those a landing table has taken in."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
+from typing import BinaryIO, cast
 from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyiceberg.io import FileIO
 
-from stedi_assets.lakehouse.tolerant import DamagedFileError, read_blocks
+from stedi_assets.lakehouse.storage import Storage
+from stedi_assets.lakehouse.tolerant import DamagedFileError, is_packed, read_blocks
 
 _ENDINGS = (".json", ".json.gz")
 
 
 @dataclass(frozen=True)
 class LandingFile:
-    """A landing file as the listing shows it; `path` is relative to the landing root."""
+    """A landing file as the listing shows it; `path` is relative to the landing root.
+
+    Attributes:
+        version: Time of its last change, or its ETag in a bucket.
+    """
 
     path: str
     size: int
-    modified: int
+    version: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What is in the landing folder of a source.
+
+    Attributes:
+        files: Its landing files, by path.
+        ignored: Number of other files and folder markers.
+    """
+
+    files: tuple[LandingFile, ...]
+    ignored: int
 
 
 @dataclass(frozen=True)
@@ -52,7 +71,7 @@ class Entry:
 
     path: str
     size: int
-    modified: int
+    version: str
     digest: str
     objects: int = 0
     rows: int = 0
@@ -65,47 +84,82 @@ class Entry:
 _LEDGER = pa.schema((f.name, pa.int64() if f.type is int else pa.string()) for f in fields(Entry))
 
 
-def list_files(root: Path, source: str) -> list[LandingFile]:
-    """Landing files of a source, by path; none where the folder does not exist."""
-    folder = root / source / "landing"
-    found = []
-    for path in sorted(folder.rglob("*")):
-        if path.name.lower().endswith(_ENDINGS) and path.is_file():
-            stat = path.stat()
-            relative = path.relative_to(root).as_posix()
-            found.append(LandingFile(relative, stat.st_size, stat.st_mtime_ns))
-    return found
+class LandingFolder:
+    """The landing files below one root."""
+
+    def __init__(self, root: str, storage: Storage) -> None:
+        """The root is a path or URI of the storage, without a slash at its end."""
+        self.root = root
+        self.storage = storage
+
+    def location(self, path: str) -> str:
+        """Path or URI of a landing file."""
+        return f"{self.root}/{path}"
+
+    def folder(self, source: str) -> str:
+        """Where the landing files of a source are, at any depth."""
+        return f"{self.root}/{source}/landing"
+
+    def listing(self, source: str) -> Listing:
+        """Landing files of a source; none where the folder does not exist."""
+        found, ignored = [], 0
+        for file in self.storage.files(self.folder(source)):
+            if file.location.lower().endswith(_ENDINGS):
+                path = file.location.removeprefix(f"{self.root}/")
+                found.append(LandingFile(path, file.size, file.version))
+            else:
+                ignored += 1
+        return Listing(tuple(sorted(found, key=lambda file: file.path)), ignored)
+
+    def open(self, path: str) -> BinaryIO:
+        """Open a landing file.
+
+        Raises:
+            FileNotFoundError: It is not there any more.
+        """
+        try:
+            return cast("BinaryIO", self.storage.io.new_input(self.location(path)).open())
+        except FileNotFoundError as error:
+            raise FileNotFoundError(error.errno, "No such file", self.location(path)) from None
+
+    def blocks(self, path: str) -> Generator[bytes]:
+        """A landing file's content, unpacked, in blocks.
+
+        Raises:
+            DamagedFileError: After the last byte that could be unpacked.
+            FileNotFoundError: It is not there any more.
+        """
+        return read_blocks(self.open(path), packed=is_packed(path))
+
+    def examine(self, paths: Sequence[str]) -> list[Content]:
+        """Read the files' bytes once, several files at a time."""
+        with ThreadPoolExecutor() as pool:
+            return list(pool.map(self._examine, paths))
+
+    def _examine(self, path: str) -> Content:
+        digest = hashlib.sha256()
+        lines, last, damaged = 0, b"\n", False
+        try:
+            for block in self.blocks(path):
+                lines += block.count(b"\n")
+                last = block[-1:] or last
+                digest.update(block)
+        except DamagedFileError:
+            damaged, digest = True, hashlib.sha256()
+            for block in read_blocks(self.open(path), packed=False):
+                digest.update(block)
+        return Content(digest.hexdigest(), lines + (last != b"\n"), damaged)
 
 
-def examine(paths: Sequence[Path]) -> list[Content]:
-    """Read the files' bytes once, several files at a time."""
-    with ThreadPoolExecutor() as pool:
-        return list(pool.map(_examine, paths))
-
-
-def _examine(path: Path) -> Content:
-    digest = hashlib.sha256()
-    lines, last, damaged = 0, b"\n", False
-    try:
-        for block in read_blocks(path):
-            lines += block.count(b"\n")
-            last = block[-1:] or last
-            digest.update(block)
-    except DamagedFileError:
-        damaged = True
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256")
-    return Content(digest.hexdigest(), lines + (last != b"\n"), damaged)
-
-
-def read_ledger(path: str) -> list[Entry]:
+def read_ledger(path: str, io: FileIO) -> list[Entry]:
     """The ledger that a snapshot of a landing table points to."""
-    return [Entry(**row) for row in pq.read_table(path).to_pylist()]
+    with io.new_input(path).open() as file:
+        return [Entry(**row) for row in pq.read_table(file).to_pylist()]
 
 
-def write_ledger(folder: str, entries: Iterable[Entry]) -> str:
+def write_ledger(folder: str, entries: Iterable[Entry], io: FileIO) -> str:
     """Write a ledger below `folder`; returns its path."""
-    Path(folder).mkdir(parents=True, exist_ok=True)
     path = f"{folder}/{uuid4().hex}.parquet"
-    pq.write_table(pa.Table.from_pylist([asdict(e) for e in entries], schema=_LEDGER), path)
+    with io.new_output(path).create() as file:
+        pq.write_table(pa.Table.from_pylist([asdict(e) for e in entries], schema=_LEDGER), file)
     return path

@@ -6,8 +6,8 @@ The engine reads clean JSON lines; the tolerant reader reads the files that are 
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 from uuid import uuid4
@@ -16,11 +16,12 @@ import duckdb
 import ibis
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyiceberg.io import FileIO, OutputStream
 
 from stedi_assets.lakehouse.engine import DuckDBEngine, marker
-from stedi_assets.lakehouse.ledger import Content
+from stedi_assets.lakehouse.ledger import Content, LandingFolder
 from stedi_assets.lakehouse.table import SOURCE_FILE, Table
-from stedi_assets.lakehouse.tolerant import Unreadable, read_blocks, read_objects
+from stedi_assets.lakehouse.tolerant import Unreadable, read_objects
 
 _PEEK = 1 << 16
 _BATCH = 50_000
@@ -53,11 +54,17 @@ class LandingReader:
     """Reads the landing files of one source."""
 
     def __init__(
-        self, engine: DuckDBEngine, root: Path, source: str, table: Table, quarantine: Table
+        self,
+        engine: DuckDBEngine,
+        landing: LandingFolder,
+        source: str,
+        table: Table,
+        quarantine: Table,
     ) -> None:
-        """Read files below `root` into the columns of `table` and of `quarantine`."""
+        """Read files of `landing` into the columns of `table` and of `quarantine`."""
         self._engine = engine
-        self._root = root
+        self._landing = landing
+        self._io = landing.storage.io
         self._source = source
         self._table = table
         self._quarantine = quarantine
@@ -89,13 +96,14 @@ class LandingReader:
 
     def _peek(self, path: str, content: Content) -> Spelling | None:
         """How the first objects spell the columns; nothing where these are no clean JSON lines."""
-        if content.damaged or _WILDCARDS & set(str(self._root / path)):
+        if content.damaged or _WILDCARDS & set(self._landing.location(path)):
             return None
         text = b""
-        for block in read_blocks(self._root / path):
-            text += block
-            if len(text) > _PEEK:
-                break
+        with closing(self._landing.blocks(path)) as blocks:
+            for block in blocks:
+                text += block
+                if len(text) > _PEEK:
+                    break
         lines = text[:_PEEK].split(b"\n")
         if len(text) > _PEEK or not lines[-1]:
             del lines[-1]
@@ -131,8 +139,8 @@ class LandingReader:
             The files of which no row was kept, each with the spelling to try next, or nothing
             where the engine is no use.
         """
-        files = [self._root / path for path in paths]
-        rows = self._engine.landing(files, self._table, spelling, self._root)
+        files = [self._landing.location(path) for path in paths]
+        rows = self._engine.landing(files, self._table, spelling, self._landing.root)
         try:
             written = self._engine.write(rows, folder)
         except duckdb.InvalidInputException:
@@ -161,7 +169,7 @@ class LandingReader:
 
     def _flawless(self, files: list[str], lines: int) -> bool:
         """Whether there is a row for each line, and a value in each column (as footers tell)."""
-        footers = [pq.read_metadata(file) for file in files]
+        footers = [self._footer(file) for file in files]
         filled = {c.name for c in self._columns if c.name not in self._table.one_of[-1:]}
         return sum(footer.num_rows for footer in footers) == lines and not any(
             chunk.statistics is None or chunk.statistics.null_count
@@ -170,6 +178,10 @@ class LandingReader:
             for chunk in map(footer.row_group(group).column, range(footer.num_columns))
             if chunk.path_in_schema in filled
         )
+
+    def _footer(self, file: str) -> pq.FileMetaData:
+        with self._io.new_input(file).open() as opened:
+            return pq.read_metadata(opened)
 
     def _doubtful(
         self,
@@ -185,7 +197,7 @@ class LandingReader:
             found = counted.get(path, _NOTHING)
             complete = found["rows"] == found["right"] == contents[path].lines
             if not complete or found["gaps"]:
-                other = self._spelling(self._engine.landing_keys(self._root / path))
+                other = self._spelling(self._engine.landing_keys(self._landing.location(path)))
                 if other != spelling or not complete:
                     doubtful[path] = other if other != spelling else None
         return doubtful
@@ -208,18 +220,19 @@ class LandingReader:
         rows = self._engine.open("parsed", files, self._table.types)
         kept = self._engine.write(rows.filter(rows[SOURCE_FILE].notin(list(paths))), folder)
         for file in files:
-            Path(file).unlink()
+            self._io.delete(file)
         return kept
 
     def _read_awkward(self, paths: list[str], folder: str, rejects: str, parsed: Parsed) -> None:
         """Read files with the tolerant reader."""
         with (
-            _ParquetWriter(folder, self._table) as rows,
-            _ParquetWriter(rejects, self._quarantine) as unreadable,
+            _ParquetWriter(folder, self._table, self._io) as rows,
+            _ParquetWriter(rejects, self._quarantine, self._io) as unreadable,
         ):
             for path in paths:
                 before, reasons = rows.written, Counter[str]()
-                for found in read_objects(self._root / path, self._columns, self._table.one_of):
+                blocks = self._landing.blocks(path)
+                for found in read_objects(blocks, self._columns, self._table.one_of):
                     if isinstance(found, Unreadable):
                         reasons[found.reason] += 1
                         unreadable.write(
@@ -240,8 +253,10 @@ _NOTHING = {"rows": 0, "right": 0, "gaps": 0}
 class _ParquetWriter:
     """Writes rows to a Parquet file in batches; there is no file where there are no rows."""
 
-    def __init__(self, folder: str, table: Table) -> None:
+    def __init__(self, folder: str, table: Table, io: FileIO) -> None:
         self._folder = folder
+        self._io = io
+        self._file: OutputStream | None = None
         self._schema = table.arrow_schema.remove_metadata()
         self._rows: list[tuple[Any, ...]] = []
         self._writer: pq.ParquetWriter | None = None
@@ -256,9 +271,9 @@ class _ParquetWriter:
 
     def _flush(self) -> None:
         if self._writer is None:
-            Path(self._folder).mkdir(parents=True, exist_ok=True)
             self.path = f"{self._folder}/{uuid4().hex}.parquet"
-            self._writer = pq.ParquetWriter(self.path, self._schema)
+            self._file = self._io.new_output(self.path).create()
+            self._writer = pq.ParquetWriter(self._file, self._schema)
         columns = zip(*self._rows, strict=True)
         arrays = [pa.array(c, f.type) for c, f in zip(columns, self._schema, strict=True)]
         self._writer.write_batch(pa.record_batch(arrays, schema=self._schema))
@@ -275,5 +290,6 @@ class _ParquetWriter:
     ) -> None:
         if self._rows and error is None:
             self._flush()
-        if self._writer:
+        if self._writer and self._file:
             self._writer.close()
+            self._file.close()

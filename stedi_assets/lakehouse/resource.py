@@ -15,8 +15,9 @@ import ibis.expr.types as ir
 from filelock import FileLock, Timeout
 
 from stedi_assets.lakehouse.catalog import Catalog, PublishConflict, Snapshot
-from stedi_assets.lakehouse.engine import SCRATCH, DuckDBEngine, drop_leftovers, shared_engine
+from stedi_assets.lakehouse.engine import DuckDBEngine, drop_leftovers, shared_engine
 from stedi_assets.lakehouse.ingest import LandingFileError
+from stedi_assets.lakehouse.storage import LocalStorage, Storage
 
 
 class NotPublishedError(RuntimeError):
@@ -48,35 +49,44 @@ def plainly() -> Iterator[None]:
 
 
 class Lakehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """The tables below one folder. A run has it to itself: a second run waits for the first."""
+    """The tables, wherever they are stored.
 
-    root: str
+    A run has them to itself: a second run on this machine waits for the first.
+    """
+
     memory_limit: str | None = None
     threads: int | None = None
+
+    @property
+    def storage(self) -> Storage:
+        """Where files and tables are."""
+        raise NotImplementedError
 
     @cached_property
     def catalog(self) -> Catalog:
         """The tables in the Iceberg catalog."""
-        return Catalog(Path(self.root))
+        return Catalog(self.storage)
 
     @cached_property
     def engine(self) -> DuckDBEngine:
         """What executes the transformations."""
-        return shared_engine(Path(self.root) / SCRATCH, self.memory_limit, self.threads)
+        return shared_engine(self.storage, self.memory_limit, self.threads)
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["Lakehouse"]:
         """Lock the lakehouse for the time of a run."""
-        Path(self.root).mkdir(parents=True, exist_ok=True)
-        lock = FileLock(Path(self.root) / "refresh.lock", is_singleton=True)
+        scratch = self.storage.scratch
+        scratch.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(scratch / "refresh.lock", is_singleton=True)
         try:
             lock.acquire(timeout=0)
         except Timeout:
             (context.log or dg.get_dagster_logger()).warning(
-                f"Another refresh of {self.root} is running; this one waits until it is done."
+                f"Another refresh of {self.storage.root} is running; this one waits until it is "
+                "done."
             )
             lock.acquire()
-        drop_leftovers(Path(self.root) / SCRATCH)
+        drop_leftovers(scratch)
         try:
             yield self
         finally:
@@ -102,6 +112,17 @@ class Lakehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
         # The names of the inputs in the SQL hold their snapshot ids.
         sql = ibis.to_sql(expression, dialect=self.engine.dialect)
         return hashlib.sha256(f"{sql}\n{self.catalog.contract(name)}".encode()).hexdigest()
+
+
+class LocalLakehouse(Lakehouse):
+    """The tables below one folder of this machine."""
+
+    root: str
+
+    @cached_property
+    def storage(self) -> Storage:
+        """Where files and tables are."""
+        return LocalStorage(Path(self.root))
 
 
 class LakehouseIOManager(dg.ConfigurableIOManager):

@@ -8,6 +8,9 @@ import pyarrow as pa
 SOURCE_FILE = "source_file"
 """Column of the landing tables and of `quarantine` that says which file a row came from."""
 
+OWNER, PERSONAL = "stedi.owner", "stedi.personal-columns"
+"""Properties of an Iceberg table: who answers for it, and its columns with personal data."""
+
 _ARROW = {"string": pa.string(), "int64": pa.int64(), "float64": pa.float64()}
 
 
@@ -41,6 +44,7 @@ class Table:
     """A table as its contract describes it.
 
     Attributes:
+        owner: Who answers for it.
         one_of: Columns of which exactly one says whose a row is, where there is a choice.
         fingerprint: Changes with the rules of the contract.
     """
@@ -48,6 +52,7 @@ class Table:
     name: str
     zone: Zone
     description: str
+    owner: str
     columns: tuple[Column, ...]
     one_of: tuple[str, ...]
     fingerprint: str

@@ -9,10 +9,9 @@ import json
 import math
 import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from stedi_assets.lakehouse.table import Column
 
@@ -54,15 +53,20 @@ class DamagedFileError(Exception):
 
 
 def read_objects(
-    path: Path, columns: tuple[Column, ...], one_of: tuple[str, ...]
+    blocks: Iterator[bytes], columns: tuple[Column, ...], one_of: tuple[str, ...]
 ) -> Iterator[tuple[Any, ...] | Unreadable]:
     """Rows of a landing file in the order of `columns`, and whatever gives no row.
+
+    Args:
+        blocks: The file's content, as `read_blocks` gives it.
+        columns: Columns of a row.
+        one_of: Columns of which exactly one says whose a row is.
 
     Keys match without regard to case; where an object repeats a key, the first counts.
     """
     to_row = _row_maker(columns, one_of)
     known = frozenset(column.name for column in columns)
-    for found in _Scanner(read_blocks(path), known).scan():
+    for found in _Scanner(blocks, known).scan():
         if isinstance(found, Unreadable):
             yield found
             continue
@@ -140,24 +144,29 @@ _WRONG = {
 }
 
 
-def read_blocks(path: Path) -> Iterator[bytes]:
-    """The file's content, unpacked, in blocks.
+def is_packed(path: str) -> bool:
+    """Whether a landing file of this name is compressed."""
+    return path.lower().endswith(".gz")
+
+
+def read_blocks(file: BinaryIO, *, packed: bool) -> Generator[bytes]:
+    """The file's content, unpacked, in blocks; the file is closed after the last.
 
     Raises:
         DamagedFileError: After the last byte that could be unpacked.
     """
-    with path.open("rb") as file:
-        if path.suffix.lower() != ".gz":
+    with file:
+        if not packed:
             yield from iter(lambda: file.read(_CHUNK), b"")
             return
         unpacker, begun = zlib.decompressobj(wbits=31), False
-        while packed := file.read(1 << 14):
-            while packed:
+        while rest := file.read(1 << 14):
+            while rest:
                 if unpacker.eof:  # a file may hold several gzip members
                     unpacker = zlib.decompressobj(wbits=31)
-                yield from _unpack(unpacker, packed)
+                yield from _unpack(unpacker, rest)
                 # Python's gzip ignores zeros after a member, too.
-                packed, begun = unpacker.unused_data.lstrip(b"\0"), True
+                rest, begun = unpacker.unused_data.lstrip(b"\0"), True
         if begun and not unpacker.eof:
             raise DamagedFileError("the gzip file is cut off here")
 

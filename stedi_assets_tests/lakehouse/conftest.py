@@ -1,18 +1,17 @@
-"""A lakehouse in a temporary folder, and what lands in it."""
+"""The machinery on each deployment: a lakehouse in a folder of its own."""
 
-import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from stedi_assets import deployments
 from stedi_assets.lakehouse.catalog import Catalog
 from stedi_assets.lakehouse.engine import DuckDBEngine
+from stedi_assets.lakehouse.storage import Storage
 from stedi_assets.lakehouse.table import Table
 from stedi_assets.schemas import contracts, table_of
-
-Land = Callable[..., Path]
+from stedi_assets_tests.support import under
 
 
 @pytest.fixture(scope="session")
@@ -20,32 +19,21 @@ def tables() -> dict[str, Table]:
     return {name: table_of(contract) for name, contract in contracts().items()}
 
 
-@pytest.fixture(scope="session")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> DuckDBEngine:
-    return DuckDBEngine(tmp_path_factory.mktemp("scratch"))
+@pytest.fixture(scope="module")
+def engine(new_folder: Callable[[], Path]) -> DuckDBEngine:
+    return DuckDBEngine(storage_in(new_folder()))
 
 
 @pytest.fixture
-def catalog(tmp_path: Path) -> Catalog:
-    return Catalog(tmp_path / "lakehouse")
+def storage(folder: Path) -> Storage:
+    return storage_in(folder)
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """The landing root."""
-    return tmp_path / "landing"
+def catalog(storage: Storage) -> Catalog:
+    return Catalog(storage)
 
 
-@pytest.fixture
-def land(root: Path) -> Land:
-    """Writes a step trainer file: objects as JSON lines, or content as it is."""
-
-    def write(name: str, content: bytes | Iterable[Any]) -> Path:
-        path = root / "step_trainer" / "landing" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not isinstance(content, bytes):
-            content = "".join(json.dumps(found) + "\n" for found in content).encode()
-        path.write_bytes(content)
-        return path
-
-    return write
+def storage_in(folder: Path) -> Storage:
+    """Where the lakehouse in a folder is."""
+    return deployments.storage(under(folder, landing=None))

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pyiceberg.catalog.sql import SqlCatalog
-from pyiceberg.table import StaticTable
+from pyiceberg.io.pyarrow import parquet_files_to_data_files
 
 from stedi_assets.lakehouse.catalog import Catalog, PublishConflict, Snapshot
 from stedi_assets.lakehouse.table import Column, Table, Zone
+from stedi_assets_tests.lakehouse.conftest import storage_in
+from stedi_assets_tests.support import static_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
+    from stedi_assets.lakehouse.storage import Storage
     from stedi_assets_tests.conftest import IcebergReader
 
     Write = Callable[..., str]
@@ -32,15 +34,15 @@ def column(name: str, dtype: str = "int64", **options: Any) -> Column:
 
 
 def table_with(*columns: Column) -> Table:
-    return Table("steps", Zone.TRUSTED, "Steps taken.", columns, (), repr(columns))
+    return Table("steps", Zone.TRUSTED, "Steps taken.", "team:x", columns, (), repr(columns))
 
 
 STEPS = table_with(column("at"), column("who", "string", personal=True))
 
 
 @pytest.fixture(name="catalog")
-def catalog_with_steps(tmp_path: Path) -> Catalog:
-    catalog = Catalog(tmp_path / "lakehouse")
+def catalog_with_steps(storage: Storage) -> Catalog:
+    catalog = Catalog(storage)
     catalog.ensure(STEPS)
     return catalog
 
@@ -48,14 +50,13 @@ def catalog_with_steps(tmp_path: Path) -> Catalog:
 @pytest.fixture
 def write(catalog: Catalog) -> Write:
     """Writes a Parquet file with these rows as an engine does: below the table's location."""
-    folder = Path(catalog.location("steps"))
-    folder.mkdir(parents=True, exist_ok=True)
 
     def write(*times: int, **columns: Sequence[Any]) -> str:
-        path = str(folder / f"{uuid4().hex}.parquet")
+        path = f"{catalog.location('steps')}/data/{uuid4().hex}.parquet"
         who = pa.array([f"p{time}" for time in times], pa.string())
         at = pa.array(times, pa.int64())
-        pq.write_table(pa.table({"at": at, "who": who} | columns), path)
+        with catalog.io.new_output(path).create() as file:
+            pq.write_table(pa.table({"at": at, "who": who} | columns), file)
         return path
 
     return write
@@ -76,10 +77,12 @@ def seen(catalog: Catalog, read_iceberg: IcebergReader) -> Seen:
 # Before the first publication
 
 
-def test_lakehouse_without_tables_has_none_and_writes_nothing(tmp_path: Path) -> None:
-    catalog = Catalog(tmp_path / "lakehouse")
-    assert catalog.tables() == []
-    assert not (tmp_path / "lakehouse").exists()
+def test_lakehouse_without_tables_has_none_and_writes_nothing(
+    storage: Storage, folder: Path
+) -> None:
+    assert Catalog(storage).tables() == []
+    assert not storage.exists()
+    assert not (folder / "lakehouse").exists()
 
 
 def test_new_table_has_neither_publication_nor_candidate(catalog: Catalog, seen: Seen) -> None:
@@ -108,7 +111,7 @@ def test_candidate_consists_of_exactly_these_files(catalog: Catalog, write: Writ
     candidate = catalog.stage("steps", [two, three], {})
     assert set(candidate.files) == {two, three}
     assert candidate.rows == 3
-    assert candidate.size == sum(Path(file).stat().st_size for file in (two, three))
+    assert candidate.size == sum(len(catalog.io.new_input(file)) for file in (two, three))
 
 
 def test_candidate_does_not_show_to_readers(catalog: Catalog, write: Write, seen: Seen) -> None:
@@ -139,7 +142,7 @@ def test_candidate_replaces_an_earlier_one(catalog: Catalog, write: Write, seen:
 
 def test_snapshot_says_what_it_was_made_from(catalog: Catalog, write: Write) -> None:
     publish(catalog, write(1), **{"run-id": "r1", "inputs": "{}"})
-    metadata = StaticTable.from_metadata(catalog.metadata_location("steps"))
+    metadata = static_table(catalog.metadata_location("steps"))
     snapshot = metadata.current_snapshot()
     assert snapshot
     assert snapshot.summary
@@ -195,11 +198,11 @@ def test_both_readers_see_the_same_rows(
     location = catalog.metadata_location("steps")
     expected = [{"at": 1, "who": "ä"}, {"at": 2, "who": None}]
     assert read_iceberg(location) == expected
-    assert StaticTable.from_metadata(location).scan().to_arrow().to_pylist() == expected
+    assert static_table(location).scan().to_arrow().to_pylist() == expected
 
 
-def test_another_process_sees_the_publication(catalog: Catalog, write: Write) -> None:
-    other = Catalog(catalog._root)  # noqa: SLF001
+def test_another_process_sees_the_publication(catalog: Catalog, write: Write, folder: Path) -> None:
+    other = Catalog(storage_in(folder))
     assert other.published("steps") is None
     candidate = publish(catalog, write(1))
     assert other.published("steps") == candidate
@@ -227,13 +230,16 @@ def test_candidate_is_not_published_over_another_publication(
 
 
 def test_candidate_is_not_published_where_main_moved_by_other_means(
-    catalog: Catalog, write: Write, seen: Seen
+    catalog: Catalog, write: Write, seen: Seen, storage: Storage
 ) -> None:
     mine = catalog.stage("steps", [write(2)], {})
-    outside = SqlCatalog(
-        "stedi", uri=f"sqlite:///{catalog.warehouse}/../catalog.db", warehouse=catalog.warehouse
-    )
-    outside.load_table("stedi.steps").append(pa.table({"at": [9], "who": ["p9"]}))
+    outside = storage.iceberg.load_table((storage.namespace, "steps"))
+    with (
+        outside.transaction() as transaction,
+        transaction.update_snapshot().fast_append() as append,
+    ):
+        [file] = parquet_files_to_data_files(outside.io, outside.metadata, iter([write(9)]))
+        append.append_data_file(file)
     with pytest.raises(PublishConflict):
         catalog.publish(mine)
     assert seen() == [9]
@@ -277,8 +283,10 @@ def test_earlier_snapshots_stay_readable_by_id(catalog: Catalog, write: Write) -
     assert catalog.snapshot("steps", first.id) == first
     assert catalog.snapshot("steps", second.id) == second
     assert catalog.snapshot("steps", 1) is None
-    assert [pq.read_table(file)["at"].to_pylist() for file in first.files] == [[1]]
-    table = StaticTable.from_metadata(catalog.metadata_location("steps"))
+    [file] = first.files
+    with catalog.io.new_input(file).open() as opened:
+        assert pq.read_table(opened)["at"].to_pylist() == [1]
+    table = static_table(catalog.metadata_location("steps"))
     assert table.scan(snapshot_id=first.id).to_arrow()["at"].to_pylist() == [1]
 
 
@@ -286,13 +294,13 @@ def test_earlier_snapshots_stay_readable_by_id(catalog: Catalog, write: Write) -
 
 
 def comments(catalog: Catalog) -> dict[str, str | None]:
-    metadata = StaticTable.from_metadata(catalog.metadata_location("steps"))
+    metadata = static_table(catalog.metadata_location("steps"))
     return {field.name: field.doc for field in metadata.schema().fields}
 
 
 def test_columns_have_comments(catalog: Catalog) -> None:
     assert comments(catalog) == {"at": "what at means", "who": "what who means"}
-    metadata = StaticTable.from_metadata(catalog.metadata_location("steps"))
+    metadata = static_table(catalog.metadata_location("steps"))
     assert metadata.properties["comment"] == "Steps taken."
 
 

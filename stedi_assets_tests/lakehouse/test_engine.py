@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from stedi_assets.lakehouse.engine import DuckDBEngine, drop_leftovers, shared_engine
+from stedi_assets.lakehouse.storage import LocalStorage
 
 
 def spill_folder(engine: DuckDBEngine) -> str:
@@ -14,14 +15,17 @@ def spill_folder(engine: DuckDBEngine) -> str:
 
 
 def test_engines_spill_to_folders_of_their_own(tmp_path: Path) -> None:
-    first, second = DuckDBEngine(tmp_path), DuckDBEngine(tmp_path)
+    first, second = DuckDBEngine(LocalStorage(tmp_path)), DuckDBEngine(LocalStorage(tmp_path))
     assert spill_folder(first) != spill_folder(second)
-    assert {Path(spill_folder(engine)).parent for engine in (first, second)} == {tmp_path}
+    assert {Path(spill_folder(engine)).parent for engine in (first, second)} == {
+        tmp_path / "scratch"
+    }
 
 
 def test_process_has_one_engine_for_a_lakehouse(tmp_path: Path) -> None:
-    assert shared_engine(tmp_path, "1GB") is shared_engine(tmp_path, "1GB")
-    assert shared_engine(tmp_path, "1GB") is not shared_engine(tmp_path / "other", "1GB")
+    first = shared_engine(LocalStorage(tmp_path), "1GB")
+    assert shared_engine(LocalStorage(tmp_path), "1GB") is first
+    assert shared_engine(LocalStorage(tmp_path / "other"), "1GB") is not first
 
 
 def test_leftovers_of_ended_processes_are_dropped_and_others_kept(tmp_path: Path) -> None:
@@ -36,7 +40,7 @@ def test_leftovers_of_ended_processes_are_dropped_and_others_kept(tmp_path: Path
 
 
 def test_limits_reach_the_engine(tmp_path: Path) -> None:
-    engine = DuckDBEngine(tmp_path, memory_limit="512MB", threads=1)
+    engine = DuckDBEngine(LocalStorage(tmp_path), memory_limit="512MB", threads=1)
     limits = engine.backend.raw_sql(
         "SELECT current_setting('memory_limit'), current_setting('threads')"
     ).fetchall()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import gzip
-import os
-import shutil
+import json
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
@@ -12,21 +11,26 @@ import pytest
 
 from stedi_assets.lakehouse import ingest as ingest_module
 from stedi_assets.lakehouse.catalog import Catalog
+from stedi_assets.lakehouse.engine import shared_engine
 from stedi_assets.lakehouse.ingest import Ingest, LandingFileError
+from stedi_assets.lakehouse.ledger import LandingFolder
 from stedi_assets.lakehouse.reader import LandingReader
+from stedi_assets.settings import SettingsError
+from stedi_assets_tests.lakehouse.conftest import storage_in
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from stedi_assets.lakehouse.catalog import Snapshot
-    from stedi_assets.lakehouse.engine import DuckDBEngine
     from stedi_assets.lakehouse.ingest import Ingested
-    from stedi_assets.lakehouse.ledger import Content
+    from stedi_assets.lakehouse.ledger import Content, Listing
     from stedi_assets.lakehouse.reader import Parsed
+    from stedi_assets.lakehouse.storage import Storage
     from stedi_assets.lakehouse.table import Table
     from stedi_assets_tests.conftest import IcebergReader
-    from stedi_assets_tests.lakehouse.conftest import Land
+
+    Land = Callable[..., Path]
 
 TABLE = "step_trainer_landing"
 FOLDER = "step_trainer/landing"
@@ -47,16 +51,16 @@ class Lakehouse:
 
     read: IcebergReader
 
-    def __init__(
-        self, root: Path, catalog: Catalog, engine: DuckDBEngine, tables: dict[str, Table]
-    ) -> None:
-        self.catalog, self.table = catalog, tables[TABLE]
-        self._engine, self._quarantine = engine, tables["quarantine"]
-        catalog.ensure(self._quarantine)
+    def __init__(self, root: Path, storage: Storage, tables: dict[str, Table]) -> None:
+        self.catalog, self.table = Catalog(storage), tables[TABLE]
+        self._storage, self._quarantine = storage, tables["quarantine"]
+        self._engine = shared_engine(storage)
+        self.catalog.ensure(self._quarantine)
         self.use_root(root)
 
     def use_root(self, root: Path) -> None:
-        self.ingest = Ingest(root, self.catalog, self._engine, self._quarantine)
+        landing = LandingFolder(str(root), self._storage)
+        self.ingest = Ingest(landing, self.catalog, self._engine, self._quarantine)
 
     def stage(self, run_id: str = "run") -> Ingested:
         return self.ingest.stage("step_trainer", self.table, run_id)
@@ -70,7 +74,15 @@ class Lakehouse:
     def quarantine(self) -> list[dict[str, Any]] | None:
         """What the candidate of `quarantine` holds; nothing where there is none."""
         staged = self.ingest.stage_quarantine([TABLE], "run")
-        return None if staged is None else rows(staged)
+        return None if staged is None else self.rows(staged)
+
+    def rows(self, snapshot: Snapshot | None) -> list[dict[str, Any]]:
+        """The rows of a snapshot's files."""
+        found = []
+        for file in snapshot.files if snapshot else ():
+            with self.catalog.io.new_input(file).open() as opened:
+                found += pq.read_table(opened).to_pylist()
+        return found
 
     def refresh_quarantine(self) -> None:
         if staged := self.ingest.stage_quarantine([TABLE], "run"):
@@ -79,30 +91,40 @@ class Lakehouse:
     def published(self, table: str = TABLE) -> list[dict[str, Any]]:
         return self.read(self.catalog.metadata_location(table))
 
-    def times(self) -> list[int]:
-        return sorted(row["sensorreadingtime"] for row in self.published())
+    def times(self, snapshot: Snapshot | None = None) -> list[int]:
+        """Times of the readings of a snapshot, or of those that readers see."""
+        found = self.rows(snapshot) if snapshot else self.published()
+        return sorted(row["sensorreadingtime"] for row in found)
+
+
+@pytest.fixture
+def root(folder: Path) -> Path:
+    """The landing root."""
+    return folder / "landing"
+
+
+@pytest.fixture
+def land(root: Path) -> Land:
+    """Writes a step trainer file: objects as JSON lines, or content as it is."""
+
+    def write(name: str, content: bytes | Iterable[Any]) -> Path:
+        path = root / "step_trainer" / "landing" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not isinstance(content, bytes):
+            content = "".join(json.dumps(found) + "\n" for found in content).encode()
+        path.write_bytes(content)
+        return path
+
+    return write
 
 
 @pytest.fixture
 def lakehouse(
-    root: Path,
-    catalog: Catalog,
-    engine: DuckDBEngine,
-    tables: dict[str, Table],
-    read_iceberg: IcebergReader,
+    root: Path, storage: Storage, tables: dict[str, Table], read_iceberg: IcebergReader
 ) -> Lakehouse:
-    made = Lakehouse(root, catalog, engine, tables)
+    made = Lakehouse(root, storage, tables)
     made.read = read_iceberg
     return made
-
-
-def rows(snapshot: Snapshot | None) -> list[dict[str, Any]]:
-    files = snapshot.files if snapshot else ()
-    return [row for file in files for row in pq.read_table(file).to_pylist()]
-
-
-def times(snapshot: Snapshot | None) -> list[int]:
-    return sorted(row["sensorreadingtime"] for row in rows(snapshot))
 
 
 # New files
@@ -164,8 +186,9 @@ def test_other_files_are_left_alone(lakehouse: Lakehouse, land: Land, root: Path
     for name in ("b.json.tmp", "c.csv", "_SUCCESS", "d.json.bz2", "json"):
         land(name, readings(2))
     (root / FOLDER / "folder.json").mkdir()
-    lakehouse.refresh()
+    found = lakehouse.refresh()
     assert lakehouse.times() == [1]
+    assert found.ignored == 5
 
 
 NAMES = (
@@ -187,22 +210,26 @@ def test_files_of_any_name_are_taken_in_once(lakehouse: Lakehouse, land: Land) -
     assert {row["source_file"] for row in lakehouse.published()} > {f"{FOLDER}/{n}" for n in NAMES}
 
 
-@pytest.mark.parametrize("folder", ["with space", "ünïcødé", "x=1", "[1]", "a*", "it's"])
+@pytest.mark.parametrize("name", ["with space", "ünïcødé", "x=1", "[1]", "a*", "it's"])
 def test_landing_root_and_lakehouse_may_have_any_name(
-    tmp_path: Path, folder: str, engine: DuckDBEngine, tables: dict[str, Table]
+    folder: Path, name: str, tables: dict[str, Table]
 ) -> None:
-    root = tmp_path / folder / "landing"
+    root = folder / name / "landing"
+    if str(folder).startswith("s3://") and set(name) & set("[*"):
+        with pytest.raises(SettingsError, match="wildcards"):
+            storage_in(folder / name)
+        return
     (root / FOLDER).mkdir(parents=True)
     (root / FOLDER / "a.json").write_text('{"serialNumber": "s", "sensorReadingTime": 1}\n')
     (root / FOLDER / "b.json").write_text('[{"serialNumber": "s", "sensorReadingTime": 2}]\n')
-    catalog = Catalog(tmp_path / folder / "lakehouse")
-    lakehouse = Lakehouse(root, catalog, engine, tables)
+    storage = storage_in(folder / name)
+    lakehouse = Lakehouse(root, storage, tables)
     lakehouse.refresh()
-    published = catalog.published(TABLE)
-    assert times(published) == [1, 2]
+    published = lakehouse.catalog.published(TABLE)
     assert published
-    assert sorted(path.name for path in tmp_path.rglob("catalog.db")) == ["catalog.db"]
-    opened = engine.open(published.name, published.files, tables[TABLE].types)
+    assert lakehouse.times(published) == [1, 2]
+    assert published.files[0].startswith(f"{folder / name}/")
+    opened = shared_engine(storage).open(published.name, published.files, tables[TABLE].types)
     assert opened.to_pyarrow().num_rows == 2
 
 
@@ -280,17 +307,16 @@ def test_changed_file_is_reported_and_not_taken_in_again(lakehouse: Lakehouse, l
 
 
 def test_changed_file_of_the_same_size_is_reported(lakehouse: Lakehouse, land: Land) -> None:
-    path = land("a.json", readings(1))
+    land("a.json", readings(1))
     lakehouse.refresh()
     land("a.json", readings(2))
-    os.utime(path, ns=(1, 1))
     assert lakehouse.refresh().changed == (f"{FOLDER}/a.json",)
 
 
 def test_touched_file_is_not_reported(lakehouse: Lakehouse, land: Land) -> None:
     path = land("a.json", readings(1))
     lakehouse.refresh()
-    os.utime(path, ns=(1, 1))
+    path.write_bytes(path.read_bytes())
     found = lakehouse.refresh()
     assert (found.candidate, found.changed) == (None, ())
 
@@ -378,7 +404,7 @@ def test_waiting_candidate_is_made_anew_where_files_changed(
     expected = {"file added": [1, 2, 3], "file changed": [1, 4, 5], "file removed": [1]}[change]
     found = lakehouse.refresh()
     assert found.changed == ()
-    assert times(found.candidate) == expected
+    assert lakehouse.times(found.candidate) == expected
     assert lakehouse.times() == expected
 
 
@@ -394,27 +420,21 @@ def test_waiting_candidate_goes_when_its_only_file_does(lakehouse: Lakehouse, la
 
 
 class MeddledReader(LandingReader):
-    """A reader during whose work something happens to the file `a.json`."""
+    """A reader during whose work something happens to a file."""
 
     meddle: Any
 
     def parse(self, contents: Mapping[str, Content], folder: str, rejects: str) -> Parsed:
         parsed = super().parse(contents, folder, rejects)
-        self.meddle(self._root / FOLDER / "a.json")
+        self.meddle()
         return parsed
-
-
-def append(path: Path) -> None:
-    with path.open("a") as file:
-        file.write("{}\n")
 
 
 @pytest.mark.parametrize(
     ("meddle", "said"),
     [
-        (append, "changed"),
-        (os.unlink, "deleted"),
-        (lambda path: os.utime(path, ns=(1, 1)), "changed"),
+        (lambda path: path.write_text(f"{path.read_text()}{{}}\n"), "changed"),
+        (lambda path: path.unlink(), "deleted"),
     ],
 )
 def test_file_that_changes_while_it_is_read_stops_the_refresh(
@@ -422,8 +442,9 @@ def test_file_that_changes_while_it_is_read_stops_the_refresh(
 ) -> None:
     land("b.json", readings(2))
     lakehouse.refresh()
-    land("a.json", readings(1))
-    monkeypatch.setattr(MeddledReader, "meddle", staticmethod(meddle), raising=False)
+    path = land("a.json", readings(1))
+    meddling = staticmethod(lambda: meddle(path))
+    monkeypatch.setattr(MeddledReader, "meddle", meddling, raising=False)
     with monkeypatch.context() as patch:
         patch.setattr(ingest_module, "LandingReader", MeddledReader)
         with pytest.raises(LandingFileError, match=rf"{FOLDER}/a\.json .*{said}"):
@@ -437,13 +458,13 @@ def test_file_deleted_right_after_it_was_listed_stops_the_refresh_in_words(
 ) -> None:
     path = land("a.json", readings(1))
 
-    def list_and_delete(*arguments: Any) -> Sequence[Any]:
+    def list_and_delete(*arguments: Any) -> Listing:
         found = list_files(*arguments)
         path.unlink()
         return found
 
-    list_files = ingest_module.list_files
-    monkeypatch.setattr(ingest_module, "list_files", list_and_delete)
+    list_files = LandingFolder.listing
+    monkeypatch.setattr(LandingFolder, "listing", list_and_delete)
     with pytest.raises(LandingFileError, match=rf"{FOLDER}/a\.json was deleted"):
         lakehouse.stage()
 
@@ -452,13 +473,15 @@ def test_file_deleted_right_after_it_was_listed_stops_the_refresh_in_words(
 
 
 def test_another_landing_root_starts_anew(
-    lakehouse: Lakehouse, land: Land, root: Path, tmp_path: Path
+    lakehouse: Lakehouse, land: Land, root: Path, folder: Path
 ) -> None:
-    land("a.json", readings(1))
+    path = land("a.json", readings(1))
     lakehouse.refresh()
-    shutil.copytree(root, tmp_path / "other")
+    other = folder / "other" / FOLDER / "a.json"
+    other.parent.mkdir(parents=True)
+    other.write_bytes(path.read_bytes())
     land("b.json", readings(2))
-    lakehouse.use_root(tmp_path / "other")
+    lakehouse.use_root(folder / "other")
     assert [entry.path for entry in lakehouse.refresh().new] == [f"{FOLDER}/a.json"]
     assert lakehouse.times() == [1]
     lakehouse.use_root(root)
@@ -467,11 +490,11 @@ def test_another_landing_root_starts_anew(
 
 
 def test_landing_root_without_files_does_not_empty_the_table(
-    lakehouse: Lakehouse, land: Land, tmp_path: Path
+    lakehouse: Lakehouse, land: Land, folder: Path
 ) -> None:
     land("a.json", readings(1))
     lakehouse.refresh()
-    lakehouse.use_root(tmp_path / "typo")
+    lakehouse.use_root(folder / "typo")
     with pytest.raises(LandingFileError, match="STEDI_LANDING"):
         lakehouse.stage()
     assert lakehouse.times() == [1]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 from collections import Counter
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
@@ -14,12 +12,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from stedi_assets.lakehouse.ledger import examine
+from stedi_assets.lakehouse.ledger import LandingFolder
 from stedi_assets.lakehouse.reader import LandingReader
 from stedi_assets.lakehouse.tolerant import Unreadable, read_objects
+from stedi_assets_tests.lakehouse.conftest import storage_in
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from stedi_assets.lakehouse.engine import DuckDBEngine
     from stedi_assets.lakehouse.table import Table
@@ -52,6 +52,8 @@ class Landing:
 
     def __init__(self, root: Path, engine: DuckDBEngine, tables: Tables, source: str) -> None:
         self.root, self.engine, self.source = root, engine, source
+        self.storage = storage_in(root)
+        self.folder = LandingFolder(str(root), self.storage)
         self.table, self.quarantine = tables[f"{source}_landing"], tables["quarantine"]
         self.columns = [c for c in self.table.columns if c.name != "source_file"]
 
@@ -64,20 +66,24 @@ class Landing:
     def parse(self, files: Mapping[str, bytes]) -> tuple[Rows, dict[str, int]]:
         """Rows and number of rejects of each file, by the reader."""
         self.write(files)
-        reader = LandingReader(self.engine, self.root, self.source, self.table, self.quarantine)
-        contents = dict(zip(files, examine([self.root / n for n in files]), strict=True))
+        reader = LandingReader(self.engine, self.folder, self.source, self.table, self.quarantine)
+        contents = dict(zip(files, self.folder.examine(list(files)), strict=True))
         out = str(self.root / "out")
         parsed = reader.parse(contents, out, f"{out}-rejects")
-        rows = Counter(_text(r) for path in parsed.rows for r in pq.read_table(path).to_pylist())
+        rows = Counter(_text(row) for path in parsed.rows for row in self._parquet(path))
         assert sum(counts.rows for counts in parsed.counts.values()) == rows.total()
         for counts in parsed.counts.values():
             assert counts.objects == counts.rows + counts.quarantined
-        rejects = pq.read_table(parsed.rejects).to_pylist() if parsed.rejects else []
+        rejects = self._parquet(parsed.rejects) if parsed.rejects else []
         by_file = Counter(reject["source_file"] for reject in rejects)
         assert {name: by_file[name] for name in files} == {
             name: parsed.counts[name].quarantined for name in files
         }
         return rows, dict(by_file)
+
+    def _parquet(self, path: str) -> list[dict[str, Any]]:
+        with self.storage.io.new_input(path).open() as file:
+            return pq.read_table(file).to_pylist()
 
     def read(self, files: Mapping[str, bytes]) -> tuple[Rows, dict[str, int]]:
         """The same by the tolerant reader."""
@@ -85,7 +91,8 @@ class Landing:
         rows: Rows = Counter()
         rejects: Counter[str] = Counter()
         for name in files:
-            for found in read_objects(self.root / name, tuple(self.columns), self.table.one_of):
+            blocks = self.folder.blocks(name)
+            for found in read_objects(blocks, tuple(self.columns), self.table.one_of):
                 if isinstance(found, Unreadable):
                     rejects[name] += 1
                 else:
@@ -102,8 +109,8 @@ def _text(row: Mapping[str, Any]) -> str:
 
 
 @pytest.fixture
-def accelerometer(tmp_path: Path, engine: DuckDBEngine, tables: Tables) -> Landing:
-    return Landing(tmp_path, engine, tables, "accelerometer")
+def accelerometer(folder: Path, engine: DuckDBEngine, tables: Tables) -> Landing:
+    return Landing(folder, engine, tables, "accelerometer")
 
 
 def lines(*objects: str | Mapping[str, Any]) -> bytes:
@@ -250,16 +257,18 @@ def drawn_files(draw: st.DrawFn) -> tuple[str, list[File]]:
 )
 @example(drawn=("accelerometer", [(False, ['{"user": "a", "timestamp": 1E3}']), (False, [])]))
 def test_both_ways_give_the_same_rows_and_rejects(
-    engine: DuckDBEngine, tables: Tables, drawn: tuple[str, list[File]]
+    new_folder: Callable[[], Path],
+    engine: DuckDBEngine,
+    tables: Tables,
+    drawn: tuple[str, list[File]],
 ) -> None:
     source, drawn_contents = drawn
     files = {
         f"{number}.json": behind(CLEAN[source], *objects) if is_behind else lines(*objects)
         for number, (is_behind, objects) in enumerate(drawn_contents)
     }
-    with TemporaryDirectory() as folder:
-        landing = Landing(Path(folder), engine, tables, source)
-        assert landing.parse(files) == landing.read(files)
+    landing = Landing(new_folder(), engine, tables, source)
+    assert landing.parse(files) == landing.read(files)
 
 
 # Surprises behind what the reader looks at first

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from io import BytesIO
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from stedi_assets.lakehouse.tolerant import Unreadable, read_objects
+from stedi_assets.lakehouse.tolerant import Unreadable, is_packed, read_blocks, read_objects
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,16 +29,15 @@ MEBIBYTE = 1 << 20
 
 
 @pytest.fixture(name="read", scope="module")
-def reader(tmp_path_factory: pytest.TempPathFactory, tables: dict[str, Table]) -> Read:
+def reader(tables: dict[str, Table]) -> Read:
     """Reads a landing file: its rows, and what gives none."""
-    folder = tmp_path_factory.mktemp("landing")
 
     def read(content: bytes | str, source: str = "accelerometer", name: str = "a.json") -> Found:
         table = tables[f"{source}_landing"]
         columns = tuple(c for c in table.columns if c.name != "source_file")
-        path = folder / name
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        found = list(read_objects(path, columns, table.one_of))
+        file = BytesIO(content if isinstance(content, bytes) else content.encode())
+        blocks = read_blocks(file, packed=is_packed(name))
+        found = list(read_objects(blocks, columns, table.one_of))
         names = [c.name for c in columns]
         rows = [dict(zip(names, f, strict=True)) for f in found if not isinstance(f, Unreadable)]
         return rows, [f for f in found if isinstance(f, Unreadable)]

@@ -1,0 +1,50 @@
+"""Where the lakehouse is: the one place that knows what a deployment is made of.
+
+Only what a deployment needs is imported: neither Dagster to read a local table, nor AWS's
+libraries where there is no AWS.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stedi_assets.lakehouse.storage import LocalStorage, Storage
+from stedi_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from stedi_assets.lakehouse.aws import S3Lakehouse
+    from stedi_assets.lakehouse.resource import Lakehouse
+
+
+def storage(settings: Settings) -> Storage:
+    """Where files and tables are under these settings."""
+    if settings.deployment == "aws":
+        return _on_aws(settings).storage
+    return LocalStorage(Path(settings.lakehouse))
+
+
+def lakehouse(settings: Settings) -> "Lakehouse":
+    """The lakehouse under these settings, as a Dagster resource."""
+    if settings.deployment == "aws":
+        return _on_aws(settings)
+    from stedi_assets.lakehouse.resource import LocalLakehouse  # noqa: PLC0415
+
+    return LocalLakehouse(
+        root=settings.lakehouse, memory_limit=settings.memory_limit, threads=settings.threads
+    )
+
+
+def _on_aws(settings: Settings) -> "S3Lakehouse":
+    from dagster_aws.s3 import S3Resource  # noqa: PLC0415
+
+    from stedi_assets.lakehouse.aws import ATTEMPTS, S3Lakehouse  # noqa: PLC0415
+
+    return S3Lakehouse(
+        root=settings.lakehouse,
+        database=settings.database,
+        s3=S3Resource(endpoint_url=settings.s3_endpoint, max_attempts=ATTEMPTS),
+        glue_endpoint=settings.glue_endpoint,
+        encryption=settings.s3_encryption,
+        kms_key=settings.s3_kms_key,
+        memory_limit=settings.memory_limit,
+        threads=settings.threads,
+    )

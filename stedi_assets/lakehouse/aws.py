@@ -1,0 +1,213 @@
+"""The lakehouse on AWS: files in a bucket, tables in the Glue Data Catalog."""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import boto3
+import dagster as dg
+import duckdb
+from botocore.config import Config
+from botocore.credentials import ReadOnlyCredentials
+from botocore.exceptions import NoCredentialsError, NoRegionError
+from dagster_aws.s3 import S3Resource
+from pyiceberg.catalog import Catalog as IcebergCatalog
+from pyiceberg.catalog.glue import GlueCatalog
+from pyiceberg.io import FileIO
+
+from stedi_assets.lakehouse.resource import Lakehouse
+from stedi_assets.lakehouse.s3 import CLIENT, S3FileIO, split
+from stedi_assets.lakehouse.storage import Storage, StoredFile
+from stedi_assets.lakehouse.table import OWNER, PERSONAL
+
+ATTEMPTS = 10
+"""Tries of a request to AWS, with growing pauses: some two minutes before it is given up."""
+
+_DUCKDB_RETRIES = ("http_retries = 8", "http_retry_wait_ms = 200", "http_retry_backoff = 2.5")
+
+
+@dataclass(frozen=True)
+class S3Storage:
+    """A prefix of a bucket, its catalog a Glue database.
+
+    Attributes:
+        root: URI of the lakehouse, without a slash at its end.
+        namespace: The Glue database.
+        s3: Region, endpoint and profile; credentials come by the ordinary chain of AWS.
+        glue_endpoint: Another address of the Glue API.
+        encryption: Server-side encryption to ask for, `AES256` or `aws:kms`; the bucket's default
+            where absent.
+        kms_key: The key of `aws:kms`.
+    """
+
+    root: str
+    namespace: str
+    s3: S3Resource
+    glue_endpoint: str | None = None
+    encryption: str | None = None
+    kms_key: str | None = None
+
+    @cached_property
+    def client(self) -> Any:
+        """S3 client that asks for the encryption wherever it writes."""
+        client = self.s3.get_client()
+        if asked := self._encryption():
+
+            def encrypt(params: dict[str, Any], **_: Any) -> None:
+                params.update(asked)
+
+            for operation in ("PutObject", "CreateMultipartUpload"):
+                client.meta.events.register(f"provide-client-params.s3.{operation}", encrypt)
+        return client
+
+    def _encryption(self) -> dict[str, str]:
+        asked = {"ServerSideEncryption": self.encryption, "SSEKMSKeyId": self.kms_key}
+        return {name: value for name, value in asked.items() if value}
+
+    @cached_property
+    def _session(self) -> boto3.Session:
+        return boto3.Session(
+            profile_name=self.s3.profile_name,
+            region_name=self.s3.region_name,
+            aws_access_key_id=self.s3.aws_access_key_id,
+            aws_secret_access_key=self.s3.aws_secret_access_key,
+            aws_session_token=self.s3.aws_session_token,
+        )
+
+    @property
+    def scratch(self) -> Path:
+        """Folder of this machine for what does not fit into memory, for its user alone."""
+        user = getattr(os, "getuid", int)()
+        name = hashlib.sha256(f"{self.root} {user}".encode()).hexdigest()[:16]
+        folder = Path(tempfile.gettempdir()) / f"stedi-{name}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        return folder
+
+    @cached_property
+    def io(self) -> FileIO:
+        """Reads, writes and deletes objects."""
+        return S3FileIO({CLIENT: self.client})
+
+    @cached_property
+    def iceberg(self) -> IcebergCatalog:
+        """The Glue Data Catalog."""
+        retries: Any = {"max_attempts": ATTEMPTS, "mode": "standard"}
+        glue = self._session.client(
+            "glue", endpoint_url=self.glue_endpoint, config=Config(retries=retries)
+        )
+        for operation in ("CreateTable", "UpdateTable"):
+            glue.meta.events.register(f"provide-client-params.glue.{operation}", _describe)
+        properties = {
+            "warehouse": self.root,
+            "py-io-impl": f"{S3FileIO.__module__}.{S3FileIO.__name__}",
+            CLIENT: self.client,
+        }
+        return GlueCatalog(self.namespace, client=glue, **properties)
+
+    def exists(self) -> bool:
+        """Whether there is the Glue database."""
+        return self.iceberg.namespace_exists(self.namespace)
+
+    def files(self, folder: str) -> Iterator[StoredFile]:
+        """All objects below a prefix, folder markers included."""
+        bucket, prefix = split(folder.rstrip("/") + "/")
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        for page in pages:
+            for found in page.get("Contents", ()):
+                yield StoredFile(
+                    f"s3://{bucket}/{found['Key']}",
+                    found["Size"],
+                    found["ETag"].strip('"'),
+                    found["LastModified"],
+                )
+
+    def engine_setup(self) -> list[str]:
+        """Load DuckDB's S3 extension, and hand it the credentials of now: they may expire."""
+        secret = ", ".join(f"{name} {value}" for name, value in self._secret().items())
+        return [
+            f"LOAD '{_extension()}'",
+            *(f"SET {setting}" for setting in _DUCKDB_RETRIES),
+            f"CREATE OR REPLACE SECRET stedi ({secret})",
+        ]
+
+    def _secret(self) -> dict[str, str]:
+        credentials = self._credentials()
+        endpoint = urlsplit(self.s3.endpoint_url or "")
+        bucket, _ = split(self.root)
+        region = self._session.region_name
+        if not region:
+            raise NoRegionError
+        given = {
+            "KEY_ID": credentials.access_key,
+            "SECRET": credentials.secret_key,
+            "SESSION_TOKEN": credentials.token,
+            "REGION": region,
+            "ENDPOINT": endpoint.netloc,
+            "USE_SSL": "false" if endpoint.scheme == "http" else "true",
+            "URL_STYLE": "path" if endpoint.netloc or "." in bucket else "vhost",
+            "KMS_KEY_ID": self.kms_key,
+        }
+        return {"TYPE": "s3"} | {name: _text(value) for name, value in given.items() if value}
+
+    def _credentials(self) -> ReadOnlyCredentials:
+        found = self._session.get_credentials()
+        if found is None:
+            raise NoCredentialsError
+        return found.get_frozen_credentials()
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _extension() -> Path:
+    """DuckDB's httpfs, as its package brings it: nothing is downloaded."""
+    package = import_module("duckdb_extension_httpfs")
+    folder = Path(next(iter(package.__path__))) / "extensions" / f"v{duckdb.__version__}"
+    return folder / "httpfs.duckdb_extension"
+
+
+def _describe(params: dict[str, Any], **_: Any) -> None:
+    """Say in Glue's own terms what the Iceberg properties say of a table."""
+    table = params["TableInput"]
+    parameters = table["Parameters"]
+    table["Description"] = parameters["comment"]
+    table["Owner"] = parameters[OWNER]
+    personal = parameters[PERSONAL].split(",")
+    for column in table["StorageDescriptor"]["Columns"]:
+        if column["Name"] in personal:
+            column["Parameters"][PERSONAL_COLUMN] = "true"
+
+
+PERSONAL_COLUMN = "stedi.personal-data"
+"""Parameter of a Glue column that holds personal data, for policies to go by."""
+
+
+class S3Lakehouse(Lakehouse):
+    """The tables below a prefix of a bucket, in a Glue database."""
+
+    root: str
+    database: str
+    s3: dg.ResourceDependency[S3Resource]
+    glue_endpoint: str | None = None
+    encryption: str | None = None
+    kms_key: str | None = None
+
+    @cached_property
+    def storage(self) -> Storage:
+        """Where files and tables are."""
+        return S3Storage(
+            root=self.root,
+            namespace=self.database,
+            s3=self.s3,
+            glue_endpoint=self.glue_endpoint,
+            encryption=self.encryption,
+            kms_key=self.kms_key,
+        )

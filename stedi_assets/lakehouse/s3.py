@@ -1,0 +1,113 @@
+"""Files of a bucket for PyIceberg and for ourselves, with the same S3 client."""
+
+from typing import TYPE_CHECKING, Any, cast
+
+from botocore.exceptions import ClientError
+from pyiceberg.io import FileIO, InputFile, InputStream, OutputFile, OutputStream
+from pyiceberg.typedef import Properties
+from smart_open import s3
+
+if TYPE_CHECKING:
+    from botocore.client import BaseClient
+
+CLIENT = "stedi.s3-client"
+"""Property of a catalog with the client that `S3FileIO` uses."""
+
+_READ_AHEAD = 1 << 20
+_MISSING = {"404", "NoSuchKey"}
+
+
+def split(location: str) -> tuple[str, str]:
+    """Bucket and key of an S3 URI, the key as it is: neither `?` nor `#` ends it."""
+    bucket, _, key = location.removeprefix("s3://").partition("/")
+    return bucket, key
+
+
+class S3FileIO(FileIO):
+    """Reads, writes and deletes objects with the boto3 client it is given.
+
+    PyIceberg's own ones have an S3 client each, which finds other credentials than boto3 where
+    these come from a role or a login, or asks for no encryption.
+    """
+
+    def __init__(self, properties: Properties) -> None:
+        """Use the client that the properties hold as `CLIENT`."""
+        super().__init__(properties)
+        self._client = cast("BaseClient", properties[CLIENT])
+
+    def new_input(self, location: str) -> "S3Object":
+        """The object, to read it."""
+        return S3Object(location, self._client)
+
+    def new_output(self, location: str) -> "S3Object":
+        """The object, to write it."""
+        return S3Object(location, self._client)
+
+    def delete(self, location: str | InputFile | OutputFile) -> None:
+        """Delete the object; it may be gone already."""
+        bucket, key = split(location if isinstance(location, str) else location.location)
+        self._client.delete_object(Bucket=bucket, Key=key)
+
+
+class S3Object(InputFile, OutputFile):
+    """An object of a bucket."""
+
+    def __init__(self, location: str, client: "BaseClient") -> None:
+        """The object at an S3 URI; it need not exist."""
+        super().__init__(location)
+        self._client: Any = client
+        self._bucket, self._key = split(location)
+
+    def __len__(self) -> int:
+        """Its bytes."""
+        return int(self._client.head_object(Bucket=self._bucket, Key=self._key)["ContentLength"])
+
+    def exists(self) -> bool:
+        """Whether it is there."""
+        try:
+            self._client.head_object(Bucket=self._bucket, Key=self._key)
+        except ClientError as error:
+            if error.response["Error"]["Code"] in _MISSING:
+                return False
+            raise
+        return True
+
+    def open(self, seekable: bool = True) -> InputStream:
+        """Open it for reading; reading goes on where a connection broke.
+
+        Raises:
+            FileNotFoundError: It is not there.
+        """
+        try:
+            reader = s3.open(
+                self._bucket,
+                self._key,
+                "rb",
+                client=self._client,
+                buffer_size=_READ_AHEAD,
+            )
+        except OSError as error:
+            cause = error.__cause__
+            if isinstance(cause, ClientError) and cause.response["Error"]["Code"] in _MISSING:
+                raise FileNotFoundError(2, "No such object", self.location) from None
+            raise
+        return cast("InputStream", reader)
+
+    def create(self, overwrite: bool = False) -> OutputStream:
+        """Open it for writing; nothing is there before it is closed.
+
+        Raises:
+            FileExistsError: It is there, and is not to be overwritten.
+        """
+        if not overwrite and self.exists():
+            raise FileExistsError(17, "There is an object already", self.location)
+        # Metadata is small: one request instead of three.
+        in_parts = self._key.endswith(".parquet")
+        writer = s3.open(
+            self._bucket, self._key, "wb", client=self._client, multipart_upload=in_parts
+        )
+        return cast("OutputStream", writer)
+
+    def to_input_file(self) -> "S3Object":
+        """The same object, to read it."""
+        return self

@@ -1,0 +1,118 @@
+"""Where files and tables are: a folder of this machine, or (in `aws.py`) a bucket."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+from pyiceberg.catalog import Catalog as IcebergCatalog
+from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.io import FileIO
+from pyiceberg.io.pyarrow import PyArrowFileIO
+
+NAMESPACE = "stedi"
+"""Namespace of the tables, where a lakehouse has a catalog of its own."""
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file as a listing shows it.
+
+    Attributes:
+        location: Its path or URI.
+        version: Another one wherever its content is another.
+        modified: When it was written last.
+    """
+
+    location: str
+    size: int
+    version: str
+    modified: datetime
+
+
+class Storage(Protocol):
+    """What a deployment has to offer to the machinery.
+
+    Attributes:
+        root: Path or URI of the lakehouse.
+        namespace: Namespace of its tables.
+        scratch: Folder of this machine for what does not fit into memory.
+        io: Reads, writes and deletes single files.
+        iceberg: The Iceberg catalog; asking for it makes no tables.
+    """
+
+    def __hash__(self) -> int: ...  # noqa: D105  (one engine a storage)
+    @property
+    def root(self) -> str: ...  # noqa: D102
+    @property
+    def namespace(self) -> str: ...  # noqa: D102
+    @property
+    def scratch(self) -> Path: ...  # noqa: D102
+    @property
+    def io(self) -> FileIO: ...  # noqa: D102
+    @property
+    def iceberg(self) -> IcebergCatalog: ...  # noqa: D102
+
+    def exists(self) -> bool:
+        """Whether there is a catalog yet."""
+
+    def files(self, folder: str) -> Iterator[StoredFile]:
+        """All files below a folder; none where there is no such folder."""
+
+    def engine_setup(self) -> list[str]:
+        """What DuckDB has to be told before it can read and write here."""
+
+
+@dataclass(frozen=True)
+class LocalStorage:
+    """A folder of this machine, its catalog a SQLite file in it."""
+
+    folder: Path
+
+    @property
+    def root(self) -> str:
+        """The folder."""
+        return str(self.folder)
+
+    @property
+    def namespace(self) -> str:
+        """Namespace of its tables."""
+        return NAMESPACE
+
+    @property
+    def scratch(self) -> Path:
+        """Folder for what does not fit into memory."""
+        return self.folder / "scratch"
+
+    @cached_property
+    def io(self) -> FileIO:
+        """Reads, writes and deletes files."""
+        return PyArrowFileIO()
+
+    @cached_property
+    def iceberg(self) -> IcebergCatalog:
+        """The catalog, made where it is missing."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return SqlCatalog(NAMESPACE, uri=f"sqlite:///{self._file}", warehouse=self.root)
+
+    @property
+    def _file(self) -> Path:
+        return self.folder / "catalog.db"
+
+    def exists(self) -> bool:
+        """Whether there is a catalog yet."""
+        return self._file.exists()
+
+    def files(self, folder: str) -> Iterator[StoredFile]:
+        """All files below a folder."""
+        for path in Path(folder).rglob("*"):
+            if path.is_file():
+                found = path.stat()
+                modified = datetime.fromtimestamp(found.st_mtime, tz=UTC)
+                yield StoredFile(str(path), found.st_size, str(found.st_mtime_ns), modified)
+
+    def engine_setup(self) -> list[str]:
+        """DuckDB needs nothing to read and write files."""
+        return []
