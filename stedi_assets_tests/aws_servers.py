@@ -135,11 +135,15 @@ class S3Server:
         self.stop()
 
     def _start_storage(self) -> None:
-        """Master, volumes and filer, each as soon as what it connects to listens."""
+        """Master, volumes and filer, each as soon as what it connects to listens.
+
+        The master learns from the volumes what there is: resuming a state of its own, it
+        sometimes refuses to assign for many seconds, "warming up".
+        """
         local, of_master = (f"-ip={HOST}", f"-ip.bind={HOST}"), f"-master={self._master.address}"
         self._start(
             *("master", *local, *self._master.flags, "-mdir=.", "-volumeSizeLimitMB=1024"),
-            *("-peers=none", "-telemetry=false"),
+            *("-peers=none", "-resumeState=false", "-telemetry=false"),
         ).wait_until(lambda: _listens(self._master.grpc))
         volume = self._start("volume", *local, *self._volume.flags, of_master, "-dir=.", "-max=999")
         filer = self._start(
