@@ -1,0 +1,337 @@
+"""Dagster as deploy/ has it run: the programs of compose.yaml, on PostgreSQL, S3 and Glue.
+
+What they may do on S3 is what the roles in lakehouse.yaml may.
+"""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import dagster as dg
+import pytest
+import yaml
+from botocore.exceptions import ClientError
+from dagster_graphql import DagsterGraphQLClient
+
+from stedi_assets.sample import Sample, write_sample
+from stedi_assets.settings import Settings
+from stedi_assets_tests.aws_servers import Identity
+from stedi_assets_tests.cloudformation import Template
+from stedi_assets_tests.conftest import Aws
+from stedi_assets_tests.postgres import PostgresServer, programs
+from stedi_assets_tests.support import KEY, TABLES, counts
+
+PROGRAMS = Path(sys.executable).parent
+DEPLOY = Path(__file__).parents[1] / "deploy"
+SERVICES = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+LANDING, LAKEHOUSE = "stedi-landing", "stedi-lakehouse"
+DONE = {"SUCCESS", "FAILURE", "CANCELED"}
+
+POSTGRES = programs()
+pytestmark = pytest.mark.skipif(
+    not POSTGRES, reason="PostgreSQL is not installed (Debian: apt install postgresql)"
+)
+# The program takes the shell's place. What stays in the background kills it and its children when
+# the pipe is closed, however this process ends.
+START = 'exec 3<&0; (read -r _ <&3; kill -9 0) & exec "$@" 3<&- </dev/null'
+
+
+class Deployment:
+    """Code location, webserver and daemon, each as its container runs it, but on free ports."""
+
+    def __init__(self, folder: Path, database: Any, environment: dict[str, str]) -> None:
+        self.folder, self.database, self.environment = folder, database, environment
+        self._ports = {"4000": environment["DAGSTER_CODE_PORT"], "3000": str(free_port())}
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def command(self, words: list[str]) -> list[str]:
+        """A command of compose.yaml, for here."""
+        program, *arguments = words
+        for word, instead in {**self._ports, "0.0.0.0": "127.0.0.1"}.items():
+            arguments = [
+                argument.replace(f":{word}/", f":{instead}/") if argument != word else instead
+                for argument in arguments
+            ]
+        return [str(PROGRAMS / program), *arguments]
+
+    def start(self, name: str, words: list[str]) -> None:
+        with (self.folder / f"{name}.log").open("wb") as log:
+            self._processes[name] = subprocess.Popen(
+                ["sh", "-c", START, "sh", *self.command(words)],
+                cwd=self.folder,
+                env=os.environ | self.environment,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def stop(self, name: str) -> None:
+        """Stop a program as Docker stops a container."""
+        process = self._processes.pop(name)
+        process.terminate()
+        process.wait(180)
+        process.communicate()
+
+    def kill(self) -> None:
+        for process in self._processes.values():
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+
+    def log(self) -> str:
+        return "\n".join(path.read_text() for path in self.folder.glob("*.log"))
+
+    def healthy(self, name: str) -> bool:
+        """What the container's health check says."""
+        _, *words = SERVICES[name]["healthcheck"]["test"]
+        return not subprocess.run(
+            self.command(words),
+            cwd=self.folder,
+            env=os.environ | self.environment,
+            check=False,
+            capture_output=True,
+        ).returncode
+
+    def launch(self) -> str:
+        """Put a refresh into the queue, as a press on Materialize all does."""
+        client = DagsterGraphQLClient("127.0.0.1", port_number=int(self._ports["3000"]))
+        run_id: str = client.submit_job_execution(
+            "refresh_lakehouse", repository_location_name="stedi"
+        )
+        return run_id
+
+    def runs(self) -> dict[str, tuple[str, float | None, float | None]]:
+        """Status, start and end of each run, as PostgreSQL has them."""
+        rows = self.database.query("select run_id, status, start_time, end_time from runs")
+        return {run_id: tuple(rest) for run_id, *rest in rows}
+
+    def wait(self, what: Callable[[], Any], seconds: float = 180) -> Any:
+        deadline = time.monotonic() + seconds
+        while not (found := what()):
+            ended = [
+                name for name, process in self._processes.items() if process.poll() is not None
+            ]
+            assert not ended and time.monotonic() < deadline, self.log()
+            time.sleep(0.1)
+        return found
+
+    def finished(self, *run_ids: str) -> list[tuple[str, float | None, float | None]]:
+        """The runs, once they are done."""
+        self.wait(lambda: all(self.runs()[run_id][0] in DONE for run_id in run_ids))
+        return [self.runs()[run_id] for run_id in run_ids]
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+def identity(role: str) -> Identity:
+    """Who may do on S3 what a role of the template may."""
+    names = {"LandingBucket": LANDING, "LakehouseBucket": LAKEHOUSE}
+    properties = Template((DEPLOY / "lakehouse.yaml").read_text(), {}, names).properties(role)
+    (policy,) = properties["Policies"]
+    statements = [
+        statement
+        for statement in policy["PolicyDocument"]["Statement"]
+        if "arn:aws:s3:" in str(statement["Resource"])
+    ]
+    document = {"Version": "2012-10-17", "Statement": statements}
+    return Identity(role, f"the secret of {role}", document)
+
+
+PIPELINE, DATA_SCIENTIST, PRODUCER = map(
+    identity, ("PipelineRole", "DataScientistRole", "ProducerRole")
+)
+
+
+@pytest.fixture(scope="module")
+def delivered(aws: Aws, tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
+    """Objects of each source in the landing files, which a producer put there."""
+    for who in (PIPELINE, DATA_SCIENTIST, PRODUCER):
+        aws.s3.allow(who)
+    for bucket in (LANDING, LAKEHOUSE):
+        aws.s3.client().create_bucket(Bucket=bucket)
+    folder, producer = tmp_path_factory.mktemp("sample"), aws.s3.client(PRODUCER)
+    written = write_sample(folder, Sample(customers=200))
+    for path in folder.rglob("*.json"):
+        key = str(path.relative_to(folder))
+        producer.put_object(Bucket=LANDING, Key=key, Body=path.read_bytes())
+    return dict(written.objects)
+
+
+@pytest.fixture(scope="module")
+def home(aws: Aws, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """DAGSTER_HOME as in the image, and PostgreSQL; nothing of Dagster runs."""
+    folder = tmp_path_factory.mktemp("home")
+    for name in ("dagster.yaml", "workspace.yaml"):
+        shutil.copy(DEPLOY / name, folder)
+    with (
+        PostgresServer(POSTGRES) as database,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        environment = database.environment() | {
+            "DAGSTER_HOME": str(folder),
+            "DAGSTER_LOGS_BUCKET": LAKEHOUSE,
+            "DAGSTER_CODE_HOST": "127.0.0.1",
+            "DAGSTER_CODE_PORT": str(free_port()),
+            "AWS_ENDPOINT_URL_S3": aws.s3.endpoint,
+            "AWS_ACCESS_KEY_ID": PIPELINE.access_key,
+            "AWS_SECRET_ACCESS_KEY": PIPELINE.secret_key,
+            "STEDI_DEPLOYMENT": "aws",
+            "STEDI_LAKEHOUSE": f"s3://{LAKEHOUSE}",
+            "STEDI_LANDING": f"s3://{LANDING}",
+            "STEDI_DATABASE": "deployed",
+            "STEDI_S3_ENCRYPTION": "AES256",
+            "STEDI_PSEUDONYM_KEY": KEY,
+        }
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        yield Deployment(folder, database, environment)
+
+
+@pytest.fixture(scope="module")
+def deployment(home: Deployment) -> Iterator[Deployment]:
+    """All of it runs."""
+    (command,) = (
+        line
+        for line in (DEPLOY / "Dockerfile").read_text().replace("\\\n", " ").splitlines()
+        if line.startswith("CMD ")
+    )
+    try:
+        home.start("code", yaml.safe_load(command.removeprefix("CMD ")))
+        home.wait(lambda: home.healthy("code"))
+        for name in ("webserver", "daemon"):
+            home.start(name, SERVICES[name]["command"])
+        for name in ("webserver", "daemon"):
+            home.wait(lambda name=name: home.healthy(name))
+        yield home
+    finally:
+        home.kill()
+
+
+class Runs(NamedTuple):
+    """Ids of runs: one was killed, another took its place, a third was in the queue meanwhile."""
+
+    killed: str
+    again: str
+    other: str
+
+
+@pytest.fixture(scope="module")
+def runs(deployment: Deployment, delivered: dict[str, int], aws: Aws) -> Runs:
+    """Two refreshes are asked for, and the first is killed while it writes its first table."""
+    killed, other = deployment.launch(), deployment.launch()
+    deployment.wait(lambda: "/data/" in str(keys(aws)))
+    os.kill(worker(killed), signal.SIGKILL)
+    parent = f"key = 'dagster/parent_run_id' and value = '{killed}'"
+    query = f"select run_id from run_tags where {parent}"
+    ((again,),) = deployment.wait(lambda: deployment.database.query(query))
+    deployment.finished(killed, again, other)
+    return Runs(killed, again, other)
+
+
+def keys(aws: Aws) -> list[str]:
+    """What the lakehouse bucket holds, as the pipeline lists it."""
+    found = aws.s3.client(PIPELINE).list_objects_v2(Bucket=LAKEHOUSE)
+    return [entry["Key"] for entry in found.get("Contents", ())]
+
+
+def worker(run_id: str) -> int:
+    """Process of a run."""
+    with dg.DagsterInstance.get() as instance:
+        messages = "\n".join(entry.message for entry in instance.all_logs(run_id))
+    found = re.search(r"Started process for run \(pid: (\d+)\)", messages)
+    assert found
+    return int(found[1])
+
+
+def test_killed_refresh_runs_again_and_loses_and_repeats_no_row(
+    deployment: Deployment, delivered: dict[str, int], runs: Runs
+) -> None:
+    ended = [status for status, _, _ in deployment.finished(*runs)]
+    assert ended == ["FAILURE", "SUCCESS", "SUCCESS"]
+    published = counts(Settings.load())
+    assert {source: published[f"{source}_landing"] for source in delivered} == delivered
+    assert published["machine_learning_curated"] > 0
+
+
+def test_refreshes_run_one_at_a_time(deployment: Deployment, runs: Runs) -> None:
+    times = sorted((start, end) for _, start, end in deployment.finished(*runs))
+    assert all(end <= start for (_, end), (start, _) in pairwise(times))
+
+
+def test_history_is_in_postgresql(deployment: Deployment, runs: Runs) -> None:
+    query = deployment.database.query
+    assert {run_id for (run_id,) in query("select run_id from runs")} == set(runs)
+    assets = query("select asset_key from asset_keys")
+    assert {key for (key,) in assets} == {f'["{table}"]' for table in TABLES}
+    checked = query(f"""
+        select distinct asset_key from asset_check_executions
+        where execution_status = 'SUCCEEDED' and run_id in ('{runs.again}', '{runs.other}')
+    """)
+    assert set(checked) == set(assets)
+
+
+def test_logs_of_runs_are_on_s3(runs: Runs, aws: Aws) -> None:
+    logs = [key.split("/") for key in keys(aws) if key.startswith("compute-logs/")]
+    assert {runs.again, runs.other} <= {key[2] for key in logs}
+
+
+def test_data_scientists_read_the_curated_zone_alone(runs: Runs, aws: Aws) -> None:
+    client, read, denied = aws.s3.client(DATA_SCIENTIST), set(), set()
+    for key in keys(aws):
+        place = "/".join(key.split("/")[:2])
+        try:
+            client.get_object(Bucket=LAKEHOUSE, Key=key)
+            read.add(place)
+        except ClientError as error:
+            assert error.response["Error"]["Code"] == "AccessDenied"
+            denied.add(place)
+    assert read == {"warehouse/curated"}
+    assert denied == {"warehouse/landing", "warehouse/trusted", "compute-logs/storage"}
+
+
+def test_producers_read_nothing(runs: Runs, aws: Aws) -> None:
+    client = aws.s3.client(PRODUCER)
+    with pytest.raises(ClientError, match="AccessDenied"):
+        client.list_objects_v2(Bucket=LANDING)
+    with pytest.raises(ClientError, match="AccessDenied"):
+        client.get_object(Bucket=LANDING, Key="customer/landing/customer-1.json")
+
+
+def test_code_location_finishes_its_refresh_before_it_stops(
+    deployment: Deployment, runs: Runs
+) -> None:
+    last = deployment.launch()
+    deployment.wait(lambda: deployment.runs()[last][0] == "STARTED")
+    deployment.stop("code")
+    assert deployment.runs()[last][0] == "SUCCESS"
+
+
+def test_failed_step_is_not_tried_again_by_the_daemon(home: Deployment) -> None:
+    @dg.op
+    def fail() -> None:
+        raise dg.Failure("a person's matter", allow_retries=False)
+
+    @dg.job
+    def failing() -> None:
+        fail()
+
+    with dg.DagsterInstance.get() as instance:
+        run = failing.execute_in_process(instance=instance, raise_on_error=False)
+        tags = instance.get_run_by_id(run.run_id).tags  # type: ignore[union-attr]
+        instance.delete_run(run.run_id)
+    assert tags["dagster/failure_reason"] == "STEP_FAILURE"
+    assert tags["dagster/will_retry"] == "false"
