@@ -12,7 +12,7 @@ import ibis.expr.types as ir
 from stedi_assets.accounting import ACCOUNTS, KEPT
 from stedi_assets.checks import CONSENT, SERIAL_NUMBERS
 from stedi_assets.lakehouse.catalog import Snapshot
-from stedi_assets.lakehouse.resource import Lakehouse, plainly
+from stedi_assets.lakehouse.resource import Lakehouse
 from stedi_assets.schemas import Contract, breaches
 from stedi_assets.settings import Settings
 
@@ -89,8 +89,7 @@ def audit(
         yield from unchanged(table, checks_of(table), lakehouse)
         return
     started = time.perf_counter()
-    with plainly():
-        findings = list(_findings(candidate, contract, _Tables(lakehouse, candidate, settings)))
+    findings = list(_findings(candidate, contract, _Tables(lakehouse, candidate, settings)))
     yield from conclude(candidate, findings, lakehouse, started)
 
 
@@ -130,8 +129,7 @@ def conclude(
     """
     seconds = time.perf_counter() - started
     if all(finding.passed for finding in findings if finding.check != _WARNING):
-        with plainly():
-            lakehouse.catalog.publish(candidate)
+        lakehouse.catalog.publish(candidate)
     for finding in findings:
         known = {"snapshot": str(candidate.id), "audit_seconds": round(seconds, 3)}
         found = Finding(
@@ -203,13 +201,13 @@ class _Tables:
 
     def __init__(self, lakehouse: Lakehouse, candidate: Snapshot, settings: Settings) -> None:
         self._lakehouse = lakehouse
-        self._candidate = candidate
         self._settings = settings
+        self._opened = {candidate.table: lakehouse.open(candidate)}
 
     def __getitem__(self, name: str) -> ir.Table:
-        if name == self._candidate.table:
-            return self._lakehouse.open(self._candidate)
-        return self._lakehouse.table(name)
+        if name not in self._opened:
+            self._opened[name] = self._lakehouse.table(name)
+        return self._opened[name]
 
     def call(self, rule: Callable[..., Any]) -> Any:
         """Call a rule with the tables that its parameters name."""

@@ -8,7 +8,7 @@ import dagster as dg
 import ibis.expr.types as ir
 
 from stedi_assets.audit import audit, check_specs, checks_of, refuse
-from stedi_assets.lakehouse.resource import Lakehouse
+from stedi_assets.lakehouse.resource import Lakehouse, plainly
 from stedi_assets.schemas import Contract, column_breaches, table_of
 from stedi_assets.settings import Settings
 
@@ -43,14 +43,15 @@ def table_asset(
         output_required=False,  # there is none where a column is missing or of another type
     )
     def asset(lakehouse: dg.ResourceParam[Lakehouse], **tables: Any) -> Iterator[Any]:
-        lakehouse.catalog.ensure(table)
-        expression = rule(**tables, **given)
-        known = expression.select(*(name for name in table.types if name in expression.columns))
-        if broken := column_breaches(contract, known):
-            yield from refuse(contract, broken)
-            return
-        yield dg.Output(expression)  # the IO manager puts it on `audit`
-        yield from audit(table.name, contract, lakehouse, settings)
+        with plainly():
+            lakehouse.catalog.ensure(table)
+            expression = rule(**tables, **given)
+            known = expression.select(*(name for name in table.types if name in expression.columns))
+            if broken := column_breaches(contract, known):
+                yield from refuse(contract, broken)
+                return
+            yield dg.Output(expression)  # the IO manager puts it on `audit`
+            yield from audit(table.name, contract, lakehouse, settings)
 
     return asset
 

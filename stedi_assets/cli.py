@@ -181,12 +181,26 @@ def sample(  # noqa: PLR0913  (these are its options)
 
 
 def main() -> None:
-    """Run the command; a folder that cannot be used is said in a sentence, too."""
+    """Run the command; what a person can mend is said in a sentence."""
     try:
         app()
-    except OSError as error:
-        _errors.print(f"{error.filename}: {error.strerror}.", style="red", markup=False)
+    except Exception as error:
+        if (said := _sentence(error)) is None:
+            raise
+        _errors.print(said, style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(1)
+
+
+def _sentence(error: Exception) -> str | None:
+    if isinstance(error, SettingsError):
+        return str(error)
+    from stedi_assets.lakehouse.faults import explain  # noqa: PLC0415
+
+    if fault := explain(error):
+        return fault.sentence
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}."
+    return None
 
 
 if __name__ == "__main__":

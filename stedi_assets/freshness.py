@@ -25,12 +25,14 @@ def up_to_date(
     """
     catalog = lakehouse.catalog
     existing = set(catalog.tables())
+    if not existing.issuperset(contracts):
+        return False
     for name, contract in contracts.items():
+        state = catalog.state(name)
         if (
-            name not in existing
-            or catalog.published(name) is None
-            or catalog.candidate(name) is not None
-            or catalog.contract(name) != table_of(contract).fingerprint
+            state.published is None
+            or state.candidate is not None
+            or state.contract != table_of(contract).fingerprint
         ):
             return False
     quarantine = table_of(contracts["quarantine"])
@@ -50,7 +52,6 @@ def _current(rule: Callable[..., ir.Table], lakehouse: Lakehouse, settings: Sett
             for name in signature(rule).parameters
         }
     )
-    published = lakehouse.catalog.published(rule.__name__)
-    return published is not None and published.properties["fingerprint"] == lakehouse.fingerprint(
-        rule.__name__, expression
-    )
+    state = lakehouse.catalog.state(rule.__name__)
+    fingerprint = lakehouse.fingerprint(expression, state.contract)
+    return state.published is not None and state.published.properties["fingerprint"] == fingerprint

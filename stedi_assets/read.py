@@ -32,7 +32,8 @@ def read_table(
         raise UnknownTableError(
             f"There is no table {name}; there are: {', '.join(tables) or 'none yet'}."
         )
-    found = catalog.published(name) if snapshot is None else catalog.snapshot(name, int(snapshot))
+    state = catalog.state(name)
+    found = state.published if snapshot is None else state.snapshot(int(snapshot))
     if found is None:
         raise UnknownTableError(
             f"{name} has not been published yet; refresh the lakehouse first."

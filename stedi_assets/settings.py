@@ -68,11 +68,11 @@ class Settings(BaseSettings):
     )
     s3_encryption: Literal["AES256", "aws:kms"] | None = Field(
         None,
-        description="server-side encryption to ask for: `AES256` or `aws:kms`; the bucket's "
-        "default where unset",
+        description="server-side encryption that every file must have, `AES256` (to be set as "
+        "the bucket's default, too) or `aws:kms`; the bucket's default where unset",
     )
     s3_kms_key: str | None = Field(
-        None, description="key id or ARN for `aws:kms`; AWS's own key where unset"
+        None, description="key for `aws:kms`: id, ARN or alias, such as alias/aws/s3"
     )
     engine: Literal["duckdb"] = Field("duckdb", description="what executes the transformations")
     consent_scope: ConsentScope = Field(
@@ -137,8 +137,8 @@ class Settings(BaseSettings):
                 raise ValueError("STEDI_DEPLOYMENT=aws takes a STEDI_LAKEHOUSE=s3://bucket/prefix")
         else:
             self._assert_folders()
-        if self.s3_kms_key and self.s3_encryption != "aws:kms":
-            raise ValueError("STEDI_S3_KMS_KEY takes STEDI_S3_ENCRYPTION=aws:kms")
+        if bool(self.s3_kms_key) != (self.s3_encryption == "aws:kms"):
+            raise ValueError("STEDI_S3_ENCRYPTION=aws:kms and STEDI_S3_KMS_KEY go together")
         return self
 
     def _assert_folders(self) -> None:

@@ -13,7 +13,8 @@ def status(settings: Settings) -> dict[str, Any]:
     """Tables, candidates that wait on audit, quarantine by reason, devices by basis."""
     catalog = Catalog(storage(settings))
     zones = list(Zone)
-    tables = sorted((zones.index(Zone(catalog.zone(name))), name) for name in catalog.tables())
+    states = {name: catalog.state(name) for name in catalog.tables()}
+    tables = sorted((zones.index(Zone(state.zone)), name) for name, state in states.items())
     return {
         "lakehouse": settings.lakehouse,
         "landing": _property(catalog, "customer_landing", "landing-root"),
@@ -22,8 +23,8 @@ def status(settings: Settings) -> dict[str, Any]:
             {
                 "table": name,
                 "zone": str(zones[zone]),
-                "published": _state(catalog.published(name)),
-                "candidate": _state(catalog.candidate(name)),
+                "published": _state(states[name].published),
+                "candidate": _state(states[name].candidate),
             }
             for zone, name in tables
         ],

@@ -221,7 +221,7 @@ def test_withdrawal_removes_customer_from_every_trusted_and_curated_table(
     assert (result.success, failed_checks(result)) == (True, [])
     catalog = catalog_of(settings)
     for table in TABLES:
-        if catalog.zone(table) != "landing":
+        if catalog.state(table).zone != "landing":
             rows = read_iceberg(catalog.metadata_location(table))
             values = {value for row in rows for value in row.values()}
             assert rows, table

@@ -51,13 +51,14 @@ def landing_assets(contracts: dict[str, type[Contract]], settings: Settings) -> 
         context: dg.AssetExecutionContext, lakehouse: dg.ResourceParam[Lakehouse]
     ) -> Iterator[dg.MaterializeResult[None]]:
         """Take in new landing files; quarantine what cannot be read."""
-        lakehouse.catalog.ensure(table_of(contracts["quarantine"]))
-        refresh = _Refresh(contracts, settings, lakehouse, context.run.run_id)
         selected = {key.path[-1] for key in context.selected_asset_keys}
-        for name in (name for name in SOURCES if name in selected):
-            yield refresh.land(name)
-        if "quarantine" in selected:
-            yield refresh.quarantine()
+        with plainly():
+            lakehouse.catalog.ensure(table_of(contracts["quarantine"]))
+            refresh = _Refresh(contracts, settings, lakehouse, context.run.run_id)
+            for name in (name for name in SOURCES if name in selected):
+                yield refresh.land(name)
+            if "quarantine" in selected:
+                yield refresh.quarantine()
 
     return landing
 
@@ -165,10 +166,6 @@ class _Refresh:
 
     def quarantine(self) -> dg.MaterializeResult[None]:
         """Let quarantine hold what could not be read of the files taken in."""
-        with plainly():
-            return self._quarantine()
-
-    def _quarantine(self) -> dg.MaterializeResult[None]:
         contract = self._contracts["quarantine"]
         started = time.perf_counter()
         candidate = self._ingest.stage_quarantine(SOURCES, self._run_id)

@@ -22,8 +22,10 @@ from pyiceberg.catalog import Catalog as IcebergCatalog
 from pyiceberg.catalog.glue import GlueCatalog
 from pyiceberg.io import FileIO
 
+from stedi_assets.lakehouse.aws_faults import remember_place
+from stedi_assets.lakehouse.faults import LakehouseError
 from stedi_assets.lakehouse.resource import Lakehouse
-from stedi_assets.lakehouse.s3 import CLIENT, S3FileIO, split
+from stedi_assets.lakehouse.s3 import BUCKET, Bucket, S3FileIO, split
 from stedi_assets.lakehouse.storage import Storage, StoredFile
 from stedi_assets.lakehouse.table import OWNER, PERSONAL
 
@@ -58,6 +60,7 @@ class S3Storage:
     def client(self) -> Any:
         """S3 client that asks for the encryption wherever it writes."""
         client = self.s3.get_client()
+        remember_place(client)
         if asked := self._encryption():
 
             def encrypt(params: dict[str, Any], **_: Any) -> None:
@@ -93,7 +96,11 @@ class S3Storage:
     @cached_property
     def io(self) -> FileIO:
         """Reads, writes and deletes objects."""
-        return S3FileIO({CLIENT: self.client})
+        return S3FileIO({BUCKET: self._bucket})
+
+    @cached_property
+    def _bucket(self) -> Any:
+        return Bucket(self.client)
 
     @cached_property
     def iceberg(self) -> IcebergCatalog:
@@ -102,12 +109,13 @@ class S3Storage:
         glue = self._session.client(
             "glue", endpoint_url=self.glue_endpoint, config=Config(retries=retries)
         )
+        remember_place(glue)
         for operation in ("CreateTable", "UpdateTable"):
             glue.meta.events.register(f"provide-client-params.glue.{operation}", _describe)
         properties = {
             "warehouse": self.root,
             "py-io-impl": f"{S3FileIO.__module__}.{S3FileIO.__name__}",
-            CLIENT: self.client,
+            BUCKET: self._bucket,
         }
         return GlueCatalog(self.namespace, client=glue, **properties)
 
@@ -136,6 +144,19 @@ class S3Storage:
             *(f"SET {setting}" for setting in _DUCKDB_RETRIES),
             f"CREATE OR REPLACE SECRET stedi ({secret})",
         ]
+
+    def check_written(self, location: str) -> None:
+        """DuckDB can ask for `aws:kms` only; for `AES256` it relies on the bucket's default."""
+        if self.encryption is None:
+            return
+        bucket, key = split(location)
+        found = self.client.head_object(Bucket=bucket, Key=key).get("ServerSideEncryption")
+        if found != self.encryption:
+            raise LakehouseError(
+                f"The bucket {bucket} stored a table's file with {found or 'no encryption'} "
+                f"instead of {self.encryption} (STEDI_S3_ENCRYPTION), so it is not published: "
+                "make that the bucket's default encryption, and refresh again."
+            )
 
     def _secret(self) -> dict[str, str]:
         credentials = self._credentials()

@@ -16,6 +16,7 @@ from pyiceberg.table import Table as IcebergTable
 from pyiceberg.table import TableProperties
 from pyiceberg.table.snapshots import Snapshot as IcebergSnapshot
 
+from stedi_assets.lakehouse.faults import LakehouseError
 from stedi_assets.lakehouse.storage import Storage
 from stedi_assets.lakehouse.table import OWNER, PERSONAL, Table
 
@@ -25,7 +26,7 @@ _IBIS_TYPES = {"string": "string", "long": "int64", "double": "float64"}
 _PREFIX = "stedi."
 
 
-class PublishConflict(RuntimeError):
+class PublishConflict(LakehouseError):
     """Another refresh published meanwhile; nothing is lost, refresh again."""
 
 
@@ -59,6 +60,66 @@ class Snapshot:
         return f"{self.table}__{self.id}"
 
 
+class TableState:
+    """A table at one moment: all of it from one look into the catalog."""
+
+    def __init__(
+        self, name: str, iceberg: IcebergTable, known: dict[tuple[str, int], Snapshot]
+    ) -> None:
+        """Take the table as loaded; `known` are snapshots of which the files were read before."""
+        self._name = name
+        self._iceberg = iceberg
+        self._known = known
+
+    @property
+    def location(self) -> str:
+        """Where its files are."""
+        return self._iceberg.location()
+
+    @property
+    def types(self) -> dict[str, str]:
+        """Its columns, with the type of each as ibis names it."""
+        return _types(self._iceberg.schema())
+
+    @property
+    def contract(self) -> str:
+        """Fingerprint of its contract."""
+        return self._iceberg.properties[_CONTRACT]
+
+    @property
+    def zone(self) -> str:
+        """Its zone."""
+        return self._iceberg.properties[_ZONE]
+
+    @property
+    def published(self) -> Snapshot | None:
+        """What readers see, or nothing before the first publication."""
+        found = self._iceberg.snapshot_by_name("main")
+        if found is None or found.parent_snapshot_id is None:
+            return None  # the empty start of `Catalog.ensure`
+        return self._snapshot(found)
+
+    @property
+    def candidate(self) -> Snapshot | None:
+        """What waits on `audit`: written, not published. Nothing where `audit` is published."""
+        found = self._iceberg.snapshot_by_name(AUDIT)
+        if found is None or found == self._iceberg.current_snapshot():
+            return None
+        return self._snapshot(found)
+
+    def snapshot(self, snapshot_id: int) -> Snapshot | None:
+        """One of its snapshots by its id."""
+        found = self._iceberg.snapshot_by_id(snapshot_id)
+        return self._snapshot(found) if found else None
+
+    def _snapshot(self, found: IcebergSnapshot) -> Snapshot:
+        # A snapshot never changes, and to learn its files takes reading some others.
+        key = self._name, found.snapshot_id
+        if key not in self._known:
+            self._known[key] = _snapshot(self._name, self._iceberg, found)
+        return self._known[key]
+
+
 class Catalog:
     """Iceberg tables of the lakehouse, wherever it is stored."""
 
@@ -87,25 +148,20 @@ class Catalog:
             return []
         return [name for _, name in found]
 
+    def state(self, table: str) -> TableState:
+        """The table as it is now."""
+        return self._state(table, self._load(table))
+
+    def _state(self, table: str, iceberg: IcebergTable) -> TableState:
+        return TableState(table, iceberg, self._snapshots)
+
     def location(self, table: str) -> str:
         """Where the table's files are."""
-        return self._load(table).location()
+        return self.state(table).location
 
     def metadata_location(self, table: str) -> str:
         """The Iceberg metadata file, for readers that take one."""
         return self._load(table).metadata_location
-
-    def zone(self, table: str) -> str:
-        """The table's zone."""
-        return self._load(table).properties[_ZONE]
-
-    def types(self, table: str) -> dict[str, str]:
-        """The table's columns, with the type of each as ibis names it."""
-        return _types(self._load(table).schema())
-
-    def contract(self, table: str) -> str:
-        """Fingerprint of the table's contract."""
-        return self._load(table).properties[_CONTRACT]
 
     def ensure(self, table: Table) -> None:
         """Make the table where it is missing, and give it the columns of its contract."""
@@ -126,23 +182,17 @@ class Catalog:
 
     def published(self, table: str) -> Snapshot | None:
         """What readers see, or nothing before the table's first publication."""
-        return self._at(table, "main")
-
-    def candidate(self, table: str) -> Snapshot | None:
-        """What waits on `audit`: written, not published. Nothing where `audit` is published."""
         try:
-            refs = self._load(table).metadata.refs
+            return self.state(table).published
         except NoSuchTableError:
             return None
-        if AUDIT not in refs or refs[AUDIT].snapshot_id == refs["main"].snapshot_id:
-            return None
-        return self._at(table, AUDIT)
 
-    def snapshot(self, table: str, snapshot_id: int) -> Snapshot | None:
-        """One state of the table by its id."""
-        iceberg = self._load(table)
-        found = iceberg.snapshot_by_id(snapshot_id)
-        return self._snapshot(table, iceberg, found) if found else None
+    def candidate(self, table: str) -> Snapshot | None:
+        """What waits on `audit`, if anything does."""
+        try:
+            return self.state(table).candidate
+        except NoSuchTableError:
+            return None
 
     def added(self, candidate: Snapshot) -> Snapshot:
         """The candidate reduced to the files that `main` does not have."""
@@ -165,8 +215,7 @@ class Catalog:
         present = {task.file.file_path: task.file for task in iceberg.scan().plan_files()}
         added = [file for file in files if file not in present]
         try:
-            self.discard_candidate(table)
-            iceberg.refresh()
+            _discard(iceberg)
             summary = {_PREFIX + key: value for key, value in properties.items()}
             summary[PERSONAL] = iceberg.properties[PERSONAL]
             with (
@@ -180,17 +229,13 @@ class Catalog:
                     overwrite.append_data_file(file)
         except CommitFailedException as error:
             raise PublishConflict(_conflict(table)) from error
-        staged = self._at(table, AUDIT)
+        staged = self._state(table, iceberg).candidate
         assert staged is not None
         return staged
 
     def discard_candidate(self, table: str) -> None:
         """Let `audit` stand where `main` stands."""
-        iceberg = self._load(table)
-        refs, main = iceberg.metadata.refs, iceberg.metadata.current_snapshot_id
-        if main is not None and (AUDIT not in refs or refs[AUDIT].snapshot_id != main):
-            with iceberg.manage_snapshots() as manage:
-                manage.create_branch(main, AUDIT)
+        _discard(self._load(table))
 
     def publish(self, candidate: Snapshot) -> None:
         """Let readers see the candidate: `main` moves to it.
@@ -231,22 +276,12 @@ class Catalog:
             with transaction.update_snapshot().fast_append():
                 pass
 
-    def _at(self, table: str, ref: str) -> Snapshot | None:
-        try:
-            iceberg = self._load(table)
-        except NoSuchTableError:
-            return None
-        found = iceberg.snapshot_by_name(ref)
-        if found is None or (found.parent_snapshot_id is None and ref == "main"):
-            return None  # the empty start of _create
-        return self._snapshot(table, iceberg, found)
 
-    def _snapshot(self, table: str, iceberg: IcebergTable, found: IcebergSnapshot) -> Snapshot:
-        # A snapshot never changes, and to read it takes a file or more.
-        key = table, found.snapshot_id
-        if key not in self._snapshots:
-            self._snapshots[key] = _snapshot(table, iceberg, found)
-        return self._snapshots[key]
+def _discard(iceberg: IcebergTable) -> None:
+    refs, main = iceberg.metadata.refs, iceberg.metadata.current_snapshot_id
+    if main is not None and (AUDIT not in refs or refs[AUDIT].snapshot_id != main):
+        with iceberg.manage_snapshots() as manage:
+            manage.create_branch(main, AUDIT)
 
 
 def _snapshot(table: str, iceberg: IcebergTable, found: IcebergSnapshot) -> Snapshot:

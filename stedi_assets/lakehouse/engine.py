@@ -106,6 +106,8 @@ class DuckDBEngine:
                 files.append(path)
             else:
                 self._storage.io.delete(path)
+        if files:  # they are stored alike
+            self._storage.check_written(files[0])
         return files
 
     def landing(

@@ -2,11 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
-from stedi_assets.lakehouse.catalog import Catalog, Snapshot
+import duckdb
+
+from stedi_assets.lakehouse.catalog import Catalog, Snapshot, TableState
 from stedi_assets.lakehouse.engine import DuckDBEngine
+from stedi_assets.lakehouse.faults import LakehouseError
 from stedi_assets.lakehouse.ledger import (
     Content,
     Entry,
@@ -21,7 +24,7 @@ from stedi_assets.lakehouse.table import Table
 _LEDGER, _ROOT, _FINGERPRINT = "ledger", "landing-root", "fingerprint"
 
 
-class LandingFileError(RuntimeError):
+class LandingFileError(LakehouseError):
     """A landing file cannot be taken in now; the message says which and what to do."""
 
 
@@ -62,6 +65,7 @@ class Ingest:
         self._catalog = catalog
         self._engine = engine
         self._quarantine = quarantine
+        self._ledgers: dict[str, list[Entry]] = {}  # none ever changes
 
     def stage(self, source: str, table: Table, run_id: str) -> Ingested:
         """Put the landing table with the source's new files on `audit`.
@@ -75,7 +79,8 @@ class Ingest:
                 without files of this source.
         """
         self._catalog.ensure(table)
-        published = self._base(table.name)
+        state = self._catalog.state(table.name)
+        published = self._base(state)
         known = {entry.path: entry for entry in self._ledger(published)}
         listing = self._landing.listing(source)
         changed = self._changed(listing.files, known)
@@ -83,23 +88,27 @@ class Ingest:
         if not new and published:
             self._catalog.discard_candidate(table.name)
             return Ingested(None, tuple(known.values()), (), changed, listing.ignored)
-        self._assert_not_emptied(table.name, source, new)
+        held = state.published
+        if held and held.rows and not new:
+            raise self._emptied(table.name, source, held)
         news = _News(source, table, new, known, published)
-        candidate = self._catalog.candidate(table.name)
+        candidate = state.candidate
         if candidate is None or candidate.properties.get(_FINGERPRINT) != news.fingerprint:
             try:
                 candidate = self._read(news, run_id)
             except FileNotFoundError as error:
                 raise _deleted(error.filename) from None
+            except duckdb.Error:
+                self._assert_unchanged(news)  # that would be why
+                raise
         entries = tuple(self._ledger(candidate))
         fresh = tuple(entry for entry in entries if entry.path not in known)
-        held = self._catalog.published(table.name)
         other_root = held.properties[_ROOT] if held and held.rows and not published else None
         return Ingested(candidate, entries, fresh, changed, listing.ignored, other_root)
 
     def has_news(self, source: str, table: str) -> bool:
         """Whether there are landing files that are new, or changed after they were taken in."""
-        published = self._base(table)
+        published = self._base(self._catalog.state(table))
         known = {entry.path: entry for entry in self._ledger(published)}
         listed = self._landing.listing(source).files
         return (
@@ -112,40 +121,48 @@ class Ingest:
         """Put the rejects of all files the landing tables hold, or wait to hold, on `audit`."""
         self._catalog.ensure(self._quarantine)
         name = self._quarantine.name
-        rejects = self._rejects(landing_tables)
-        published, candidate = self._catalog.published(name), self._catalog.candidate(name)
+        made_from = {table: self._current(table) for table in landing_tables}
+        rejects = self._rejects(made_from.values())
+        state = self._catalog.state(name)
+        published, candidate = state.published, state.candidate
         if published and set(published.files) == rejects:
             self._catalog.discard_candidate(name)
             return None
         if candidate and set(candidate.files) == rejects:
             return candidate
-        made_from = {table: self._current(table) for table in landing_tables}
         inputs = {f"input.{table}": str(state.id) for table, state in made_from.items() if state}
         return self._catalog.stage(name, rejects, {"run-id": run_id, **inputs})
 
     def quarantine_is_current(self, landing_tables: Collection[str]) -> bool:
         """Whether quarantine has the rejects of all files the landing tables hold."""
         published = self._catalog.published(self._quarantine.name)
-        return published is not None and set(published.files) == self._rejects(landing_tables)
+        rejects = self._rejects(map(self._current, landing_tables))
+        return published is not None and set(published.files) == rejects
 
-    def _rejects(self, landing_tables: Collection[str]) -> set[str]:
-        return {e.rejects for table in landing_tables for e in self.entries(table) if e.rejects}
+    def _rejects(self, states: Iterable[Snapshot | None]) -> set[str]:
+        return {entry.rejects for state in states for entry in self._ledger(state) if entry.rejects}
 
     def entries(self, table: str) -> list[Entry]:
         """Files that a landing table holds or, where a candidate waits, is to hold."""
         return self._ledger(self._current(table))
 
     def _current(self, table: str) -> Snapshot | None:
-        return self._catalog.candidate(table) or self._base(table)
+        state = self._catalog.state(table)
+        return state.candidate or self._base(state)
 
-    def _base(self, table: str) -> Snapshot | None:
-        published = self._catalog.published(table)
+    def _base(self, state: TableState) -> Snapshot | None:
+        published = state.published
         if published and published.properties[_ROOT] == self._landing.root:
             return published
         return None
 
     def _ledger(self, snapshot: Snapshot | None) -> list[Entry]:
-        return read_ledger(snapshot.properties[_LEDGER], self._catalog.io) if snapshot else []
+        if snapshot is None:
+            return []
+        path = snapshot.properties[_LEDGER]
+        if path not in self._ledgers:
+            self._ledgers[path] = read_ledger(path, self._catalog.io)
+        return self._ledgers[path]
 
     def _changed(self, listed: Sequence[LandingFile], known: dict[str, Entry]) -> tuple[str, ...]:
         """Paths of known files with another content; files only touched are read to tell."""
@@ -194,14 +211,12 @@ class Ingest:
         }
         return self._catalog.stage(news.table.name, files, properties)
 
-    def _assert_not_emptied(self, table: str, source: str, new: list[LandingFile]) -> None:
-        held = self._catalog.published(table)
-        if held and held.rows and not new:
-            raise LandingFileError(
-                f"{table} holds files of {held.properties[_ROOT]}, and there are none in "
-                f"{self._landing.folder(source)}. Set STEDI_LANDING back, or STEDI_LAKEHOUSE "
-                "to a new folder."
-            )
+    def _emptied(self, table: str, source: str, held: Snapshot) -> LandingFileError:
+        return LandingFileError(
+            f"{table} holds files of {held.properties[_ROOT]}, and there are none in "
+            f"{self._landing.folder(source)}. Set STEDI_LANDING back, or STEDI_LAKEHOUSE "
+            "to a new folder."
+        )
 
     def _assert_unchanged(self, news: "_News") -> None:
         now = {file.path: file for file in self._landing.listing(news.source).files}

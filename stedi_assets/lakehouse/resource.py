@@ -8,44 +8,30 @@ from functools import cached_property
 from pathlib import Path
 
 import dagster as dg
-import duckdb
 import ibis
 import ibis.expr.operations as ops
 import ibis.expr.types as ir
 from filelock import FileLock, Timeout
 
-from stedi_assets.lakehouse.catalog import Catalog, PublishConflict, Snapshot
+from stedi_assets.lakehouse.catalog import Catalog, Snapshot
 from stedi_assets.lakehouse.engine import DuckDBEngine, drop_leftovers, shared_engine
-from stedi_assets.lakehouse.ingest import LandingFileError
+from stedi_assets.lakehouse.faults import LakehouseError, explain
 from stedi_assets.lakehouse.storage import LocalStorage, Storage
 
 
-class NotPublishedError(RuntimeError):
+class NotPublishedError(LakehouseError):
     """A table has not been published yet."""
 
 
 @contextmanager
 def plainly() -> Iterator[None]:
-    """Let a step fail with one sentence, where it is said what a person can do.
-
-    What the engine says may quote the data, and is kept back.
-    """
+    """Let a step fail with one sentence, where it is known what went wrong."""
     try:
         yield
-    except (LandingFileError, NotPublishedError, PublishConflict) as error:
-        raise dg.Failure(str(error), allow_retries=False) from None
-    except duckdb.OutOfMemoryException:
-        raise dg.Failure(
-            "The engine ran out of memory: give it more with STEDI_MEMORY_LIMIT, or let it do less "
-            "at once with STEDI_THREADS.",
-            allow_retries=False,
-        ) from None
-    except duckdb.Error as error:
-        raise dg.Failure(
-            f"The engine failed with {type(error).__name__}. Its message may quote data and is "
-            "not shown here; call the table's rule in a Python shell to see it.",
-            allow_retries=False,
-        ) from None
+    except Exception as error:
+        if fault := explain(error):
+            raise dg.Failure(fault.sentence, allow_retries=fault.passing) from None
+        raise
 
 
 class Lakehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -107,11 +93,11 @@ class Lakehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
             raise NotPublishedError(f"{name} has not been published yet: materialize it first.")
         return self.open(published)
 
-    def fingerprint(self, name: str, expression: ir.Table) -> str:
-        """What the table `name` is made from: its rule, its contract, its inputs' snapshots."""
+    def fingerprint(self, expression: ir.Table, contract: str) -> str:
+        """What a table is made from: its rule, its contract, its inputs' snapshots."""
         # The names of the inputs in the SQL hold their snapshot ids.
         sql = ibis.to_sql(expression, dialect=self.engine.dialect)
-        return hashlib.sha256(f"{sql}\n{self.catalog.contract(name)}".encode()).hexdigest()
+        return hashlib.sha256(f"{sql}\n{contract}".encode()).hexdigest()
 
 
 class LocalLakehouse(Lakehouse):
@@ -141,29 +127,32 @@ class LakehouseIOManager(dg.ConfigurableIOManager):
 
     def handle_output(self, context: dg.OutputContext, obj: ir.Table) -> None:
         """Execute the expression and put its rows on `audit`, unless they are there already."""
-        catalog, name = self.lakehouse.catalog, context.asset_key.path[-1]
-        expression = obj.select(*catalog.types(name))
-        fingerprint = self.lakehouse.fingerprint(name, obj)
         started = time.perf_counter()
-        published, candidate = catalog.published(name), catalog.candidate(name)
-        unchanged = published is not None and published.properties["fingerprint"] == fingerprint
-        if unchanged:
-            catalog.discard_candidate(name)
-        elif candidate is None or candidate.properties.get("fingerprint") != fingerprint:
-            inputs = {f"input.{table}": snapshot for table, snapshot in _inputs(expression).items()}
-            settings = (context.definition_metadata or {}).get("settings", {})
-            properties = {
-                "run-id": context.run_id,
-                "fingerprint": fingerprint,
-                **inputs,
-                **dict(settings),
-            }
-            with plainly():
-                files = self.lakehouse.engine.write(expression, f"{catalog.location(name)}/data")
-                candidate = catalog.stage(name, files, properties)
-        staged = published if unchanged else candidate
-        assert staged is not None
+        with plainly():
+            staged = self._stage(context, obj)
         context.add_output_metadata(snapshot_metadata(staged, time.perf_counter() - started))
+
+    def _stage(self, context: dg.OutputContext, rule: ir.Table) -> Snapshot:
+        catalog, name = self.lakehouse.catalog, context.asset_key.path[-1]
+        state = catalog.state(name)
+        expression = rule.select(*state.types)
+        fingerprint = self.lakehouse.fingerprint(rule, state.contract)
+        published, candidate = state.published, state.candidate
+        if published is not None and published.properties["fingerprint"] == fingerprint:
+            catalog.discard_candidate(name)
+            return published
+        if candidate is not None and candidate.properties.get("fingerprint") == fingerprint:
+            return candidate
+        inputs = {f"input.{table}": snapshot for table, snapshot in _inputs(expression).items()}
+        settings = (context.definition_metadata or {}).get("settings", {})
+        properties = {
+            "run-id": context.run_id,
+            "fingerprint": fingerprint,
+            **inputs,
+            **dict(settings),
+        }
+        files = self.lakehouse.engine.write(expression, f"{state.location}/data")
+        return catalog.stage(name, files, properties)
 
 
 def snapshot_metadata(snapshot: Snapshot, seconds: float) -> dict[str, dg.MetadataValue]:

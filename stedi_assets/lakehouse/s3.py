@@ -1,19 +1,22 @@
-"""Files of a bucket for PyIceberg and for ourselves, with the same S3 client."""
+"""Files of a bucket for PyIceberg and for ourselves, all with the same S3 client."""
 
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, cast
 
 from botocore.exceptions import ClientError
+from cachetools import LRUCache
 from pyiceberg.io import FileIO, InputFile, InputStream, OutputFile, OutputStream
 from pyiceberg.typedef import Properties
 from smart_open import s3
 
 if TYPE_CHECKING:
-    from botocore.client import BaseClient
+    from collections.abc import MutableMapping
 
-CLIENT = "stedi.s3-client"
-"""Property of a catalog with the client that `S3FileIO` uses."""
+BUCKET = "stedi.bucket"
+"""Property of a catalog with the `Bucket` that its `S3FileIO` uses."""
 
 _READ_AHEAD = 1 << 20
+_REMEMBERED = 256
 _MISSING = {"404", "NoSuchKey"}
 
 
@@ -23,39 +26,53 @@ def split(location: str) -> tuple[str, str]:
     return bucket, key
 
 
+class Bucket:
+    """An S3 client, and what it read of Iceberg's metadata: those files never change."""
+
+    def __init__(self, client: Any) -> None:
+        """Use this boto3 client, which finds credentials and tries again by itself."""
+        self.client = client
+        self.metadata: MutableMapping[str, bytes] = LRUCache(_REMEMBERED)
+
+    @staticmethod
+    def is_metadata(key: str) -> bool:
+        """Whether PyIceberg wrote the object; landing files never lie below a warehouse."""
+        return "/warehouse/" in key and "/metadata/" in key
+
+
 class S3FileIO(FileIO):
-    """Reads, writes and deletes objects with the boto3 client it is given.
+    """Reads, writes and deletes objects with the client it is given.
 
     PyIceberg's own ones have an S3 client each, which finds other credentials than boto3 where
     these come from a role or a login, or asks for no encryption.
     """
 
     def __init__(self, properties: Properties) -> None:
-        """Use the client that the properties hold as `CLIENT`."""
+        """Use the `Bucket` that the properties hold."""
         super().__init__(properties)
-        self._client = cast("BaseClient", properties[CLIENT])
+        self._bucket = cast("Bucket", properties[BUCKET])
 
     def new_input(self, location: str) -> "S3Object":
         """The object, to read it."""
-        return S3Object(location, self._client)
+        return S3Object(location, self._bucket)
 
     def new_output(self, location: str) -> "S3Object":
         """The object, to write it."""
-        return S3Object(location, self._client)
+        return S3Object(location, self._bucket)
 
     def delete(self, location: str | InputFile | OutputFile) -> None:
         """Delete the object; it may be gone already."""
         bucket, key = split(location if isinstance(location, str) else location.location)
-        self._client.delete_object(Bucket=bucket, Key=key)
+        self._bucket.client.delete_object(Bucket=bucket, Key=key)
 
 
 class S3Object(InputFile, OutputFile):
     """An object of a bucket."""
 
-    def __init__(self, location: str, client: "BaseClient") -> None:
+    def __init__(self, location: str, bucket: Bucket) -> None:
         """The object at an S3 URI; it need not exist."""
         super().__init__(location)
-        self._client: Any = client
+        self._client, self._metadata = bucket.client, bucket.metadata
         self._bucket, self._key = split(location)
 
     def __len__(self) -> int:
@@ -78,13 +95,17 @@ class S3Object(InputFile, OutputFile):
         Raises:
             FileNotFoundError: It is not there.
         """
+        if not Bucket.is_metadata(self._key):
+            return self._reader()
+        if self.location not in self._metadata:
+            with self._reader() as reader:
+                self._metadata[self.location] = reader.read()
+        return BytesIO(self._metadata[self.location])
+
+    def _reader(self) -> InputStream:
         try:
             reader = s3.open(
-                self._bucket,
-                self._key,
-                "rb",
-                client=self._client,
-                buffer_size=_READ_AHEAD,
+                self._bucket, self._key, "rb", client=self._client, buffer_size=_READ_AHEAD
             )
         except OSError as error:
             cause = error.__cause__
@@ -102,7 +123,7 @@ class S3Object(InputFile, OutputFile):
         if not overwrite and self.exists():
             raise FileExistsError(17, "There is an object already", self.location)
         # Metadata is small: one request instead of three.
-        in_parts = self._key.endswith(".parquet")
+        in_parts = not Bucket.is_metadata(self._key)
         writer = s3.open(
             self._bucket, self._key, "wb", client=self._client, multipart_upload=in_parts
         )

@@ -64,6 +64,13 @@ class Storage(Protocol):
     def engine_setup(self) -> list[str]:
         """What DuckDB has to be told before it can read and write here."""
 
+    def check_written(self, location: str) -> None:
+        """Make sure that a file which DuckDB wrote is stored as it has to be.
+
+        Raises:
+            LakehouseError: It is not.
+        """
+
 
 @dataclass(frozen=True)
 class LocalStorage:
@@ -116,3 +123,6 @@ class LocalStorage:
     def engine_setup(self) -> list[str]:
         """DuckDB needs nothing to read and write files."""
         return []
+
+    def check_written(self, location: str) -> None:
+        """Nothing is asked of files of this machine."""

@@ -99,7 +99,7 @@ def test_table_that_does_not_exist_has_neither(catalog: Catalog) -> None:
 
 def test_table_is_in_the_folder_of_its_zone(catalog: Catalog) -> None:
     assert catalog.location("steps") == f"{catalog.warehouse}/trusted/steps"
-    assert catalog.zone("steps") == "trusted"
+    assert catalog.state("steps").zone == "trusted"
 
 
 # Stage
@@ -280,9 +280,9 @@ def test_nothing_to_discard_is_no_error(catalog: Catalog, write: Write, seen: Se
 
 def test_earlier_snapshots_stay_readable_by_id(catalog: Catalog, write: Write) -> None:
     first, second = publish(catalog, write(1)), publish(catalog, write(2))
-    assert catalog.snapshot("steps", first.id) == first
-    assert catalog.snapshot("steps", second.id) == second
-    assert catalog.snapshot("steps", 1) is None
+    assert catalog.state("steps").snapshot(first.id) == first
+    assert catalog.state("steps").snapshot(second.id) == second
+    assert catalog.state("steps").snapshot(1) is None
     [file] = first.files
     with catalog.io.new_input(file).open() as opened:
         assert pq.read_table(opened)["at"].to_pylist() == [1]
@@ -316,7 +316,7 @@ def test_column_new_to_the_contract_is_added_and_null_in_older_rows(
         (1, "p1", None),
         (2, "p2", 0.5),
     ]
-    assert catalog.types("steps") == {"at": "int64", "who": "string", "pace": "float64"}
+    assert catalog.state("steps").types == {"at": "int64", "who": "string", "pace": "float64"}
     assert comments(catalog)["pace"] == "what pace means"
     assert comments(catalog)["at"] == "what at means"
 
