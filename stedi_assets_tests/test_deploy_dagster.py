@@ -5,7 +5,6 @@ What they may do on S3 is what the roles in lakehouse.yaml may.
 
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -137,11 +136,16 @@ def free_port() -> int:
         return port
 
 
+TEMPLATE = Template(
+    (DEPLOY / "lakehouse.yaml").read_text(),
+    {},
+    {"LandingBucket": LANDING, "LakehouseBucket": LAKEHOUSE},
+)
+
+
 def identity(role: str) -> Identity:
     """Who may do on S3 what a role of the template may."""
-    names = {"LandingBucket": LANDING, "LakehouseBucket": LAKEHOUSE}
-    properties = Template((DEPLOY / "lakehouse.yaml").read_text(), {}, names).properties(role)
-    (policy,) = properties["Policies"]
+    (policy,) = TEMPLATE.properties(role)["Policies"]
     statements = [
         statement
         for statement in policy["PolicyDocument"]["Statement"]
@@ -156,13 +160,25 @@ PIPELINE, DATA_SCIENTIST, PRODUCER = map(
 )
 
 
+def make_bucket(client: Any, name: str) -> None:
+    """Make a bucket of the template, with its encryption."""
+    bucket = TEMPLATE.properties(f"{name}Policy")["Bucket"]
+    client.create_bucket(Bucket=bucket)
+    encryption = TEMPLATE.properties(name)["BucketEncryption"]
+    (rule,) = encryption["ServerSideEncryptionConfiguration"]
+    by_default = {"ApplyServerSideEncryptionByDefault": rule["ServerSideEncryptionByDefault"]}
+    client.put_bucket_encryption(
+        Bucket=bucket, ServerSideEncryptionConfiguration={"Rules": [by_default]}
+    )
+
+
 @pytest.fixture(scope="module")
 def delivered(aws: Aws, tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
     """Objects of each source in the landing files, which a producer put there."""
     for who in (PIPELINE, DATA_SCIENTIST, PRODUCER):
         aws.s3.allow(who)
-    for bucket in (LANDING, LAKEHOUSE):
-        aws.s3.client().create_bucket(Bucket=bucket)
+    for name in ("LandingBucket", "LakehouseBucket"):
+        make_bucket(aws.s3.client(), name)
     folder, producer = tmp_path_factory.mktemp("sample"), aws.s3.client(PRODUCER)
     written = write_sample(folder, Sample(customers=200))
     for path in folder.rglob("*.json"):
@@ -176,7 +192,7 @@ def home(aws: Aws, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deploym
     """DAGSTER_HOME as in the image, and PostgreSQL; nothing of Dagster runs."""
     folder = tmp_path_factory.mktemp("home")
     for name in ("dagster.yaml", "workspace.yaml"):
-        shutil.copy(DEPLOY / name, folder)
+        (folder / name).write_text((DEPLOY / name).read_text().replace("/tmp/", f"{folder}/"))
     with (
         PostgresServer(POSTGRES) as database,
         pytest.MonkeyPatch.context() as patch,
