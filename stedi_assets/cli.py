@@ -96,6 +96,38 @@ def _print_status(found: dict[str, Any]) -> None:
 
 
 @app.command()
+def vacuum(
+    older_than: Annotated[
+        str, typer.Option(help="Safety age: files younger than that are left alone.")
+    ] = "1d",
+    dry_run: Annotated[bool, typer.Option(help="Only tell what would be removed.")] = False,
+) -> None:
+    """Let snapshots past STEDI_RETENTION go, and files that no snapshot refers to."""
+    settings = _settings()
+    from stedi_assets.deployments import lakehouse  # noqa: PLC0415
+    from stedi_assets.lakehouse.maintenance import vacuum as clean  # noqa: PLC0415
+    from stedi_assets.settings import duration  # noqa: PLC0415
+
+    try:
+        age = duration(older_than)
+    except ValueError as error:
+        raise _stop(f"--older-than is wrong: {error}.") from None
+    tables = lakehouse(settings)
+    if not tables.storage.exists():
+        _out.print("No tables yet: there is nothing to remove.")
+        return
+    with tables.locked(lambda said: _errors.print(said, style="yellow")):
+        found = clean(tables.storage, settings.retention, age, dry_run=dry_run)
+    size = sum(file.size for file in found.files)
+    _out.print(
+        f"{'Would remove' if dry_run else 'Removed'} {sum(found.snapshots.values()):,} snapshots "
+        f"older than the retention, {len(found.files):,} files ({size / 1e6:,.1f} MB) that no "
+        f"snapshot refers to, {found.uploads:,} unfinished uploads.",
+        highlight=False,
+    )
+
+
+@app.command()
 def show(
     table: Annotated[str, typer.Argument(help="Name of a table.")],
     limit: Annotated[int, typer.Option(min=1, help="Rows to show.")] = 10,

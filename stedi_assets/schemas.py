@@ -6,6 +6,7 @@ the README's table) derives it from here.
 
 import hashlib
 from collections.abc import Iterator
+from inspect import getdoc
 from typing import Any, ClassVar
 
 import ibis.expr.types as ir
@@ -297,7 +298,7 @@ def table_of(contract: type[Contract]) -> Table:
     return Table(
         name=str(schema.name),
         zone=Zone(metadata["zone"]),
-        description=contract.__doc__ or "",
+        description=getdoc(contract) or "",
         owner=OWNER,
         columns=tuple(
             Column(

@@ -3,6 +3,7 @@
 import os
 import re
 import secrets
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -92,6 +93,11 @@ class Settings(BaseSettings):
     max_quarantine_share: float = Field(
         0.05, ge=0, le=1, description="share of a source's new objects that may be unreadable"
     )
+    retention: timedelta = Field(
+        timedelta(days=7),
+        ge=timedelta(0),
+        description="how long a snapshot lives after it was replaced, such as 12h or 7d",
+    )
     memory_limit: str | None = Field(
         None,
         pattern=r"^\d+(\.\d+)?\s?([KMGT]i?B)$",
@@ -112,6 +118,11 @@ class Settings(BaseSettings):
             return cls(**values)
         except ValidationError as error:
             raise SettingsError("\n".join(_sentence(e) for e in error.errors())) from None
+
+    @field_validator("retention", mode="before")
+    @classmethod
+    def _duration(cls, text: str | timedelta) -> timedelta:
+        return text if isinstance(text, timedelta) else duration(text)
 
     @field_validator("lakehouse", "landing", mode="before")
     @classmethod
@@ -188,6 +199,19 @@ class Settings(BaseSettings):
                 "STEDI_PSEUDONYM_KEY."
             )
         return key
+
+
+def duration(text: str) -> timedelta:
+    """Read a duration such as 90m, 12h or 7d.
+
+    Raises:
+        ValueError: It is none; the message says how to write one.
+    """
+    found = re.fullmatch(r"(\d{1,6})\s?([mhdw])", text.strip())
+    if not found:
+        raise ValueError("write a number and m, h, d or w, such as 12h or 7d")
+    unit = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}[found[2]]
+    return timedelta(**{unit: int(found[1])})
 
 
 def _absolute_path(path: Path) -> str:

@@ -5,6 +5,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
@@ -135,6 +136,20 @@ class S3Storage:
                     found["ETag"].strip('"'),
                     found["LastModified"],
                 )
+
+    def drop_uploads(self, before: datetime) -> int:
+        """Remove the parts of uploads that were begun before that time and never ended."""
+        bucket, prefix = split(f"{self.root}/")
+        pages = self.client.get_paginator("list_multipart_uploads")
+        begun = [
+            {"Key": upload["Key"], "UploadId": upload["UploadId"]}
+            for page in pages.paginate(Bucket=bucket, Prefix=prefix)
+            for upload in page.get("Uploads", ())
+            if upload["Initiated"] < before
+        ]
+        for upload in begun:
+            self.client.abort_multipart_upload(Bucket=bucket, **upload)
+        return len(begun)
 
     def engine_setup(self) -> list[str]:
         """Load DuckDB's S3 extension, and hand it the credentials of now: they may expire."""

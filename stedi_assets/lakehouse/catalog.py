@@ -95,7 +95,11 @@ class TableState:
     def published(self) -> Snapshot | None:
         """What readers see, or nothing before the first publication."""
         found = self._iceberg.snapshot_by_name("main")
-        if found is None or found.parent_snapshot_id is None:
+        if (
+            found is None
+            or not found.summary
+            or PERSONAL not in found.summary.additional_properties
+        ):
             return None  # the empty start of `Catalog.ensure`
         return self._snapshot(found)
 

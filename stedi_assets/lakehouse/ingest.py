@@ -11,6 +11,7 @@ from stedi_assets.lakehouse.catalog import Catalog, Snapshot, TableState
 from stedi_assets.lakehouse.engine import DuckDBEngine
 from stedi_assets.lakehouse.faults import LakehouseError
 from stedi_assets.lakehouse.ledger import (
+    LEDGER,
     Content,
     Entry,
     LandingFile,
@@ -21,7 +22,7 @@ from stedi_assets.lakehouse.ledger import (
 from stedi_assets.lakehouse.reader import LandingReader
 from stedi_assets.lakehouse.table import Table
 
-_LEDGER, _ROOT, _FINGERPRINT = "ledger", "landing-root", "fingerprint"
+_ROOT, _FINGERPRINT = "landing-root", "fingerprint"
 
 
 class LandingFileError(LakehouseError):
@@ -159,7 +160,7 @@ class Ingest:
     def _ledger(self, snapshot: Snapshot | None) -> list[Entry]:
         if snapshot is None:
             return []
-        path = snapshot.properties[_LEDGER]
+        path = snapshot.properties[LEDGER]
         if path not in self._ledgers:
             self._ledgers[path] = read_ledger(path, self._catalog.io)
         return self._ledgers[path]
@@ -205,7 +206,7 @@ class Ingest:
         files = [*(news.published.files if news.published else ()), *parsed.rows]
         properties = {
             "run-id": run_id,
-            _LEDGER: ledger,
+            LEDGER: ledger,
             _ROOT: self._landing.root,
             _FINGERPRINT: news.fingerprint,
         }

@@ -14,6 +14,9 @@ from pyiceberg.io import FileIO
 from stedi_assets.lakehouse.storage import Storage
 from stedi_assets.lakehouse.tolerant import DamagedFileError, is_packed, read_blocks
 
+LEDGER = "ledger"
+"""What a snapshot of a landing table calls the path of its ledger."""
+
 _ENDINGS = (".json", ".json.gz")
 
 
@@ -81,7 +84,7 @@ class Entry:
     duplicate_of: str | None = None
 
 
-_LEDGER = pa.schema((f.name, pa.int64() if f.type is int else pa.string()) for f in fields(Entry))
+_SCHEMA = pa.schema((f.name, pa.int64() if f.type is int else pa.string()) for f in fields(Entry))
 
 
 class LandingFolder:
@@ -161,5 +164,5 @@ def write_ledger(folder: str, entries: Iterable[Entry], io: FileIO) -> str:
     """Write a ledger below `folder`; returns its path."""
     path = f"{folder}/{uuid4().hex}.parquet"
     with io.new_output(path).create() as file:
-        pq.write_table(pa.Table.from_pylist([asdict(e) for e in entries], schema=_LEDGER), file)
+        pq.write_table(pa.Table.from_pylist([asdict(e) for e in entries], schema=_SCHEMA), file)
     return path

@@ -4,6 +4,7 @@ The engine reads clean JSON lines; the tolerant reader reads the files that are 
 """
 
 import json
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from contextlib import closing
@@ -25,7 +26,8 @@ from stedi_assets.lakehouse.tolerant import Unreadable, read_objects
 
 _PEEK = 1 << 16
 _BATCH = 50_000
-_WILDCARDS = frozenset("*?[")
+_NOT_FOR_THE_ENGINE = re.compile(r"[*?\[\\]|/\.{1,2}/")
+"""In a location: wildcards, their escape, and the `.` and `..` that it would resolve in a URL."""
 
 Spelling = Mapping[str, str]
 """Key of each column, as a file spells it."""
@@ -96,7 +98,7 @@ class LandingReader:
 
     def _peek(self, path: str, content: Content) -> Spelling | None:
         """How the first objects spell the columns; nothing where these are no clean JSON lines."""
-        if content.damaged or _WILDCARDS & set(self._landing.location(path)):
+        if content.damaged or _NOT_FOR_THE_ENGINE.search(self._landing.location(path)):
             return None
         text = b""
         with closing(self._landing.blocks(path)) as blocks:

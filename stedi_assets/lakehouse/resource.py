@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -61,20 +61,27 @@ class Lakehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["Lakehouse"]:
         """Lock the lakehouse for the time of a run."""
+        log = context.log or dg.get_dagster_logger()
+        with self.locked(log.warning):
+            drop_leftovers(self.storage.scratch)
+            yield self
+
+    @contextmanager
+    def locked(self, warn: Callable[[str], object]) -> Iterator[None]:
+        """Keep other runs of this machine out; wait, with a warning, until there is none."""
         scratch = self.storage.scratch
         scratch.mkdir(parents=True, exist_ok=True)
         lock = FileLock(scratch / "refresh.lock", is_singleton=True)
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            (context.log or dg.get_dagster_logger()).warning(
+            warn(
                 f"Another refresh of {self.storage.root} is running; this one waits until it is "
                 "done."
             )
             lock.acquire()
-        drop_leftovers(scratch)
         try:
-            yield self
+            yield
         finally:
             lock.release()
 

@@ -1,5 +1,6 @@
 """Files of a bucket for PyIceberg and for ourselves, all with the same S3 client."""
 
+import re
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,6 +18,7 @@ BUCKET = "stedi.bucket"
 
 _READ_AHEAD = 1 << 20
 _REMEMBERED = 256
+_METADATA = re.compile(r"(.*/)?warehouse/.+/metadata/[^/]+\.(metadata\.json|avro)", re.DOTALL)
 _MISSING = {"404", "NoSuchKey"}
 
 
@@ -36,8 +38,8 @@ class Bucket:
 
     @staticmethod
     def is_metadata(key: str) -> bool:
-        """Whether PyIceberg wrote the object; landing files never lie below a warehouse."""
-        return "/warehouse/" in key and "/metadata/" in key
+        """Whether PyIceberg wrote the object; no landing file has such a name."""
+        return _METADATA.fullmatch(key) is not None
 
 
 class S3FileIO(FileIO):

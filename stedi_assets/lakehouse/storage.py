@@ -61,6 +61,9 @@ class Storage(Protocol):
     def files(self, folder: str) -> Iterator[StoredFile]:
         """All files below a folder; none where there is no such folder."""
 
+    def drop_uploads(self, before: datetime) -> int:
+        """Remove what remains of uploads begun before that time; gives their number."""
+
     def engine_setup(self) -> list[str]:
         """What DuckDB has to be told before it can read and write here."""
 
@@ -119,6 +122,10 @@ class LocalStorage:
                 found = path.stat()
                 modified = datetime.fromtimestamp(found.st_mtime, tz=UTC)
                 yield StoredFile(str(path), found.st_size, str(found.st_mtime_ns), modified)
+
+    def drop_uploads(self, before: datetime) -> int:
+        """There are no uploads here."""
+        return 0
 
     def engine_setup(self) -> list[str]:
         """DuckDB needs nothing to read and write files."""

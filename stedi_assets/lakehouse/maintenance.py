@@ -1,0 +1,117 @@
+"""Upkeep: lets older snapshots go, and the files that no snapshot refers to any more."""
+
+from collections.abc import Collection, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+from pyiceberg.table import Table as IcebergTable
+
+from stedi_assets.lakehouse.faults import LakehouseError
+from stedi_assets.lakehouse.ledger import LEDGER, read_ledger
+from stedi_assets.lakehouse.storage import Storage, StoredFile
+
+
+@dataclass(frozen=True)
+class Vacuumed:
+    """What a vacuum removed.
+
+    Attributes:
+        snapshots: Number of snapshots of each table that expired.
+        files: Files that no snapshot refers to.
+        uploads: Number of uploads that were begun and never ended.
+    """
+
+    snapshots: dict[str, int]
+    files: tuple[StoredFile, ...]
+    uploads: int
+
+
+def vacuum(
+    storage: Storage, retention: timedelta, safety_age: timedelta, *, dry_run: bool = False
+) -> Vacuumed:
+    """Expire the snapshots that were replaced long ago, and remove what nothing refers to.
+
+    What readers see, what waits on `audit` and what a tag names never expires.
+
+    Args:
+        storage: Where the lakehouse is; no refresh of this machine may run meanwhile.
+        retention: How long a snapshot lives after it was replaced.
+        safety_age: How long ago a file was written at least, for a refresh elsewhere may be
+            about to commit younger ones.
+        dry_run: Only tell what would be removed.
+
+    Raises:
+        LakehouseError: A listing lacks a table's metadata; nothing was removed.
+    """
+    now = datetime.now(UTC)
+    names = [name for _, name in storage.iceberg.list_tables(storage.namespace)]
+    tables = {name: storage.iceberg.load_table((storage.namespace, name)) for name in names}
+    listed = [file for table in tables.values() for file in storage.files(table.location())]
+    _assert_whole(tables, listed)
+    replaced = {name: _replaced(table, now - retention) for name, table in tables.items()}
+    for name, snapshots in replaced.items():
+        if snapshots and not dry_run:
+            tables[name].maintenance.expire_snapshots().by_ids(snapshots).commit()
+            tables[name].refresh()  # its new metadata file is none of those listed
+    in_use = {
+        location
+        for name, table in tables.items()
+        for location in _in_use(table, storage, without=replaced[name])
+    }
+    unused = [
+        file for file in listed if file.location not in in_use and file.modified < now - safety_age
+    ]
+    uploads = 0
+    if not dry_run:
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(storage.io.delete, (file.location for file in unused)))
+        uploads = storage.drop_uploads(now - safety_age)
+    expired = {name: len(snapshots) for name, snapshots in replaced.items() if snapshots}
+    return Vacuumed(expired, tuple(unused), uploads)
+
+
+def _replaced(table: IcebergTable, before: datetime) -> list[int]:
+    """Snapshots that were replaced before that time, or never published and made before it."""
+    metadata = table.metadata
+    kept = {ref.snapshot_id for ref in metadata.refs.values()}
+    ended = {made.snapshot_id: made.timestamp_ms for made in metadata.snapshots}
+    ended |= {old.snapshot_id: new.timestamp_ms for old, new in pairwise(metadata.snapshot_log)}
+    limit = before.timestamp() * 1000
+    known = {made.snapshot_id for made in metadata.snapshots}
+    return [found for found in known - kept if ended[found] < limit]
+
+
+def _in_use(table: IcebergTable, storage: Storage, without: Collection[int]) -> Iterator[str]:
+    """All files that a table refers to, but for these snapshots of it."""
+    metadata = table.metadata
+    yield table.metadata_location
+    yield from (logged.metadata_file for logged in metadata.metadata_log)
+    yield from (file.statistics_path for file in metadata.statistics)
+    seen: set[str] = set()
+    for snapshot in metadata.snapshots:
+        if snapshot.snapshot_id in without:
+            continue
+        yield snapshot.manifest_list
+        for manifest in snapshot.manifests(table.io):
+            if manifest.manifest_path not in seen:
+                seen.add(manifest.manifest_path)
+                yield manifest.manifest_path
+                for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=True):
+                    yield entry.data_file.file_path
+        properties = snapshot.summary.additional_properties if snapshot.summary else {}
+        if ledger := properties.get(f"stedi.{LEDGER}"):
+            yield ledger
+            # Quarantine may be about to take them in.
+            yield from (entry.rejects for entry in read_ledger(ledger, storage.io) if entry.rejects)
+
+
+def _assert_whole(tables: dict[str, IcebergTable], listed: Iterable[StoredFile]) -> None:
+    found = {file.location for file in listed}
+    for name, table in tables.items():
+        if table.metadata_location not in found:
+            raise LakehouseError(
+                f"The files of {name} are not where they should be ({table.location()}); nothing "
+                "was removed."
+            )

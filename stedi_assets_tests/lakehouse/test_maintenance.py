@@ -1,0 +1,195 @@
+"""A vacuum removes what nobody can see any more, and nothing else."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from stedi_assets.deployments import storage as storage_of
+from stedi_assets.lakehouse.catalog import Catalog
+from stedi_assets.lakehouse.faults import LakehouseError
+from stedi_assets.lakehouse.maintenance import vacuum
+from stedi_assets_tests.support import (
+    ANN,
+    BOB,
+    TABLES,
+    catalog_of,
+    counts,
+    customer,
+    deliver,
+    device,
+    phone,
+    refresh,
+    snapshots,
+    under,
+    write,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from stedi_assets.lakehouse.storage import Storage
+    from stedi_assets.settings import Settings
+    from stedi_assets_tests.conftest import IcebergReader
+
+NOW, DAY = timedelta(0), timedelta(days=1)
+
+
+@pytest.fixture
+def settings(folder: Path) -> Settings:
+    """A lakehouse in which two people consent."""
+    deliver(
+        folder / "landing",
+        "first.json",
+        customer=[customer(ANN, "d"), customer(BOB, "e")],
+        accelerometer=[*phone(ANN, *range(10)), *phone(BOB, *range(20, 30))],
+        step_trainer=[*device("d", *range(10)), *device("e", *range(20, 30))],
+    )
+    write(folder / "landing", "step_trainer", "bad.json", '{"serialNumber": "d"}\n')
+    settings = under(folder, max_quarantine_share=0.5)
+    assert refresh(settings).success
+    return settings
+
+
+@pytest.fixture
+def lakehouse(settings: Settings) -> Storage:
+    return storage_of(settings)
+
+
+def withdraw(folder: Path, settings: Settings) -> None:
+    gone = customer(ANN, "d", lastupdatedate=2, sharewithresearchasofdate=None)
+    deliver(folder / "landing", "withdrawal.json", customer=[gone])
+    assert refresh(settings).success
+
+
+def files(storage: Storage) -> set[str]:
+    return {file.location for file in storage.files(f"{storage.root}/warehouse")}
+
+
+def rows_of_files(storage: Storage, *zones: str) -> Iterator[dict[str, Any]]:
+    """Rows of every Parquet file in these zones, whether a snapshot refers to it or not."""
+    for location in files(storage):
+        if location.endswith(".parquet") and any(
+            f"/warehouse/{zone}/" in location for zone in zones
+        ):
+            with storage.io.new_input(location).open() as file:
+                yield from pq.read_table(file).to_pylist()
+
+
+def test_nothing_is_removed_after_a_refresh(lakehouse: Storage) -> None:
+    before = files(lakehouse)
+    removed = vacuum(lakehouse, DAY, NOW)
+    assert (removed.snapshots, removed.files, removed.uploads) == ({}, (), 0)
+    assert files(lakehouse) == before
+
+
+def test_file_that_no_snapshot_refers_to_goes_once_it_is_old_enough(lakehouse: Storage) -> None:
+    orphan = f"{Catalog(lakehouse).location('customer_trusted')}/data/killed/1.parquet"
+    with lakehouse.io.new_output(orphan).create() as file:
+        file.write(b"rows")
+    assert vacuum(lakehouse, DAY, DAY).files == ()
+    assert [file.location for file in vacuum(lakehouse, DAY, NOW, dry_run=True).files] == [orphan]
+    assert orphan in files(lakehouse)
+    assert [file.location for file in vacuum(lakehouse, DAY, NOW).files] == [orphan]
+    assert orphan not in files(lakehouse)
+
+
+def test_withdrawn_person_is_in_no_file_once_older_snapshots_are_gone(
+    folder: Path, settings: Settings, lakehouse: Storage, read_iceberg: IcebergReader
+) -> None:
+    withdraw(folder, settings)
+    assert any(row.get("email") == ANN for row in rows_of_files(lakehouse, "trusted"))
+    published, rows = snapshots(settings), counts(settings)
+    assert vacuum(lakehouse, DAY, NOW).snapshots == {}
+    removed = vacuum(lakehouse, NOW, NOW)
+    assert set(removed.snapshots) == set(TABLES)  # also the empty ones that tables begin with
+    assert not any(ANN in row.values() for row in rows_of_files(lakehouse, "trusted", "curated"))
+    assert (snapshots(settings), counts(settings)) == (published, rows)
+    for table in TABLES:
+        seen = read_iceberg(catalog_of(settings).metadata_location(table))
+        assert len(seen) == rows[table]
+
+
+def test_refreshes_go_on_after_a_vacuum(
+    folder: Path, settings: Settings, lakehouse: Storage
+) -> None:
+    withdraw(folder, settings)
+    vacuum(lakehouse, NOW, NOW)
+    before, rows = snapshots(settings), counts(settings)
+    assert refresh(settings).success
+    assert snapshots(settings) == before
+    deliver(folder / "landing", "more.json", accelerometer=phone(BOB, 30))
+    assert refresh(settings).success
+    assert counts(settings) == rows | {
+        "accelerometer_landing": rows["accelerometer_landing"] + 1,
+        "accelerometer_trusted": rows["accelerometer_trusted"] + 1,
+    }
+    assert rows["quarantine"] == 1
+
+
+def test_candidate_and_tagged_snapshot_stay(
+    folder: Path, settings: Settings, lakehouse: Storage
+) -> None:
+    tagged = snapshots(settings)["customer_trusted"]
+    table = lakehouse.iceberg.load_table((lakehouse.namespace, "customer_trusted"))
+    with table.manage_snapshots() as manage:
+        manage.create_tag(tagged, "v1")
+    withdraw(folder, settings)
+    write(folder / "landing", "customer", "garbage.json", "garbage\n")
+    refresh(settings.model_copy(update={"max_quarantine_share": 0.0}))
+    held_back = catalog_of(settings).candidate("customer_landing")
+    assert held_back
+    removed = vacuum(lakehouse, NOW, NOW)
+    assert removed.snapshots["customer_trusted"] == 1  # the empty one
+    state = catalog_of(settings).state("customer_trusted").snapshot(tagged)
+    assert state
+    assert catalog_of(settings).candidate("customer_landing") == held_back
+    kept = files(lakehouse)
+    assert {*held_back.files, *state.files} <= kept
+
+
+def test_files_of_a_killed_refresh_go_and_the_next_refresh_is_right(
+    folder: Path, settings: Settings, lakehouse: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: Any) -> None:
+        raise RuntimeError("killed")
+
+    deliver(folder / "landing", "more.json", accelerometer=phone(BOB, 30))
+    before = files(lakehouse)
+    with monkeypatch.context() as patch:
+        patch.setattr(Catalog, "stage", killed)
+        assert not refresh(settings).success
+    left_behind = files(lakehouse) - before
+    assert left_behind
+    assert {file.location for file in vacuum(lakehouse, DAY, NOW).files} == left_behind
+    assert refresh(settings).success
+    assert counts(settings)["accelerometer_trusted"] == 21
+
+
+def test_listing_without_the_tables_files_removes_nothing(
+    lakehouse: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = files(lakehouse)
+    monkeypatch.setattr(type(lakehouse), "files", lambda *_: iter(()))
+    with pytest.raises(LakehouseError, match="nothing was removed"):
+        vacuum(lakehouse, NOW, NOW)
+    monkeypatch.undo()
+    assert files(lakehouse) == before
+
+
+def test_unfinished_uploads_go(aws: Any) -> None:
+    folder = aws.folder()
+    settings = under(folder)
+    assert refresh(settings).success
+    client = aws.s3.client()
+    key = {"Bucket": folder.bucket, "Key": f"{folder.key}/lakehouse/warehouse/big.parquet"}
+    begun = client.create_multipart_upload(**key)["UploadId"]
+    client.upload_part(**key, UploadId=begun, PartNumber=1, Body=b"rows")
+    storage = storage_of(settings)
+    assert vacuum(storage, DAY, DAY).uploads == 0
+    assert vacuum(storage, DAY, NOW).uploads == 1
+    assert not client.list_multipart_uploads(Bucket=folder.bucket).get("Uploads")
