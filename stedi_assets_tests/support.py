@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -184,12 +184,21 @@ def static_table(metadata_location: str) -> StaticTable:
 
 
 def refresh(
-    settings: Settings, instance: dg.DagsterInstance | None = None
+    settings: Settings, instance: dg.DagsterInstance | None = None, only: Sequence[str] = ()
 ) -> dg.ExecuteInProcessResult:
-    """Bring the whole lakehouse up to date, in this process; a failure is in the result."""
+    """Bring the lakehouse up to date, in this process; a failure is in the result.
+
+    Args:
+        settings: Which lakehouse.
+        instance: Where the run is recorded.
+        only: Tables to bring up to date; all where absent.
+    """
     job = lakehouse_definitions(settings).resolve_job_def("refresh_lakehouse")
-    instance = instance or dg.DagsterInstance.ephemeral()
-    return job.execute_in_process(instance=instance, raise_on_error=False)
+    return job.execute_in_process(
+        instance=instance or dg.DagsterInstance.ephemeral(),
+        raise_on_error=False,
+        asset_selection=[dg.AssetKey(name) for name in only] or None,
+    )
 
 
 def counts(settings: Settings) -> dict[str, int]:

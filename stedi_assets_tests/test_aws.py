@@ -1,0 +1,247 @@
+"""The tables in Glue, as Athena, EMR and Redshift Spectrum find them, and as other readers do.
+
+What Glue holds is asked of its API, and rows are read by DuckDB and Polars from the metadata file
+that Glue names. Moto does not enforce Glue's limits, so they are spelled out here.
+"""
+
+import re
+from collections.abc import Callable
+from inspect import getdoc
+from typing import Any
+
+import pytest
+
+from stedi_assets.lakehouse.aws import PERSONAL_COLUMN
+from stedi_assets.lakehouse.s3 import split
+from stedi_assets.read import read_table
+from stedi_assets.schemas import OWNER, contracts, table_of
+from stedi_assets.settings import Settings
+from stedi_assets_tests.aws_servers import ADMIN
+from stedi_assets_tests.conftest import Aws, IcebergReader
+from stedi_assets_tests.support import TABLES, Rows, deliver, refresh, under, write
+from stedi_assets_tests.test_pipeline import FIRST, FIRST_COUNTS, SECOND, SECOND_COUNTS
+
+GLUE_TYPES = {"string": "string", "int64": "bigint", "float64": "double"}
+GLUES_LINE = re.compile("[\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff\t]*")
+"""Glue's "single-line string pattern"."""
+GLUES_LINES = re.compile("[\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff\r\n\t]*")
+"""Glue's "multi-line string pattern"."""
+
+GlueTable = Callable[[str], dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def settings(aws: Aws) -> Settings:
+    """A lakehouse with the first delivery, for tests that leave it alone."""
+    folder = aws.folder()
+    deliver(folder / "landing", "first.json", **FIRST)
+    settings = under(folder)
+    assert refresh(settings).success
+    return settings
+
+
+@pytest.fixture
+def glue_table(aws: Aws, settings: Settings) -> GlueTable:
+    return lambda table: table_in_glue(aws, settings, table)
+
+
+def table_in_glue(aws: Aws, settings: Settings, table: str) -> dict[str, Any]:
+    found = aws.glue.client().get_table(DatabaseName=settings.database, Name=table)
+    return dict(found["Table"])
+
+
+def columns(table: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {column["Name"]: column for column in table["StorageDescriptor"]["Columns"]}
+
+
+def current(table: dict[str, Any]) -> list[str]:
+    """Names of the columns that Glue's readers show."""
+    return [
+        name
+        for name, column in columns(table).items()
+        if column["Parameters"]["iceberg.field.current"] == "true"
+    ]
+
+
+def tagged(table: dict[str, Any]) -> list[str]:
+    """Names of the columns that policies take for personal data."""
+    return [
+        name
+        for name, column in columns(table).items()
+        if column["Parameters"].get(PERSONAL_COLUMN) == "true"
+    ]
+
+
+# Database
+
+
+def test_database_is_made_where_it_is_missing(aws: Aws, settings: Settings) -> None:
+    client = aws.glue.client()
+    assert client.get_database(Name=settings.database)["Database"]["Name"] == settings.database
+    tables = client.get_tables(DatabaseName=settings.database)["TableList"]
+    assert {table["Name"] for table in tables} == set(TABLES)
+
+
+def test_database_that_is_there_is_used_as_it_is(aws: Aws) -> None:
+    settings = under(aws.folder())
+    mine = {
+        "Name": settings.database,
+        "Description": "made by the platform team",
+        "LocationUri": "s3://elsewhere/",
+        "Parameters": {"cost-centre": "4711"},
+    }
+    client = aws.glue.client()
+    client.create_database(DatabaseInput=mine)
+    assert refresh(settings, only=["customer_landing"]).success
+    database = client.get_database(Name=settings.database)["Database"]
+    assert {name: database[name] for name in mine} == mine
+    assert table_in_glue(aws, settings, "customer_landing")
+
+
+# Tables
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_table_is_an_iceberg_table_for_glues_readers(
+    aws: Aws, settings: Settings, glue_table: GlueTable, table: str
+) -> None:
+    found = glue_table(table)
+    zone = table_of(contracts()[table]).zone
+    assert found["TableType"] == "EXTERNAL_TABLE"
+    assert found["Parameters"]["table_type"] == "ICEBERG"
+    place = f"{settings.lakehouse}/warehouse/{zone}/{table}"
+    assert found["StorageDescriptor"]["Location"] == place
+    metadata = found["Parameters"]["metadata_location"]
+    assert metadata.startswith(f"{place}/metadata/")
+    bucket, key = split(metadata)
+    assert aws.s3.client().head_object(Bucket=bucket, Key=key)["ContentLength"]
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_table_says_in_glues_terms_what_its_contract_says(
+    glue_table: GlueTable, table: str
+) -> None:
+    contract = contracts()[table]
+    found, expected = glue_table(table), table_of(contract)
+    assert found["Description"] == getdoc(contract)
+    assert found["Owner"] == OWNER
+    assert [(name, c["Type"], c["Comment"]) for name, c in columns(found).items()] == [
+        (c.name, GLUE_TYPES[c.type], c.description) for c in expected.columns
+    ]
+    assert current(found) == list(columns(found))
+    assert tagged(found) == list(expected.personal_columns)
+    assert found["Parameters"]["stedi.personal-columns"] == ",".join(expected.personal_columns)
+
+
+def test_column_shows_meaning_unit_and_that_it_is_personal(glue_table: GlueTable) -> None:
+    found = columns(glue_table("accelerometer_landing"))
+    assert found["timestamp"]["Comment"] == "time of the reading (epoch milliseconds)"
+    assert found["user"]["Comment"] == "e-mail of the app's user"
+    assert tagged(glue_table("accelerometer_landing")) == ["user", "serialnumber"]
+    assert tagged(glue_table("machine_learning_curated")) == []
+
+
+@pytest.mark.parametrize("pseudonymize", [True, False])
+@pytest.mark.parametrize("name", TABLES)
+def test_contract_keeps_to_glues_limits(name: str, pseudonymize: bool) -> None:
+    table = table_of(contracts(pseudonymize=pseudonymize)[name])
+    assert re.fullmatch(r"[a-z0-9_]{1,255}", table.name)
+    assert 1 <= len(table.owner.encode()) <= 255
+    assert GLUES_LINE.fullmatch(table.owner)
+    assert 1 <= len(table.description.encode()) <= 2048
+    assert GLUES_LINES.fullmatch(table.description)
+    for column in table.columns:
+        assert re.fullmatch(r"[a-z0-9_]{1,255}", column.name)
+        assert 1 <= len(column.description) <= 255, column.name
+        assert GLUES_LINE.fullmatch(column.description), column.name
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_parameters_keep_to_glues_limits(glue_table: GlueTable, table: str) -> None:
+    found = glue_table(table)
+    given = [found["Parameters"], *(c["Parameters"] for c in columns(found).values())]
+    for key, value in (entry for parameters in given for entry in parameters.items()):
+        assert 1 <= len(key.encode()) <= 255
+        assert GLUES_LINE.fullmatch(key)
+        assert len(value.encode()) <= 512_000, key
+
+
+def test_what_glue_says_follows_the_contract_through_later_commits(aws: Aws) -> None:
+    folder = aws.folder()
+    deliver(folder / "landing", "first.json", **FIRST)
+    assert refresh(under(folder)).success
+    deliver(folder / "landing", "second.json", **SECOND)
+    revealing = under(folder, pseudonymize=False)
+    assert refresh(revealing).success
+    for name in TABLES:
+        found = table_in_glue(aws, revealing, name)
+        contract = contracts(pseudonymize=False)[name]
+        expected = table_of(contract)
+        assert (found["Description"], found["Owner"]) == (getdoc(contract), OWNER)
+        assert tagged(found) == list(expected.personal_columns), name
+        assert current(found) == list(expected.types), name
+    assert tagged(found) == ["user", "serialnumber"]  # of machine_learning_curated
+
+    pseudonymous = under(folder)
+    assert refresh(pseudonymous, only=["machine_learning_curated"]).success
+    found = table_in_glue(aws, pseudonymous, "machine_learning_curated")
+    assert found["Description"] == getdoc(contracts()["machine_learning_curated"])
+    assert found["Parameters"]["stedi.personal-columns"] == ""
+    assert set(columns(found)) - set(current(found)) == {"user", "serialnumber"}
+
+
+# Other readers
+
+
+def by_polars(aws: Aws, metadata_location: str) -> Rows:
+    """Rows of a table; PyIceberg plans for Polars, which reads the files by itself."""
+    polars = pytest.importorskip("polars", reason="Polars is not installed (pip install polars)")
+    options = {
+        "s3.endpoint": aws.s3.endpoint,
+        "s3.region": "us-east-1",
+        "s3.access-key-id": ADMIN.access_key,
+        "s3.secret-access-key": ADMIN.secret_key,
+    }
+    found = polars.scan_iceberg(metadata_location, storage_options=options).collect()
+    rows: Rows = found.to_dicts()
+    return rows
+
+
+@pytest.fixture(scope="module")
+def rows(settings: Settings) -> dict[str, list[str]]:
+    """Rows of each table as `read_table` gives them, in an order to compare them in."""
+    tables = {name: read_table(name, settings=settings).to_pyarrow() for name in TABLES}
+    return {name: sorted(map(repr, table.to_pylist())) for name, table in tables.items()}
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_duckdb_sees_the_same_rows(
+    glue_table: GlueTable, read_iceberg: IcebergReader, rows: dict[str, list[str]], table: str
+) -> None:
+    found = read_iceberg(glue_table(table)["Parameters"]["metadata_location"])
+    assert len(found) == FIRST_COUNTS[table]  # 0 of quarantine
+    assert sorted(map(repr, found)) == rows[table]
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_polars_sees_the_same_rows(
+    aws: Aws, glue_table: GlueTable, rows: dict[str, list[str]], table: str
+) -> None:
+    found = by_polars(aws, glue_table(table)["Parameters"]["metadata_location"])
+    assert sorted(map(repr, found)) == rows[table]
+
+
+def test_other_readers_see_the_newest_state_and_none_that_waits(
+    aws: Aws, read_iceberg: IcebergReader
+) -> None:
+    folder = aws.folder()
+    deliver(folder / "landing", "first.json", **FIRST)
+    settings, tables = under(folder), ["customer_landing", "step_trainer_landing"]
+    assert refresh(settings, only=tables).success
+    deliver(folder / "landing", "second.json", **SECOND)
+    write(folder / "landing", "customer", "broken.json", "upload failed\n")
+    refresh(settings, only=tables)
+    for name, expected in zip(tables, (FIRST_COUNTS, SECOND_COUNTS), strict=True):
+        metadata = table_in_glue(aws, settings, name)["Parameters"]["metadata_location"]
+        assert len(read_iceberg(metadata)) == expected[name]
+        assert len(by_polars(aws, metadata)) == expected[name]
