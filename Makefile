@@ -5,22 +5,35 @@ BIN := $(VENV)/bin
 LAKEHOUSE := $(or $(STEDI_LAKEHOUSE),$(CURDIR)/lakehouse)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test dev lint bench clean
+.PHONY: help setup setup-dev system run run-s3 test dev lint bench clean
 
 help:
 	@echo "make run    refresh the lakehouse, on sample data if there is no landing data"
 	@echo "make dev    open the lakehouse in the Dagster UI"
+	@echo "make run-s3 refresh a lakehouse on S3 and Glue servers of this machine, and remove it"
 	@echo "make test   run the whole test suite"
 	@echo "make lint   check style and types"
 	@echo "make bench  compare a refresh with a bare script"
 	@echo "make clean  remove the tables and the run history; landing files and key stay"
 
 setup: $(VENV)/ready
+setup-dev: $(VENV)/ready-dev
 
 $(VENV)/ready: pyproject.toml setup.py
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/ready-dev: $(VENV)/ready
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
+
+# What the tests of the production settings need; without it they are skipped with a message.
+system:
+	@if [ -z "$$(ls /usr/lib/postgresql/*/bin/initdb 2>/dev/null)" ] \
+		&& [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+		apt-get install -y -qq --no-install-recommends postgresql >/dev/null; fi
 
 run: setup
 	@if [ -z "$(STEDI_LANDING)" ] && [ ! -e "$(LAKEHOUSE)/landing" ] && [ ! -e "$(LAKEHOUSE)/catalog.db" ]; then \
@@ -28,18 +41,22 @@ run: setup
 	$(BIN)/stedi refresh
 	$(BIN)/stedi status
 
-test: setup
+run-s3: setup-dev
+	env -u STEDI_LANDING $(BIN)/python -m stedi_assets_tests.aws_servers \
+		-- stedi sample -- stedi refresh -- stedi status
+
+test: setup-dev system
 	$(BIN)/python -m pytest
 
 dev: setup
 	DAGSTER_HOME=$(CURDIR) $(BIN)/dagster dev -h 127.0.0.1
 
-lint: setup
+lint: setup-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: setup
+bench: setup-dev
 	$(BIN)/python benchmarks/bench.py
 
 clean:

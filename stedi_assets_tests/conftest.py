@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import duckdb
 import pytest
+from botocore.loaders import create_loader
 from cloudpathlib import S3Client
 
 from stedi_assets_tests.aws_servers import BUCKET, GlueServer, S3Server, settings
@@ -38,6 +39,9 @@ def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
         for name, value in settings(s3.endpoint, glue.endpoint).items():
             if name not in {"STEDI_DEPLOYMENT", "STEDI_LAKEHOUSE"}:
                 patch.setenv(name, value)
+        # Each client would read the description of its service anew, a second each time.
+        loader = create_loader()
+        patch.setattr("botocore.session.create_loader", lambda *_: loader)
         s3.client().create_bucket(Bucket=BUCKET)
         yield Aws(s3, glue)
 

@@ -139,7 +139,7 @@ class S3Storage:
 
     def drop_uploads(self, before: datetime) -> int:
         """Remove the parts of uploads that were begun before that time and never ended."""
-        bucket, prefix = split(f"{self.root}/")
+        bucket, prefix = split(f"{self.root}/warehouse/")
         pages = self.client.get_paginator("list_multipart_uploads")
         begun = [
             {"Key": upload["Key"], "UploadId": upload["UploadId"]}

@@ -64,7 +64,7 @@ def _place(params: dict[str, Any]) -> str:
 
 
 _SENTENCES: dict[tuple[type[Exception], ...], str] = {
-    (aws.NoRegionError,): "There is no AWS region: set AWS_REGION.",
+    (aws.NoRegionError,): "There is no AWS region: set AWS_DEFAULT_REGION.",
     (aws.ProfileNotFound,): ("AWS_PROFILE names a profile that AWS's configuration does not have."),
     (
         aws.NoCredentialsError,

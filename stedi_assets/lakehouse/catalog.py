@@ -15,6 +15,7 @@ from pyiceberg.schema import Schema
 from pyiceberg.table import Table as IcebergTable
 from pyiceberg.table import TableProperties
 from pyiceberg.table.snapshots import Snapshot as IcebergSnapshot
+from pyiceberg.table.update.snapshot import ManageSnapshots
 
 from stedi_assets.lakehouse.faults import LakehouseError
 from stedi_assets.lakehouse.storage import Storage
@@ -279,6 +280,10 @@ class Catalog:
             transaction.set_properties(_name_mapping(transaction.table_metadata.schema()))
             with transaction.update_snapshot().fast_append():
                 pass
+            empty = transaction.table_metadata.current_snapshot_id
+            assert empty is not None
+            with ManageSnapshots(transaction) as manage:
+                manage.create_branch(empty, AUDIT)
 
 
 def _discard(iceberg: IcebergTable) -> None:
