@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import duckdb
+from pyiceberg.exceptions import NoSuchTableError
 
 from stedi_assets.lakehouse.catalog import Catalog, Snapshot, TableState
 from stedi_assets.lakehouse.engine import DuckDBEngine
@@ -148,7 +149,10 @@ class Ingest:
         return self._ledger(self._current(table))
 
     def _current(self, table: str) -> Snapshot | None:
-        state = self._catalog.state(table)
+        try:
+            state = self._catalog.state(table)
+        except NoSuchTableError:  # quarantine alone, or one source alone, was asked for
+            return None
         return state.candidate or self._base(state)
 
     def _base(self, state: TableState) -> Snapshot | None:

@@ -564,3 +564,12 @@ def test_waiting_quarantine_is_used_again(lakehouse: Lakehouse, land: Land) -> N
     lakehouse.stage()
     first = lakehouse.ingest.stage_quarantine([TABLE], "one")
     assert lakehouse.ingest.stage_quarantine([TABLE], "two") == first
+
+
+def test_quarantine_does_not_wait_for_sources_that_never_landed(
+    lakehouse: Lakehouse, land: Land
+) -> None:
+    land("a.json", b"garbage\n")
+    lakehouse.refresh()
+    staged = lakehouse.ingest.stage_quarantine([TABLE, "customer_landing"], "run")
+    assert [row["raw"] for row in lakehouse.rows(staged)] == ["garbage"]
