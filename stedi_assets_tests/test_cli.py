@@ -3,6 +3,8 @@
 import contextlib
 import json
 import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,8 @@ from typer.testing import CliRunner
 from stedi_assets import read_table
 from stedi_assets.cli import app
 from stedi_assets.read import UnknownTableError
-from stedi_assets.settings import PROJECT, Settings
+from stedi_assets.settings import PROJECT
+from stedi_assets_tests.support import KEY, under
 
 TABLES = {
     "accelerometer_landing",
@@ -31,18 +34,36 @@ TABLES = {
 }
 
 
-def isolate(folder: Path, patch: pytest.MonkeyPatch) -> Path:
-    """Make a project folder, so that no run of a test is in the history of this one."""
-    shutil.copy(PROJECT / "dagster.yaml", folder)
-    patch.setattr("stedi_assets.refresh.PROJECT", folder)
-    patch.setenv("STEDI_LAKEHOUSE", str(folder / "lakehouse"))
-    patch.delenv("STEDI_LANDING", raising=False)
-    return folder
+@dataclass(frozen=True)
+class Project:
+    """A project of a test's own: the history of its runs, and its lakehouse."""
+
+    history: Path
+    place: Path
+
+    @property
+    def customers(self) -> Path:
+        """Landing folder of the customers."""
+        return self.place / "lakehouse/landing/customer/landing"
+
+    def isolate(self, patch: pytest.MonkeyPatch) -> "Project":
+        """Let commands use it, so that no run of a test is in the history of this checkout."""
+        shutil.copy(PROJECT / "dagster.yaml", self.history)
+        patch.setattr("stedi_assets.refresh.PROJECT", self.history)
+        settings = under(self.place, landing=None)
+        patch.setenv("STEDI_DEPLOYMENT", settings.deployment)
+        patch.setenv("STEDI_LAKEHOUSE", settings.lakehouse)
+        patch.delenv("STEDI_LANDING", raising=False)
+        patch.delenv("STEDI_PSEUDONYM_KEY", raising=False)
+        if settings.deployment == "aws":
+            patch.setenv("STEDI_DATABASE", settings.database)
+            patch.setenv("STEDI_PSEUDONYM_KEY", KEY)
+        return self
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    return isolate(tmp_path, monkeypatch)
+def project(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    return Project(tmp_path, folder).isolate(monkeypatch)
 
 
 def stedi(*words: str) -> Result:
@@ -60,28 +81,28 @@ def refresh_sample() -> None:
 
 
 @pytest.fixture
-def refreshed(project: Path) -> Path:
+def refreshed(project: Project) -> Project:
     """A refreshed lakehouse that the test may change."""
     refresh_sample()
     return project
 
 
 @pytest.fixture(scope="module")
-def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("project")
+def made_once(tmp_path_factory: pytest.TempPathFactory, new_folder: Callable[[], Path]) -> Project:
+    project = Project(tmp_path_factory.mktemp("history"), new_folder())
     with pytest.MonkeyPatch.context() as patch:
-        isolate(folder, patch)
+        project.isolate(patch)
         refresh_sample()
-    return folder
+    return project
 
 
 @pytest.fixture
-def shared(made_once: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def shared(made_once: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
     """A refreshed lakehouse that the test only looks at."""
-    return isolate(made_once, monkeypatch)
+    return made_once.isolate(monkeypatch)
 
 
-def test_refresh_says_a_line_for_each_table_and_sums_up(project: Path) -> None:
+def test_refresh_says_a_line_for_each_table_and_sums_up(project: Project) -> None:
     stedi("sample", "--customers", "40", "--files", "2")
     said = stedi("refresh").stdout
     for table in TABLES:
@@ -90,13 +111,14 @@ def test_refresh_says_a_line_for_each_table_and_sums_up(project: Path) -> None:
     assert "not run" not in said
 
 
-def test_refresh_is_a_run_of_the_job_in_the_history(shared: Path) -> None:
-    with contextlib.chdir(shared), dg.DagsterInstance.from_config(str(shared)) as instance:
+def test_refresh_is_a_run_of_the_job_in_the_history(shared: Project) -> None:
+    history = shared.history
+    with contextlib.chdir(history), dg.DagsterInstance.from_config(str(history)) as instance:
         [run] = instance.get_runs()
     assert (run.job_name, run.status) == ("refresh_lakehouse", dg.DagsterRunStatus.SUCCESS)
 
 
-def test_refresh_without_news_runs_nothing(shared: Path) -> None:
+def test_refresh_without_news_runs_nothing(shared: Project) -> None:
     before = status()
     again = stedi("refresh")
     assert (again.exit_code, again.stdout.startswith("Nothing new")) == (0, True)
@@ -104,7 +126,7 @@ def test_refresh_without_news_runs_nothing(shared: Path) -> None:
 
 
 def test_refresh_runs_again_under_another_scope(
-    refreshed: Path, monkeypatch: pytest.MonkeyPatch
+    refreshed: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = {entry["table"]: entry["published"] for entry in status()["tables"]}
     monkeypatch.setenv("STEDI_CONSENT_SCOPE", "from_consent_date")
@@ -118,16 +140,16 @@ def test_refresh_runs_again_under_another_scope(
     }
 
 
-def test_same_content_under_another_name_is_skipped_and_counted(refreshed: Path) -> None:
-    folder = refreshed / "lakehouse/landing/customer/landing"
-    shutil.copy(min(folder.iterdir()), folder / "again.json")
+def test_same_content_under_another_name_is_skipped_and_counted(refreshed: Project) -> None:
+    folder = refreshed.customers
+    (folder / "again.json").write_bytes(min(folder.iterdir()).read_bytes())
     before = read_table("customer_landing").count().to_pandas()
     assert "skipped, content taken in before: 1" in stedi("refresh").stdout
     assert read_table("customer_landing").count().to_pandas() == before
 
 
-def test_failed_check_is_named_and_gives_exit_code_1(refreshed: Path) -> None:
-    bad = refreshed / "lakehouse/landing/customer/landing/renamed.json"
+def test_failed_check_is_named_and_gives_exit_code_1(refreshed: Project) -> None:
+    bad = refreshed.customers / "renamed.json"
     bad.write_text('{"mail": "ann@x.io"}\n')
     failed = stedi("refresh")
     assert failed.exit_code == 1
@@ -139,7 +161,7 @@ def test_failed_check_is_named_and_gives_exit_code_1(refreshed: Path) -> None:
     assert "Waiting on audit: customer_landing" in stedi("status").stdout
 
 
-def test_status_tells_tables_quarantine_and_devices(shared: Path) -> None:
+def test_status_tells_tables_quarantine_and_devices(shared: Project) -> None:
     found = status()
     assert {entry["table"] for entry in found["tables"]} == TABLES
     assert found["devices"] == {"shared_readings": 40, "withheld": 0}
@@ -147,12 +169,12 @@ def test_status_tells_tables_quarantine_and_devices(shared: Path) -> None:
     assert found["consent_scope"] == "any"
 
 
-def test_status_before_the_first_refresh_says_what_to_do(project: Path) -> None:
+def test_status_before_the_first_refresh_says_what_to_do(project: Project) -> None:
     assert "refresh the lakehouse first" in stedi("status").stdout
     assert status()["tables"] == []
 
 
-def test_show_masks_personal_data_unless_revealed(shared: Path) -> None:
+def test_show_masks_personal_data_unless_revealed(shared: Project) -> None:
     [email] = read_table("customer_trusted").limit(1).email.to_pandas()
     shown = stedi("show", "customer_trusted", "--limit", "100").stdout
     assert email not in shown
@@ -167,7 +189,7 @@ def test_show_masks_personal_data_unless_revealed(shared: Path) -> None:
         (["sample", "--customers", "1", "--late-readings", "--files", "1"], "late_readings"),
     ],
 )
-def test_mistake_is_said_in_one_sentence(project: Path, words: list[str], sentence: str) -> None:
+def test_mistake_is_said_in_one_sentence(project: Project, words: list[str], sentence: str) -> None:
     result = stedi(*words)
     assert result.exit_code == 1
     assert sentence in result.output
@@ -175,7 +197,7 @@ def test_mistake_is_said_in_one_sentence(project: Path, words: list[str], senten
 
 
 def test_wrong_setting_is_said_in_one_sentence(
-    project: Path, monkeypatch: pytest.MonkeyPatch
+    project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STEDI_ENGINE", "spork")
     for command in ("refresh", "status"):
@@ -184,13 +206,14 @@ def test_wrong_setting_is_said_in_one_sentence(
         assert result.output.startswith("STEDI_ENGINE has an unknown value; allowed:")
 
 
-def test_sample_does_not_overwrite_landing_files(shared: Path) -> None:
+def test_sample_does_not_overwrite_landing_files(shared: Project) -> None:
     again = stedi("sample", "--customers", "40", "--files", "2")
     assert again.exit_code == 1
+    assert "-1.json exists already, and a sample overwrites nothing." in again.output
     assert "Traceback" not in again.output
 
 
-def test_read_table_gives_pandas_now_and_then(refreshed: Path) -> None:
+def test_read_table_gives_pandas_now_and_then(refreshed: Project) -> None:
     table = read_table("machine_learning_curated")
     now = table.to_pandas()
     assert isinstance(now, pd.DataFrame)
@@ -199,7 +222,7 @@ def test_read_table_gives_pandas_now_and_then(refreshed: Path) -> None:
         for entry in status()["tables"]
         if entry["table"] == "machine_learning_curated"
     )
-    late = refreshed / "lakehouse/landing/customer/landing/late.json"
+    late = refreshed.customers / "late.json"
     people = read_table("customer_landing").select("email").to_pandas()
     late.write_text(
         "".join(
@@ -216,19 +239,19 @@ def test_read_table_gives_pandas_now_and_then(refreshed: Path) -> None:
     )
 
 
-def test_tables_that_were_read_can_be_joined(shared: Path) -> None:
+def test_tables_that_were_read_can_be_joined(shared: Project) -> None:
     readings, customers = read_table("accelerometer_trusted"), read_table("customer_trusted")
     joined = readings.join(customers, [("user", "email")])
     assert joined.count().to_pandas() == readings.count().to_pandas()
 
 
-def test_read_table_says_what_is_wrong(shared: Path) -> None:
+def test_read_table_says_what_is_wrong(shared: Project) -> None:
     with pytest.raises(UnknownTableError, match="There is no table nope; there are: accel"):
         read_table("nope")
     with pytest.raises(UnknownTableError, match="customer_trusted has no snapshot 5"):
         read_table("customer_trusted", snapshot=5)
 
 
-def test_read_table_before_the_first_refresh_says_so(tmp_path: Path) -> None:
+def test_read_table_before_the_first_refresh_says_so(folder: Path) -> None:
     with pytest.raises(UnknownTableError, match="none yet"):
-        read_table("customer_trusted", settings=Settings.load(lakehouse=tmp_path))
+        read_table("customer_trusted", settings=under(folder, landing=None))
