@@ -1,10 +1,29 @@
-"""The graph as Dagster sees it, spelled out so that a change of it shows in review."""
+"""The graph as Dagster sees it, spelled out so that a change of it shows in review.
+
+It is the same on every deployment, and loads without a network and without credentials: a code
+location that waits for AWS would not start where AWS does not answer.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
 
 import dagster as dg
 import pytest
+from dagster_aws.s3 import S3Resource
 
 from stedi_assets.definitions import lakehouse_definitions
+from stedi_assets.lakehouse.aws import S3Lakehouse
 from stedi_assets.settings import Settings
+
+DEPLOYMENTS = {
+    "local": {},
+    "aws": {"deployment": "aws", "lakehouse": "s3://acme-stedi/lakehouse"},
+}
 
 GROUPS = {
     "customer_landing": "landing",
@@ -68,9 +87,31 @@ BLOCKING_CHECKS = {
 JOBS = {"refresh_lakehouse"}
 
 
+class ConnectedError(AssertionError):
+    """Something asked for a network connection."""
+
+
+def refuse(*_: object) -> NoReturn:
+    raise ConnectedError
+
+
+@pytest.fixture(scope="module", params=DEPLOYMENTS)
+def deployment(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A deployment, while nothing can connect and there are no credentials."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith(("AWS_", "STEDI_")):
+                patch.delenv(name)
+        patch.setenv("AWS_CONFIG_FILE", os.devnull)
+        patch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+        patch.setattr(socket.socket, "connect", refuse)
+        patch.setattr(socket, "getaddrinfo", refuse)
+        yield request.param
+
+
 @pytest.fixture(scope="module")
-def definitions() -> dg.Definitions:
-    return lakehouse_definitions(Settings.load())
+def definitions(deployment: str) -> dg.Definitions:
+    return lakehouse_definitions(Settings.load(**DEPLOYMENTS[deployment]))
 
 
 @pytest.fixture(scope="module")
@@ -113,9 +154,10 @@ def test_no_schedule_or_sensor_starts_runs_by_itself(definitions: dg.Definitions
     assert [*repository.schedule_defs, *repository.sensor_defs] == []
 
 
-def test_everything_loads_under_every_choice_of_settings() -> None:
+def test_everything_loads_under_every_choice_of_settings(deployment: str) -> None:
     for values in ({"pseudonymize": False}, {"consent_scope": "from_consent_date"}):
-        dg.Definitions.validate_loadable(lakehouse_definitions(Settings.load(**values)))
+        settings = Settings.load(**DEPLOYMENTS[deployment], **values)
+        dg.Definitions.validate_loadable(lakehouse_definitions(settings))
 
 
 def test_every_asset_says_what_it_is_and_shows_its_columns(specs: dict[str, dg.AssetSpec]) -> None:
@@ -124,3 +166,53 @@ def test_every_asset_says_what_it_is_and_shows_its_columns(specs: dict[str, dg.A
         schema = spec.metadata["dagster/column_schema"]
         assert isinstance(schema, dg.TableSchema), name
         assert all(column.description for column in schema.columns), name
+
+
+def test_schemas_are_the_same_on_every_deployment(specs: dict[str, dg.AssetSpec]) -> None:
+    elsewhere = lakehouse_definitions(Settings.load(**DEPLOYMENTS["local"]))
+    schemas = {
+        spec.key.to_user_string(): spec.metadata["dagster/column_schema"]
+        for spec in elsewhere.resolve_all_asset_specs()
+    }
+    assert {name: spec.metadata["dagster/column_schema"] for name, spec in specs.items()} == schemas
+
+
+def test_s3_resource_of_dagster_is_what_the_lakehouse_on_aws_uses() -> None:
+    settings = Settings.load(**DEPLOYMENTS["aws"], s3_endpoint="https://s3.example.com")
+    lakehouse = (lakehouse_definitions(settings).resources or {})["lakehouse"]
+    assert isinstance(lakehouse, S3Lakehouse)
+    assert isinstance(lakehouse.s3, S3Resource)
+    assert (lakehouse.root, lakehouse.s3.endpoint_url) == (
+        "s3://acme-stedi/lakehouse",
+        "https://s3.example.com",
+    )
+
+
+LOAD = """
+import socket, sys
+def refuse(*_):
+    raise AssertionError("connected")
+socket.socket.connect = socket.getaddrinfo = refuse
+from stedi_assets.definitions import defs
+defs.get_repository_def().load_all_definitions()
+print("boto3" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize(("deployment_to_load", "needs_aws"), [("local", False), ("aws", True)])
+def test_code_location_imports_aws_only_on_aws_and_connects_to_nothing(
+    tmp_path: Path, deployment_to_load: str, needs_aws: bool
+) -> None:
+    values = DEPLOYMENTS[deployment_to_load]
+    variables = {f"STEDI_{name.upper()}": value for name, value in values.items()}
+    place = {"HOME": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[1])}
+    script = tmp_path / "load.py"  # under `-c`, importing pyspark exits
+    script.write_text(LOAD)
+    loaded = subprocess.run(
+        [sys.executable, script],
+        env={"PATH": os.environ["PATH"]} | place | variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (loaded.returncode, loaded.stdout.strip()) == (0, str(needs_aws)), loaded.stderr
