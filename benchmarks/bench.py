@@ -1,5 +1,7 @@
 """What the lakehouse costs over a bare script: `stedi refresh` and bare.py, side by side.
 
+With `--s3`, the same refresh on S3 and Glue servers of this machine, too.
+
 Each command runs as a fresh process, in rounds that take turns in who goes first. The ratios of the
 rounds mean something elsewhere too; the times are those of the machine they were taken on.
 """
@@ -15,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 PROJECT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(PROJECT))  # the test servers
 # Scripts, not `python -c`: PySpark, where installed, takes that for its own doctests and exits.
 SCRIPTS = {
     "stedi.py": "from stedi_assets.cli import app\n\napp()\n",
@@ -36,7 +39,11 @@ SCRIPTS = {
 STEDI, START_UP = ((sys.executable, script) for script in SCRIPTS)
 
 REFRESH, BARE, AGAIN = "refresh from empty", "bare.py", "refresh, nothing new"
+ON_S3 = "refresh from empty, on S3"
 STATUS, IMPORT, HELP = "status", "import definitions", "--help"
+
+
+_PROCESSES = (REFRESH, ON_S3, BARE, AGAIN, STATUS, IMPORT, HELP)
 
 
 @dataclass(frozen=True)
@@ -72,14 +79,17 @@ def main() -> None:
         help="landing folder to use; without it a sample is made, and kept for the next time, "
         f"in {_sample_folder('CUSTOMERS')}",
     )
+    parser.add_argument("--s3", action="store_true", help="refresh on S3 and Glue servers, too")
     options = parser.parse_args()
     try:
         landing = (options.landing or _sample(options.customers)).resolve()
         size = _read_once(landing)
-        rounds = [
-            _round(landing, options.memory_limit, bare_first=number % 2 == 1)
-            for number in range(options.rounds)
-        ]
+        with ExitStack() as stack:
+            s3 = stack.enter_context(_s3_servers(landing)) if options.s3 else {}
+            rounds = [
+                _round(landing, options.memory_limit, s3, bare_first=number % 2 == 1)
+                for number in range(options.rounds)
+            ]
     except CommandError as error:
         sys.exit(str(error))
     _report(rounds, size)
@@ -111,7 +121,32 @@ def _read_once(landing: Path) -> int:
     return size
 
 
-def _round(landing: Path, memory_limit: str | None, *, bare_first: bool) -> dict[str, Run]:
+@contextmanager
+def _s3_servers(landing: Path) -> Iterator[dict[str, str]]:
+    """Serve the landing files on S3; gives the environment of a lakehouse there."""
+    from stedi_assets_tests.aws_servers import (  # noqa: PLC0415
+        BUCKET,
+        GlueServer,
+        S3Server,
+        settings,
+    )
+
+    with (
+        tempfile.TemporaryDirectory(prefix="stedi-bench-") as folder,
+        S3Server(Path(folder) / "s3") as s3,
+        GlueServer() as glue,
+    ):
+        client = s3.client()
+        client.create_bucket(Bucket=BUCKET)
+        for path in landing.glob("*/landing/*"):
+            client.upload_file(str(path), BUCKET, path.relative_to(landing).as_posix())
+        key = {"STEDI_PSEUDONYM_KEY": "of a benchmark, so known to everybody"}
+        yield settings(s3.endpoint, glue.endpoint) | key | {"STEDI_LANDING": f"s3://{BUCKET}"}
+
+
+def _round(
+    landing: Path, memory_limit: str | None, s3: dict[str, str], *, bare_first: bool
+) -> dict[str, Run]:
     with _checkout() as checkout:
         environment = _environment(landing, checkout, memory_limit)
         limit = ("--memory-limit", memory_limit) if memory_limit else ()
@@ -129,6 +164,10 @@ def _round(landing: Path, memory_limit: str | None, *, bare_first: bool) -> dict
         }
         _run(START_UP, checkout, environment)  # compiles the copy
         runs = {name: _run(command, checkout, environment) for name, command in commands.items()}
+        if s3:
+            name = checkout.name.replace("-", "_").lower()  # a lakehouse of this round's own
+            there = {"STEDI_DATABASE": name, "STEDI_LAKEHOUSE": f"{s3['STEDI_LANDING']}/{name}"}
+            runs[ON_S3] = _run((*STEDI, "refresh"), checkout, environment | s3 | there)
     if differing := _differing(runs):
         raise CommandError(f"The two disagree on the rows of {', '.join(differing)}.")
     return runs
@@ -206,14 +245,20 @@ def _report(rounds: list[dict[str, Run]], size: int) -> None:
     ratios.add_column("min to max", justify="right")
     net = [r[REFRESH].seconds - r[IMPORT].seconds for r in rounds]
     bare = [r[BARE].seconds for r in rounds]
+    on_s3 = {"time, on S3 : in a folder": [_s3_ratio(r) for r in rounds if ON_S3 in r]}
     for name, values in {
         "time": [r[REFRESH].seconds / r[BARE].seconds for r in rounds],
         "time, net of start-up": [n / b for n, b in zip(net, bare, strict=True)],
         "CPU time": [r[REFRESH].cpu_seconds / r[BARE].cpu_seconds for r in rounds],
         "peak memory": [r[REFRESH].megabytes / r[BARE].megabytes for r in rounds],
+        **{name: values for name, values in on_s3.items() if values},
     }.items():
         ratios.add_row(name, f"{median(values):.2f}", f"{min(values):.2f} to {max(values):.2f}")
     console.print(ratios, _times(rounds))
+
+
+def _s3_ratio(runs: dict[str, Run]) -> float:
+    return runs[ON_S3].seconds / runs[REFRESH].seconds
 
 
 def _times(rounds: list[dict[str, Run]]) -> Table:
@@ -227,14 +272,14 @@ def _times(rounds: list[dict[str, Run]]) -> Table:
     table.add_column("process", no_wrap=True)
     for column in ("seconds", "min to max", "net", "CPU s", "peak MB"):
         table.add_column(column, justify="right", no_wrap=True)
-    for name in (REFRESH, BARE, AGAIN, STATUS, IMPORT, HELP):
+    for name in (name for name in _PROCESSES if name in rounds[0]):
         seconds = [r[name].seconds for r in rounds]
         net = median(r[name].seconds - r[IMPORT].seconds for r in rounds)
         table.add_row(
             name,
             f"{median(seconds):.2f}",
             f"{min(seconds):.2f} to {max(seconds):.2f}",
-            f"{net:.2f}" if name in (REFRESH, AGAIN) else "",
+            f"{net:.2f}" if name in (REFRESH, ON_S3, AGAIN) else "",
             f"{median(r[name].cpu_seconds for r in rounds):.2f}",
             f"{median(r[name].megabytes for r in rounds):.0f}",
         )

@@ -27,10 +27,12 @@ def settings() -> str:
     lines = ["| variable | means | default |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
         default = field.default
-        if isinstance(default, Path):
-            default = f"{default.relative_to(PROJECT)}/ in the project"
+        if name == "lakehouse":
+            default = f"{Path(default).relative_to(PROJECT)}/ in the project"
         elif name == "landing":
             default = "landing/ in the lakehouse"
+        elif name == "retention":
+            default = f"{default.days}d"
         shown = {None: "", True: "true", False: "false"}.get(default, default)
         lines.append(f"| STEDI_{name.upper()} | {field.description} | {shown} |")
     return "\n".join(lines)
