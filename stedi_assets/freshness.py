@@ -6,6 +6,7 @@ from inspect import signature
 import ibis.expr.types as ir
 
 from stedi_assets.assets.landing import SOURCES
+from stedi_assets.lakehouse.faults import explain
 from stedi_assets.lakehouse.ingest import Ingest
 from stedi_assets.lakehouse.ledger import LandingFolder
 from stedi_assets.lakehouse.resource import Lakehouse
@@ -38,11 +39,20 @@ def up_to_date(
     quarantine = table_of(contracts["quarantine"])
     landing = LandingFolder(settings.landing_root, lakehouse.storage)
     ingest = Ingest(landing, catalog, lakehouse.engine, quarantine)
-    if any(ingest.has_news(source, table) for table, source in SOURCES.items()):
+    if any(_has_news(ingest, source, table) for table, source in SOURCES.items()):
         return False
     if not ingest.quarantine_is_current(SOURCES):
         return False
     return all(_current(rule, lakehouse, settings) for rule in rules)
+
+
+def _has_news(ingest: Ingest, source: str, table: str) -> bool:
+    try:
+        return ingest.has_news(source, table)
+    except Exception as error:
+        if explain(error) is None:
+            raise
+        return True  # a refresh says what is wrong with this source, and takes in the others
 
 
 def _current(rule: Callable[..., ir.Table], lakehouse: Lakehouse, settings: Settings) -> bool:

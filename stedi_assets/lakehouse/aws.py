@@ -23,7 +23,7 @@ from pyiceberg.catalog import Catalog as IcebergCatalog
 from pyiceberg.catalog.glue import GlueCatalog
 from pyiceberg.io import FileIO
 
-from stedi_assets.lakehouse.aws_faults import remember_place
+from stedi_assets.lakehouse.aws_faults import remember_place, retry_cut_answers
 from stedi_assets.lakehouse.faults import LakehouseError
 from stedi_assets.lakehouse.resource import Lakehouse
 from stedi_assets.lakehouse.s3 import BUCKET, Bucket, S3FileIO, split
@@ -111,6 +111,7 @@ class S3Storage:
             "glue", endpoint_url=self.glue_endpoint, config=Config(retries=retries)
         )
         remember_place(glue)
+        retry_cut_answers(glue, ATTEMPTS)
         for operation in ("CreateTable", "UpdateTable"):
             glue.meta.events.register(f"provide-client-params.glue.{operation}", _describe)
         properties = {
