@@ -35,6 +35,7 @@ class Exchange:
         answer: What the proxy answers instead of asking the server.
         cut: How many bytes of the answer's body arrive before the connection drops.
         dropped: Whether the connection drops before an answer.
+        lost: Whether it drops after the server did what it was asked for.
     """
 
     method: str
@@ -44,6 +45,7 @@ class Exchange:
     answer: "Answer | None" = None
     cut: int | None = None
     dropped: bool = False
+    lost: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,15 @@ def drop() -> Action:
         exchange.dropped = True
 
     return drop_it
+
+
+def lose_answer() -> Action:
+    """Let the server do what it is asked for, and close the connection without its answer."""
+
+    def lose(exchange: Exchange) -> None:
+        exchange.lost = True
+
+    return lose
 
 
 def cut_after(size: int) -> Action:
@@ -154,7 +165,7 @@ class FaultProxy:
     ) -> None:
         """Act on requests.
 
-        Rules act in the order they were given, up to the first that answers or drops.
+        Rules act in the order they were given, up to the first that answers, drops or loses.
 
         Args:
             match: Decides on method, path with query, and headers.
@@ -196,7 +207,7 @@ class FaultProxy:
                 applies = rule.applies(exchange)
             if applies:
                 rule.action(exchange)
-            if exchange.dropped or exchange.answer:
+            if exchange.dropped or exchange.lost or exchange.answer:
                 return
 
     def record(self, exchange: Exchange) -> None:
@@ -271,6 +282,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_upstream()
             response = self._upstream.getresponse()
         except (OSError, http.client.HTTPException):
+            self._abandon(exchange)
+            self._upstream.close()
+            return
+        if exchange.lost:
             self._abandon(exchange)
             self._upstream.close()
             return

@@ -33,6 +33,7 @@ from stedi_assets_tests.fault_proxy import (
     cut_after,
     delay,
     drop,
+    lose_answer,
     slow_down,
     throttled,
 )
@@ -212,6 +213,15 @@ def test_dropped_and_delayed_requests(proxy: FaultProxy, client: Any) -> None:
     assert client.get_object(Bucket=BUCKET, Key="object")["Body"].read()
     assert time.monotonic() - started >= 0.2
     assert [request.status for request in proxy.requests] == [None, 200]
+
+
+def test_lost_answer_is_of_a_request_that_was_fulfilled(
+    s3: S3Server, proxy: FaultProxy, client: Any
+) -> None:
+    proxy.when(lambda method, path, headers: method == "PUT", lose_answer())
+    with pytest.raises(ConnectionClosedError):
+        client.put_object(Bucket=BUCKET, Key="kept in silence", Body=b"1")
+    assert s3.client().get_object(Bucket=BUCKET, Key="kept in silence")["Body"].read() == b"1"
 
 
 def test_cut_body_arrives_in_part(proxy: FaultProxy, client: Any) -> None:
