@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,14 @@ def test_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> N
         ("STEDI_MEMORY_LIMIT", "lots", "4GB"),
         ("STEDI_MEMORY_LIMIT", "4", "4GB"),
         ("STEDI_MEMORY_LIMIT", "50%", "4GB"),
+        ("STEDI_RETENTION", "7", "such as 12h or 7d"),
+        ("STEDI_RETENTION", "-1d", "such as 12h or 7d"),
+        ("STEDI_RETENTION", "forever", "such as 12h or 7d"),
+        ("STEDI_LAKEHOUSE", "s3://acme/stedi", "STEDI_DEPLOYMENT=aws"),
+        ("STEDI_LANDING", "s3://acme/stedi", "STEDI_DEPLOYMENT=aws"),
+        ("STEDI_DATABASE", "Stedi", "small letters, digits and underscores"),
+        ("STEDI_S3_ENDPOINT", "localhost:9000", "https://s3.example.com"),
+        ("STEDI_S3_ENCRYPTION", "SSE", "'AES256' or 'aws:kms'"),
         ("STEDI_THREADS", "0", "greater than or equal to 1"),
         ("STEDI_THREADS", "many", "integer"),
         ("STEDI_LANDING", "/no/such/folder", "folder that holds customer/"),
@@ -107,6 +116,13 @@ def test_value_of_the_key_is_never_said(monkeypatch: pytest.MonkeyPatch) -> None
     )
 
 
+@pytest.mark.parametrize("value", ["12h", "7d", "90m", "2w", "0d"])
+def test_retention_is_a_number_and_a_unit(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("STEDI_RETENTION", value)
+    units = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+    assert Settings.load().retention == timedelta(**{units[value[-1]]: int(value[:-1])})
+
+
 @pytest.mark.parametrize("value", ["4GB", "512MB", "1.5 GiB", "900KB", "2TB"])
 def test_memory_limit_is_a_number_and_a_unit(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("STEDI_MEMORY_LIMIT", value)
@@ -137,7 +153,143 @@ def test_settings_do_not_change() -> None:
         Settings.load().threads = 2  # type: ignore[misc]
 
 
+# AWS
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Settings of a lakehouse on AWS."""
+    monkeypatch.setenv("STEDI_DEPLOYMENT", "aws")
+    monkeypatch.setenv("STEDI_LAKEHOUSE", "s3://acme/stedi")
+    return monkeypatch
+
+
+def said() -> str:
+    """What is wrong with the settings: one sentence."""
+    with pytest.raises(SettingsError) as caught:
+        Settings.load()
+    assert re.fullmatch(r"STEDI_[^\n]*\.", str(caught.value))
+    return str(caught.value)
+
+
+@pytest.mark.usefixtures("aws")
+def test_on_aws_nothing_but_the_lakehouse_need_be_set() -> None:
+    settings = Settings.load()
+    assert (settings.lakehouse, settings.landing_root) == (
+        "s3://acme/stedi",
+        "s3://acme/stedi/landing",
+    )
+    assert settings.database == "stedi"
+    assert settings.s3_endpoint is settings.glue_endpoint is settings.s3_encryption is None
+
+
+@pytest.mark.parametrize(
+    ("address", "means"),
+    [
+        ("s3://acme", "s3://acme"),
+        ("s3://acme/", "s3://acme"),
+        ("s3://acme.data-1/a/b c/", "s3://acme.data-1/a/b c"),
+        ("s3://acme/day=1/x+y", "s3://acme/day=1/x+y"),
+    ],
+)
+def test_address_on_s3_is_a_bucket_or_a_prefix(
+    aws: pytest.MonkeyPatch, address: str, means: str
+) -> None:
+    aws.setenv("STEDI_LAKEHOUSE", address)
+    aws.setenv("STEDI_LANDING", address)
+    settings = Settings.load()
+    assert (settings.lakehouse, settings.landing_root) == (means, means)
+
+
+@pytest.mark.parametrize("name", ["STEDI_LAKEHOUSE", "STEDI_LANDING"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "/data/stedi",
+        "stedi",
+        "s3://",
+        "s3:///stedi",
+        "s3://Acme/stedi",
+        "s3://acme_data/stedi",
+        "s3a://acme/stedi",
+        "s3://acme/*",
+        "s3://acme/stedi?",
+        "s3://acme/#stedi",
+        "s3://acme/a%20b",
+        "s3://acme/[a]",
+        "s3://-acme/stedi",
+    ],
+)
+def test_what_is_no_address_on_s3_is_refused_on_aws(
+    aws: pytest.MonkeyPatch, name: str, address: str
+) -> None:
+    aws.setenv(name, address)
+    assert said().startswith(f"{name} is wrong: with STEDI_DEPLOYMENT=aws it is s3://bucket/prefix")
+
+
+def test_aws_takes_a_lakehouse_on_s3(aws: pytest.MonkeyPatch) -> None:
+    aws.delenv("STEDI_LAKEHOUSE")
+    assert "with STEDI_DEPLOYMENT=aws it is s3://bucket/prefix" in said()
+
+
+@pytest.mark.parametrize("name", ["STEDI_S3_ENDPOINT", "STEDI_GLUE_ENDPOINT"])
+@pytest.mark.parametrize(
+    "address", ["localhost:9000", "ftp://store", "https://", "https://store/bucket", "https://a b"]
+)
+def test_endpoint_is_an_address(aws: pytest.MonkeyPatch, name: str, address: str) -> None:
+    aws.setenv(name, "http://127.0.0.1:9000")
+    Settings.load()
+    aws.setenv(name, address)
+    assert said().startswith(f"{name} is wrong; write an address such as https://")
+
+
+@pytest.mark.parametrize("name", ["Stedi", "stedi-data", "stedi.data", "stedi data", "s" * 256])
+def test_database_has_a_name_that_every_reader_can_write(
+    aws: pytest.MonkeyPatch, name: str
+) -> None:
+    aws.setenv("STEDI_DATABASE", "stedi_2")
+    assert Settings.load().database == "stedi_2"
+    aws.setenv("STEDI_DATABASE", name)
+    assert said() == "STEDI_DATABASE is wrong; write small letters, digits and underscores."
+
+
+@pytest.mark.parametrize(
+    ("encryption", "key", "fits"),
+    [
+        ("", "", True),
+        ("AES256", "", True),
+        ("aws:kms", "alias/aws/s3", True),
+        ("aws:kms", "", False),
+        ("", "alias/aws/s3", False),
+        ("AES256", "alias/aws/s3", False),
+    ],
+)
+def test_kms_and_its_key_go_together(
+    aws: pytest.MonkeyPatch, encryption: str, key: str, fits: bool
+) -> None:
+    aws.setenv("STEDI_S3_ENCRYPTION", encryption)
+    aws.setenv("STEDI_S3_KMS_KEY", key)
+    if fits:
+        assert (Settings.load().s3_encryption or "", Settings.load().s3_kms_key or "") == (
+            encryption,
+            key,
+        )
+    else:
+        assert said() == "STEDI_S3_ENCRYPTION=aws:kms and STEDI_S3_KMS_KEY go together."
+
+
 # Key
+
+
+@pytest.mark.usefixtures("aws")
+def test_key_is_not_made_on_aws() -> None:
+    with pytest.raises(SettingsError, match=r"^STEDI_PSEUDONYM_KEY is not set\. On AWS .*\.$"):
+        Settings.load().subject_key()
+
+
+def test_key_that_is_set_counts_on_aws(aws: pytest.MonkeyPatch) -> None:
+    aws.setenv("STEDI_PSEUDONYM_KEY", KEY)
+    assert Settings.load().subject_key() == KEY
 
 
 def test_key_is_made_once_for_its_owner_only(tmp_path: Path) -> None:
