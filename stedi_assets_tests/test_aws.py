@@ -6,17 +6,24 @@ that Glue names. Moto does not enforce Glue's limits, so they are spelled out he
 
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from inspect import getdoc
 from typing import Any
+from uuid import uuid4
 
+import pyarrow as pa
 import pytest
+from pyiceberg.catalog.glue import GlueCatalog
 
+from stedi_assets.deployments import storage
 from stedi_assets.lakehouse.aws import PERSONAL_COLUMN
+from stedi_assets.lakehouse.maintenance import vacuum
 from stedi_assets.lakehouse.s3 import split
-from stedi_assets.read import read_table
+from stedi_assets.read import UnknownTableError, read_table
 from stedi_assets.schemas import OWNER, contracts, table_of
 from stedi_assets.settings import Settings
-from stedi_assets_tests.aws_servers import ADMIN
+from stedi_assets.status import status
+from stedi_assets_tests.aws_servers import ADMIN, BUCKET, REGION
 from stedi_assets_tests.conftest import Aws, IcebergReader
 from stedi_assets_tests.support import TABLES, Rows, deliver, refresh, under, write
 from stedi_assets_tests.test_pipeline import FIRST, FIRST_COUNTS, SECOND, SECOND_COUNTS
@@ -96,6 +103,70 @@ def test_database_that_is_there_is_used_as_it_is(aws: Aws) -> None:
     database = client.get_database(Name=settings.database)["Database"]
     assert {name: database[name] for name in mine} == mine
     assert table_in_glue(aws, settings, "customer_landing")
+
+
+OF_HIVE = {
+    "TableType": "EXTERNAL_TABLE",
+    "StorageDescriptor": {"Columns": [{"Name": "a", "Type": "int"}], "Location": "s3://other/a"},
+    "Parameters": {"classification": "json"},
+}
+
+
+@pytest.fixture
+def busy(aws: Aws) -> Settings:
+    """A lakehouse in a database where others have tables already."""
+    folder = aws.folder()
+    deliver(folder / "landing", "first.json", **FIRST)
+    settings, client = under(folder), aws.glue.client()
+    client.create_database(DatabaseInput={"Name": settings.database})
+    client.create_table(DatabaseName=settings.database, TableInput={"Name": "of_hive"} | OF_HIVE)
+    options = {"s3.endpoint": aws.s3.endpoint, "s3.region": REGION}
+    table = GlueCatalog("theirs", client=client, **options).create_table(
+        (settings.database, "of_iceberg"),
+        pa.schema([pa.field("a", pa.int32())]),
+        location=f"s3://{BUCKET}/{uuid4().hex}",
+    )
+    for number in range(2):
+        table.append(pa.table({"a": pa.array([number], pa.int32())}))
+    return settings
+
+
+def test_tables_of_others_in_the_database_are_left_alone(aws: Aws, busy: Settings) -> None:
+    theirs = ("of_hive", "of_iceberg")
+    before = [table_in_glue(aws, busy, name) for name in theirs]
+    assert refresh(busy, only=["customer_landing", "customer_trusted"]).success
+    tables = {table["table"] for table in status(busy)["tables"]}
+    assert tables == {"customer_landing", "customer_trusted", "quarantine"}
+    vacuum(storage(busy), timedelta(0), timedelta(0))
+    assert [table_in_glue(aws, busy, name) for name in theirs] == before
+    with pytest.raises(UnknownTableError, match="There is no table of_iceberg"):
+        read_table("of_iceberg", settings=busy)
+
+
+def refused(settings: Settings) -> str:
+    """Why a refresh of customer_landing failed."""
+    [failed] = refresh(settings, only=["customer_landing"]).get_step_failure_events()
+    said = failed.step_failure_data.user_failure_data
+    assert said is not None
+    return str(said.description)
+
+
+def test_table_of_somebody_else_is_not_taken_for_ones_own(aws: Aws, busy: Settings) -> None:
+    name = "customer_landing"
+    aws.glue.client().create_table(DatabaseName=busy.database, TableInput={"Name": name} | OF_HIVE)
+    before = table_in_glue(aws, busy, name)
+    assert (
+        f"The table {name} in the Glue database {busy.database} is not of the lakehouse "
+        f"{busy.lakehouse}: set STEDI_DATABASE to a database of its own."
+    ) == refused(busy)
+    assert table_in_glue(aws, busy, name) == before
+
+
+def test_two_lakehouses_do_not_share_a_database(aws: Aws, settings: Settings) -> None:
+    before = [table_in_glue(aws, settings, name) for name in TABLES]
+    other = under(aws.folder(), database=settings.database)
+    assert f"is not of the lakehouse {other.lakehouse}: set STEDI_DATABASE" in refused(other)
+    assert [table_in_glue(aws, settings, name) for name in TABLES] == before
 
 
 # Tables

@@ -19,9 +19,17 @@ from botocore.config import Config
 from botocore.credentials import ReadOnlyCredentials
 from botocore.exceptions import NoCredentialsError, NoRegionError
 from dagster_aws.s3 import S3Resource
+from pyiceberg.catalog import WAREHOUSE_LOCATION
 from pyiceberg.catalog import Catalog as IcebergCatalog
 from pyiceberg.catalog.glue import GlueCatalog
+from pyiceberg.exceptions import (
+    NoSuchIcebergTableError,
+    NoSuchNamespaceError,
+    NoSuchPropertyException,
+)
 from pyiceberg.io import FileIO
+from pyiceberg.table import Table
+from pyiceberg.typedef import Identifier
 
 from stedi_assets.lakehouse.aws_faults import remember_place, retry_cut_answers
 from stedi_assets.lakehouse.faults import LakehouseError
@@ -115,11 +123,11 @@ class S3Storage:
         for operation in ("CreateTable", "UpdateTable"):
             glue.meta.events.register(f"provide-client-params.glue.{operation}", _describe)
         properties = {
-            "warehouse": self.root,
+            WAREHOUSE_LOCATION: self.root,
             "py-io-impl": f"{S3FileIO.__module__}.{S3FileIO.__name__}",
             BUCKET: self._bucket,
         }
-        return GlueCatalog(self.namespace, client=glue, **properties)
+        return _OwnTables(self.namespace, client=glue, **properties)
 
     def exists(self) -> bool:
         """Whether there is the Glue database."""
@@ -198,6 +206,46 @@ class S3Storage:
         if found is None:
             raise NoCredentialsError
         return found.get_frozen_credentials()
+
+
+class _OwnTables(GlueCatalog):
+    """The tables of one lakehouse: a Glue database may hold those of others, too."""
+
+    def list_tables(self, namespace: str | Identifier) -> list[Identifier]:
+        """Names of its tables."""
+        database = self.identifier_to_database(namespace, NoSuchNamespaceError)
+        try:
+            pages = self.glue.get_paginator("get_tables").paginate(DatabaseName=database)
+            found = [table for page in pages for table in page["TableList"]]
+        except self.glue.exceptions.EntityNotFoundException:
+            raise NoSuchNamespaceError(f"There is no database {database}") from None
+        return [
+            (database, table["Name"])
+            for table in found
+            if self._is_own(table.get("StorageDescriptor", {}).get("Location", ""))
+        ]
+
+    def load_table(self, identifier: str | Identifier) -> Table:
+        """One of its tables.
+
+        Raises:
+            LakehouseError: Somebody else's table has that name.
+        """
+        try:
+            table = super().load_table(identifier)
+        except (NoSuchIcebergTableError, NoSuchPropertyException):
+            pass
+        else:
+            if self._is_own(table.location()):
+                return table
+        database, name = self.identifier_to_database_and_table(identifier)
+        raise LakehouseError(
+            f"The table {name} in the Glue database {database} is not of the lakehouse "
+            f"{self.properties[WAREHOUSE_LOCATION]}: set STEDI_DATABASE to a database of its own."
+        )
+
+    def _is_own(self, location: str) -> bool:
+        return location.startswith(f"{self.properties[WAREHOUSE_LOCATION]}/")
 
 
 def _text(value: str) -> str:
