@@ -17,8 +17,8 @@ from stedi_assets.lakehouse.ledger import LandingFolder
 from stedi_assets.read import read_table
 from stedi_assets.settings import Settings
 from stedi_assets_tests.aws_servers import BUCKET
-from stedi_assets_tests.conftest import Aws
-from stedi_assets_tests.support import customer, device, phone, refresh, under
+from stedi_assets_tests.conftest import Aws, IcebergReader
+from stedi_assets_tests.support import catalog_of, customer, device, phone, refresh, under
 
 OBJECTS: dict[str, Callable[[int], dict[str, Any]]] = {
     "customer": lambda number: customer(f"{number}@x.io", "s"),
@@ -360,3 +360,15 @@ def test_landing_files_below_a_folder_named_like_a_warehouse_are_read_anew(
     landing.put("warehouse/customer/landing/metadata/a.json", customer("bob@x.io"))
     [after] = files.examine([path])
     assert before.digest != after.digest
+
+
+def test_prefix_of_a_lakehouse_may_hold_what_a_path_may(
+    aws: Aws, landing: Bucket, read_iceberg: IcebergReader
+) -> None:
+    folder = aws.folder()
+    settings = under(folder, landing=landing.uri, lakehouse=f"{folder}/it's/a b+c=ü&;@,{{x}}~")
+    landing.put("customer/landing/a.json", customer("ann@x.io"))
+    assert take_in(settings) == Taken(counted(new=1), "")
+    assert files_of(settings) == ["a.json"]
+    metadata = catalog_of(settings).metadata_location("customer_landing")
+    assert [row["email"] for row in read_iceberg(metadata)] == ["ann@x.io"]
