@@ -188,8 +188,9 @@ def test_on_aws_nothing_but_the_lakehouse_need_be_set() -> None:
     [
         ("s3://acme", "s3://acme"),
         ("s3://acme/", "s3://acme"),
-        ("s3://acme.data-1/a/b c/", "s3://acme.data-1/a/b c"),
+        ("s3://acme-data-1/a/b c/", "s3://acme-data-1/a/b c"),
         ("s3://acme/day=1/x+y", "s3://acme/day=1/x+y"),
+        ("s3://acme/.a/..b/c.d", "s3://acme/.a/..b/c.d"),
     ],
 )
 def test_address_on_s3_is_a_bucket_or_a_prefix(
@@ -218,6 +219,11 @@ def test_address_on_s3_is_a_bucket_or_a_prefix(
         "s3://acme/a%20b",
         "s3://acme/[a]",
         "s3://-acme/stedi",
+        "s3://acme.data/stedi",
+        "s3://acme/a\\b",
+        "s3://acme/a//b",
+        "s3://acme/./a",
+        "s3://acme/a/..",
     ],
 )
 def test_what_is_no_address_on_s3_is_refused_on_aws(
