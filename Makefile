@@ -36,7 +36,7 @@ system:
 		apt-get install -y -qq --no-install-recommends postgresql >/dev/null; fi
 
 run: setup
-	@if [ -z "$(STEDI_LANDING)" ] && [ ! -e "$(LAKEHOUSE)/landing" ] && [ ! -e "$(LAKEHOUSE)/catalog.db" ]; then \
+	@if [ "$(STEDI_DEPLOYMENT)" != aws ] && [ -z "$(STEDI_LANDING)" ] && [ ! -e "$(LAKEHOUSE)/landing" ] && [ ! -e "$(LAKEHOUSE)/catalog.db" ]; then \
 		echo "No landing data yet: writing sample data."; $(BIN)/stedi sample; fi
 	$(BIN)/stedi refresh
 	$(BIN)/stedi status
@@ -46,7 +46,7 @@ run-s3: setup-dev
 		-- stedi sample -- stedi refresh -- stedi status
 
 test: setup-dev system
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 dev: setup
 	DAGSTER_HOME=$(CURDIR) $(BIN)/dagster dev -h 127.0.0.1

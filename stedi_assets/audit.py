@@ -202,12 +202,13 @@ class _Tables:
     def __init__(self, lakehouse: Lakehouse, candidate: Snapshot, settings: Settings) -> None:
         self._lakehouse = lakehouse
         self._settings = settings
-        self._opened = {candidate.table: lakehouse.open(candidate)}
+        self._snapshots = {candidate.table: candidate}
 
     def __getitem__(self, name: str) -> ir.Table:
-        if name not in self._opened:
-            self._opened[name] = self._lakehouse.table(name)
-        return self._opened[name]
+        # Opened each time: an audit may outlast the credentials that a table was opened with.
+        if name not in self._snapshots:
+            self._snapshots[name] = self._lakehouse.published(name)
+        return self._lakehouse.open(self._snapshots[name])
 
     def call(self, rule: Callable[..., Any]) -> Any:
         """Call a rule with the tables that its parameters name."""

@@ -186,7 +186,9 @@ def sample(  # noqa: PLR0913  (these are its options)
     from stedi_assets.sample import Sample, upload_sample, write_sample  # noqa: PLC0415
 
     settings = _settings()
-    target = landing or settings.landing_root
+    target = (landing or settings.landing_root).rstrip("/")
+    if target.startswith("s3://") and settings.deployment != "aws":
+        raise _stop(f"{target} is on S3, which takes STEDI_DEPLOYMENT=aws.")
     try:
         wanted = Sample(
             customers=customers,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stedi_assets.lakehouse.storage import LocalStorage, Storage
-from stedi_assets.settings import Settings
+from stedi_assets.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
     from stedi_assets.lakehouse.aws import S3Lakehouse
@@ -34,10 +34,18 @@ def lakehouse(settings: Settings) -> "Lakehouse":
 
 
 def _on_aws(settings: Settings) -> "S3Lakehouse":
-    from dagster_aws.s3 import S3Resource  # noqa: PLC0415
+    try:
+        from dagster_aws.s3 import S3Resource  # noqa: PLC0415
 
-    from stedi_assets.lakehouse.aws import ATTEMPTS, S3Lakehouse  # noqa: PLC0415
+        from stedi_assets.lakehouse.aws import ATTEMPTS, S3Lakehouse  # noqa: PLC0415
+        from stedi_assets.lakehouse.s3 import split  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f"STEDI_DEPLOYMENT=aws takes the package {error.name}, which is not installed: install "
+            "the project with its extra, pip install -e '.[aws]'."
+        ) from None
 
+    places = settings.lakehouse, settings.landing_root
     return S3Lakehouse(
         root=settings.lakehouse,
         database=settings.database,
@@ -45,6 +53,8 @@ def _on_aws(settings: Settings) -> "S3Lakehouse":
         glue_endpoint=settings.glue_endpoint,
         encryption=settings.s3_encryption,
         kms_key=settings.s3_kms_key,
+        # With dots in it, a name does not match the certificate of its own address.
+        path_style=any("." in split(place)[0] for place in places),
         memory_limit=settings.memory_limit,
         threads=settings.threads,
     )

@@ -25,13 +25,11 @@ def up_to_date(
     Reads the catalog and lists the landing folders; computes and writes nothing.
     """
     catalog = lakehouse.catalog
-    existing = set(catalog.tables())
-    if not existing.issuperset(contracts):
-        return False
     for name, contract in contracts.items():
-        state = catalog.state(name)
+        state = catalog.find(name)
         if (
-            state.published is None
+            state is None
+            or state.published is None
             or state.candidate is not None
             or state.contract != table_of(contract).fingerprint
         ):

@@ -28,11 +28,10 @@ def read_table(
     settings = settings or Settings.load()
     where = storage(settings)
     catalog = Catalog(where)
-    if name not in (tables := sorted(catalog.tables())):
-        raise UnknownTableError(
-            f"There is no table {name}; there are: {', '.join(tables) or 'none yet'}."
-        )
-    state = catalog.state(name)
+    state = catalog.find(name) if where.exists() else None
+    if state is None:
+        tables = ", ".join(sorted(catalog.tables()))
+        raise UnknownTableError(f"There is no table {name}; there are: {tables or 'none yet'}.")
     found = state.published if snapshot is None else state.snapshot(int(snapshot))
     if found is None:
         raise UnknownTableError(

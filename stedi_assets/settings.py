@@ -24,7 +24,8 @@ PROJECT = _CHECKOUT if (_CHECKOUT / "workspace.yaml").exists() else Path.cwd()
 MIN_KEY = 32
 """Characters that the key of `subject_id` must have."""
 
-_S3 = re.compile(r"s3://[a-z0-9][a-z0-9.-]+[a-z0-9](/[^?#%*\[\]]+)?")
+# No parts of dots alone: the engine would resolve them, S3 does not.
+_S3 = re.compile(r"s3://[a-z0-9][a-z0-9.-]+[a-z0-9](/(?!\.{1,2}(/|$))[^?#%*\[\]\\/]+)*")
 _URL = r"^https?://[^/\s]+$"
 
 ConsentScope = Literal["any", "from_consent_date"]
@@ -134,7 +135,8 @@ class Settings(BaseSettings):
             address = str(place).rstrip("/")
             if not _S3.fullmatch(address):
                 raise ValueError(
-                    "with STEDI_DEPLOYMENT=aws it is s3://bucket/prefix, without wildcards"
+                    "with STEDI_DEPLOYMENT=aws it is s3://bucket/prefix, where the prefix has no "
+                    "wildcards and no parts that are empty or of dots alone"
                 )
             return address
         if on_s3:

@@ -13,7 +13,7 @@ def status(settings: Settings) -> dict[str, Any]:
     """Tables, candidates that wait on audit, quarantine by reason, devices by basis."""
     catalog = Catalog(storage(settings))
     zones = list(Zone)
-    states = {name: catalog.state(name) for name in catalog.tables()}
+    states = catalog.tables()
     tables = sorted((zones.index(Zone(state.zone)), name) for name, state in states.items())
     return {
         "lakehouse": settings.lakehouse,

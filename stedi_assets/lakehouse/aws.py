@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -56,6 +57,7 @@ class S3Storage:
         encryption: Server-side encryption to ask for, `AES256` or `aws:kms`; the bucket's default
             where absent.
         kms_key: The key of `aws:kms`.
+        path_style: Whether a bucket's name does not fit into an address of AWS.
     """
 
     root: str
@@ -64,6 +66,7 @@ class S3Storage:
     glue_endpoint: str | None = None
     encryption: str | None = None
     kms_key: str | None = None
+    path_style: bool = False
 
     @cached_property
     def client(self) -> Any:
@@ -100,6 +103,12 @@ class S3Storage:
         name = hashlib.sha256(f"{self.root} {user}".encode()).hexdigest()[:16]
         folder = Path(tempfile.gettempdir()) / f"stedi-{name}"
         folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != user or found.st_mode & 0o077:
+            raise LakehouseError(
+                f"{folder} is for what does not fit into memory, so nobody else may read it: "
+                "remove it, or let TMPDIR name a folder of your own."
+            )
         return folder
 
     @cached_property
@@ -184,8 +193,8 @@ class S3Storage:
 
     def _secret(self) -> dict[str, str]:
         credentials = self._credentials()
-        endpoint = urlsplit(self.s3.endpoint_url or "")
-        bucket, _ = split(self.root)
+        endpoint = urlsplit(self.client.meta.endpoint_url)  # the same for both
+        on_aws = ".amazonaws.com" in endpoint.netloc
         region = self._session.region_name
         if not region:
             raise NoRegionError
@@ -196,7 +205,7 @@ class S3Storage:
             "REGION": region,
             "ENDPOINT": endpoint.netloc,
             "USE_SSL": "false" if endpoint.scheme == "http" else "true",
-            "URL_STYLE": "path" if endpoint.netloc or "." in bucket else "vhost",
+            "URL_STYLE": "vhost" if on_aws and not self.path_style else "path",
             "KMS_KEY_ID": self.kms_key,
         }
         return {"TYPE": "s3"} | {name: _text(value) for name, value in given.items() if value}
@@ -284,6 +293,7 @@ class S3Lakehouse(Lakehouse):
     glue_endpoint: str | None = None
     encryption: str | None = None
     kms_key: str | None = None
+    path_style: bool = False
 
     @cached_property
     def storage(self) -> Storage:
@@ -295,4 +305,5 @@ class S3Lakehouse(Lakehouse):
             glue_endpoint=self.glue_endpoint,
             encryption=self.encryption,
             kms_key=self.kms_key,
+            path_style=self.path_style,
         )

@@ -1,13 +1,15 @@
 """The tables in the Iceberg catalog: what is published, what waits on the branch `audit`."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from pyiceberg.exceptions import (
     CommitFailedException,
-    NoSuchNamespaceError,
     NoSuchTableError,
+    TableAlreadyExistsError,
+    ValidationException,
 )
 from pyiceberg.io import FileIO
 from pyiceberg.io.pyarrow import parquet_files_to_data_files
@@ -143,19 +145,23 @@ class Catalog:
         """Reads, writes and deletes single files of the warehouse."""
         return self._storage.io
 
-    def tables(self) -> list[str]:
-        """Names of the tables that exist."""
+    def tables(self) -> dict[str, TableState]:
+        """The tables that exist, by name."""
         if not self._storage.exists():
-            return []
-        try:
-            found = self._storage.iceberg.list_tables(self._storage.namespace)
-        except NoSuchNamespaceError:
-            return []
-        return [name for _, name in found]
+            return {}
+        found = self._storage.iceberg.list_tables(self._storage.namespace)
+        return {name: self.state(name) for _, name in found}
 
     def state(self, table: str) -> TableState:
         """The table as it is now."""
         return self._state(table, self._load(table))
+
+    def find(self, table: str) -> TableState | None:
+        """The table as it is now, if it exists."""
+        try:
+            return self.state(table)
+        except NoSuchTableError:
+            return None
 
     def _state(self, table: str, iceberg: IcebergTable) -> TableState:
         return TableState(table, iceberg, self._snapshots)
@@ -178,26 +184,23 @@ class Catalog:
         properties = _properties(table)
         if properties.items() <= iceberg.properties.items():
             return
-        with iceberg.update_schema(allow_incompatible_changes=True) as update:
-            for column in set(iceberg.schema().column_names) - set(table.types):
-                update.delete_column(column)
-            update.union_by_name(table.arrow_schema)
-        with iceberg.transaction() as transaction:
-            transaction.set_properties({**properties, **_name_mapping(iceberg.schema())})
+        with conflicts(table.name):
+            with iceberg.update_schema(allow_incompatible_changes=True) as update:
+                for column in set(iceberg.schema().column_names) - set(table.types):
+                    update.delete_column(column)
+                update.union_by_name(table.arrow_schema)
+            with iceberg.transaction() as transaction:
+                transaction.set_properties({**properties, **_name_mapping(iceberg.schema())})
 
     def published(self, table: str) -> Snapshot | None:
         """What readers see, or nothing before the table's first publication."""
-        try:
-            return self.state(table).published
-        except NoSuchTableError:
-            return None
+        state = self.find(table)
+        return state.published if state else None
 
     def candidate(self, table: str) -> Snapshot | None:
         """What waits on `audit`, if anything does."""
-        try:
-            return self.state(table).candidate
-        except NoSuchTableError:
-            return None
+        state = self.find(table)
+        return state.candidate if state else None
 
     def added(self, candidate: Snapshot) -> Snapshot:
         """The candidate reduced to the files that `main` does not have."""
@@ -219,7 +222,7 @@ class Catalog:
         assert main is not None
         present = {task.file.file_path: task.file for task in iceberg.scan().plan_files()}
         added = [file for file in files if file not in present]
-        try:
+        with conflicts(table):
             _discard(iceberg)
             summary = {_PREFIX + key: value for key, value in properties.items()}
             summary[PERSONAL] = iceberg.properties[PERSONAL]
@@ -232,15 +235,14 @@ class Catalog:
                         overwrite.delete_data_file(file)
                 for file in parquet_files_to_data_files(iceberg.io, iceberg.metadata, iter(added)):
                     overwrite.append_data_file(file)
-        except CommitFailedException as error:
-            raise PublishConflict(_conflict(table)) from error
         staged = self._state(table, iceberg).candidate
         assert staged is not None
         return staged
 
     def discard_candidate(self, table: str) -> None:
         """Let `audit` stand where `main` stands."""
-        _discard(self._load(table))
+        with conflicts(table):
+            _discard(self._load(table))
 
     def publish(self, candidate: Snapshot) -> None:
         """Let readers see the candidate: `main` moves to it.
@@ -258,10 +260,12 @@ class Catalog:
         ):
             raise PublishConflict(_conflict(candidate.table))
         try:
-            with iceberg.manage_snapshots() as manage:
+            with conflicts(candidate.table), iceberg.manage_snapshots() as manage:
                 manage.set_current_snapshot(candidate.id)
-        except CommitFailedException as error:
-            raise PublishConflict(_conflict(candidate.table)) from error
+        except PublishConflict:
+            # Where the catalog's answer was lost, the client asked again, and met its own change.
+            if self._load(candidate.table).metadata.current_snapshot_id != candidate.id:
+                raise
 
     def _load(self, table: str) -> IcebergTable:
         return self._storage.iceberg.load_table((self._storage.namespace, table))
@@ -271,12 +275,15 @@ class Catalog:
         if not catalog.namespace_exists(namespace):
             catalog.create_namespace_if_not_exists(namespace)
         # A table without snapshots takes writes to `main` only, so it starts with an empty one.
-        with catalog.create_table_transaction(
-            (namespace, table.name),
-            schema=table.arrow_schema,
-            location=f"{self.warehouse}/{table.zone}/{table.name}",
-            properties=_properties(table),
-        ) as transaction:
+        with (
+            conflicts(table.name),
+            catalog.create_table_transaction(
+                (namespace, table.name),
+                schema=table.arrow_schema,
+                location=f"{self.warehouse}/{table.zone}/{table.name}",
+                properties=_properties(table),
+            ) as transaction,
+        ):
             transaction.set_properties(_name_mapping(transaction.table_metadata.schema()))
             with transaction.update_snapshot().fast_append():
                 pass
@@ -284,6 +291,15 @@ class Catalog:
             assert empty is not None
             with ManageSnapshots(transaction) as manage:
                 manage.create_branch(empty, AUDIT)
+
+
+@contextmanager
+def conflicts(table: str) -> Iterator[None]:
+    """Say in a sentence that somebody else wrote to the table meanwhile."""
+    try:
+        yield
+    except (CommitFailedException, TableAlreadyExistsError, ValidationException) as error:
+        raise PublishConflict(_conflict(table)) from error
 
 
 def _discard(iceberg: IcebergTable) -> None:

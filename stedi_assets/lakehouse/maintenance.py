@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from pyiceberg.table import Table as IcebergTable
 
+from stedi_assets.lakehouse.catalog import Catalog, conflicts
 from stedi_assets.lakehouse.faults import LakehouseError
 from stedi_assets.lakehouse.ledger import LEDGER, read_ledger
 from stedi_assets.lakehouse.storage import Storage, StoredFile
@@ -46,14 +47,17 @@ def vacuum(
         LakehouseError: A listing lacks a table's metadata; nothing was removed.
     """
     now = datetime.now(UTC)
-    names = [name for _, name in storage.iceberg.list_tables(storage.namespace)]
-    tables = {name: storage.iceberg.load_table((storage.namespace, name)) for name in names}
+    tables = {
+        name: storage.iceberg.load_table((storage.namespace, name))
+        for name in Catalog(storage).tables()
+    }
     listed = [file for table in tables.values() for file in storage.files(table.location())]
     _assert_whole(tables, listed)
     replaced = {name: _replaced(table, now - retention) for name, table in tables.items()}
     for name, snapshots in replaced.items():
         if snapshots and not dry_run:
-            tables[name].maintenance.expire_snapshots().by_ids(snapshots).commit()
+            with conflicts(name):
+                tables[name].maintenance.expire_snapshots().by_ids(snapshots).commit()
             tables[name].refresh()  # its new metadata file is none of those listed
     in_use = {
         location
@@ -89,6 +93,7 @@ def _in_use(table: IcebergTable, storage: Storage, without: Collection[int]) -> 
     yield table.metadata_location
     yield from (logged.metadata_file for logged in metadata.metadata_log)
     yield from (file.statistics_path for file in metadata.statistics)
+    yield from (file.statistics_path for file in metadata.partition_statistics)
     seen: set[str] = set()
     for snapshot in metadata.snapshots:
         if snapshot.snapshot_id in without:

@@ -89,8 +89,8 @@ class Lakehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
         """A state of a table."""
         return self.engine.open(snapshot.name, snapshot.files, snapshot.types)
 
-    def table(self, name: str) -> ir.Table:
-        """The table as published.
+    def published(self, name: str) -> Snapshot:
+        """What readers see of a table.
 
         Raises:
             NotPublishedError: It has not been published yet.
@@ -98,7 +98,15 @@ class Lakehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
         published = self.catalog.published(name)
         if published is None:
             raise NotPublishedError(f"{name} has not been published yet: materialize it first.")
-        return self.open(published)
+        return published
+
+    def table(self, name: str) -> ir.Table:
+        """The table as published.
+
+        Raises:
+            NotPublishedError: It has not been published yet.
+        """
+        return self.open(self.published(name))
 
     def fingerprint(self, expression: ir.Table, contract: str) -> str:
         """What a table is made from: its rule, its contract, its inputs' snapshots."""

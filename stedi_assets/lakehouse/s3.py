@@ -1,8 +1,11 @@
 """Files of a bucket for PyIceberg and for ourselves, all with the same S3 client."""
 
 import re
+from collections.abc import Callable
+from contextlib import suppress
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, cast
+from threading import Lock
+from typing import Any, cast
 
 from botocore.exceptions import ClientError
 from cachetools import LRUCache
@@ -10,14 +13,11 @@ from pyiceberg.io import FileIO, InputFile, InputStream, OutputFile, OutputStrea
 from pyiceberg.typedef import Properties
 from smart_open import s3
 
-if TYPE_CHECKING:
-    from collections.abc import MutableMapping
-
 BUCKET = "stedi.bucket"
 """Property of a catalog with the `Bucket` that its `S3FileIO` uses."""
 
 _READ_AHEAD = 1 << 20
-_REMEMBERED = 256
+_REMEMBERED = 64 << 20
 _METADATA = re.compile(r"(.*/)?warehouse/.+/metadata/[^/]+\.(metadata\.json|avro)", re.DOTALL)
 _MISSING = {"404", "NoSuchKey"}
 
@@ -34,12 +34,23 @@ class Bucket:
     def __init__(self, client: Any) -> None:
         """Use this boto3 client, which finds credentials and tries again by itself."""
         self.client = client
-        self.metadata: MutableMapping[str, bytes] = LRUCache(_REMEMBERED)
+        self._metadata: LRUCache[str, bytes] = LRUCache(_REMEMBERED, getsizeof=len)
+        self._lock = Lock()  # PyIceberg reads manifests in several threads
 
     @staticmethod
     def is_metadata(key: str) -> bool:
         """Whether PyIceberg wrote the object; no landing file has such a name."""
         return _METADATA.fullmatch(key) is not None
+
+    def metadata(self, location: str, read: Callable[[], bytes]) -> bytes:
+        """A metadata file's content, as remembered or else as read now."""
+        with self._lock:
+            found = self._metadata.get(location)
+        if found is None:
+            found = read()
+            with self._lock, suppress(ValueError):  # too large to be remembered
+                self._metadata[location] = found
+        return found
 
 
 class S3FileIO(FileIO):
@@ -74,7 +85,7 @@ class S3Object(InputFile, OutputFile):
     def __init__(self, location: str, bucket: Bucket) -> None:
         """The object at an S3 URI; it need not exist."""
         super().__init__(location)
-        self._client, self._metadata = bucket.client, bucket.metadata
+        self._client, self._objects = bucket.client, bucket
         self._bucket, self._key = split(location)
 
     def __len__(self) -> int:
@@ -99,10 +110,11 @@ class S3Object(InputFile, OutputFile):
         """
         if not Bucket.is_metadata(self._key):
             return self._reader()
-        if self.location not in self._metadata:
-            with self._reader() as reader:
-                self._metadata[self.location] = reader.read()
-        return BytesIO(self._metadata[self.location])
+        return BytesIO(self._objects.metadata(self.location, self._read))
+
+    def _read(self) -> bytes:
+        with self._reader() as reader:
+            return reader.read()
 
     def _reader(self) -> InputStream:
         try:

@@ -80,13 +80,13 @@ def seen(catalog: Catalog, read_iceberg: IcebergReader) -> Seen:
 def test_lakehouse_without_tables_has_none_and_writes_nothing(
     storage: Storage, folder: Path
 ) -> None:
-    assert Catalog(storage).tables() == []
+    assert Catalog(storage).tables() == {}
     assert not storage.exists()
     assert not (folder / "lakehouse").exists()
 
 
 def test_new_table_has_neither_publication_nor_candidate(catalog: Catalog, seen: Seen) -> None:
-    assert catalog.tables() == ["steps"]
+    assert list(catalog.tables()) == ["steps"]
     assert catalog.published("steps") is None
     assert catalog.candidate("steps") is None
     assert seen() == []
