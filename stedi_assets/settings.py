@@ -145,10 +145,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _places(self) -> "Settings":
-        if self.deployment == "aws":
-            if not self.lakehouse.startswith("s3://"):
-                raise ValueError("STEDI_DEPLOYMENT=aws takes a STEDI_LAKEHOUSE=s3://bucket/prefix")
-        else:
+        if self.deployment == "local":
             self._assert_folders()
         if bool(self.s3_kms_key) != (self.s3_encryption == "aws:kms"):
             raise ValueError("STEDI_S3_ENCRYPTION=aws:kms and STEDI_S3_KMS_KEY go together")

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from pyiceberg.exceptions import (
     CommitFailedException,
+    NoSuchNamespaceError,
     NoSuchTableError,
     TableAlreadyExistsError,
     ValidationException,
@@ -149,7 +150,10 @@ class Catalog:
         """The tables that exist, by name."""
         if not self._storage.exists():
             return {}
-        found = self._storage.iceberg.list_tables(self._storage.namespace)
+        try:
+            found = self._storage.iceberg.list_tables(self._storage.namespace)
+        except NoSuchNamespaceError:  # a catalog that was looked into and never written to
+            return {}
         return {name: self.state(name) for _, name in found}
 
     def state(self, table: str) -> TableState:

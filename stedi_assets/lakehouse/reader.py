@@ -7,6 +7,7 @@ import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -81,7 +82,9 @@ class LandingReader:
             rejects: Where the rejects go, as a Parquet file.
         """
         parsed = Parsed()
-        pending = {path: self._peek(path, content) for path, content in contents.items()}
+        with ThreadPoolExecutor() as pool:
+            peeked = pool.map(self._peek, contents, contents.values())
+            pending = dict(zip(contents, peeked, strict=True))
         awkward: list[str] = []
         while pending:
             awkward += [path for path, spelling in pending.items() if spelling is None]
