@@ -296,5 +296,5 @@ class _ParquetWriter:
         if self._rows and error is None:
             self._flush()
         if self._writer and self._file:
-            self._writer.close()
-            self._file.close()
+            with self._file:
+                self._writer.close()

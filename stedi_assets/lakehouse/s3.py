@@ -137,12 +137,31 @@ class S3Object(InputFile, OutputFile):
         if not overwrite and self.exists():
             raise FileExistsError(17, "There is an object already", self.location)
         # Metadata is small: one request instead of three.
-        in_parts = not Bucket.is_metadata(self._key)
-        writer = s3.open(
-            self._bucket, self._key, "wb", client=self._client, multipart_upload=in_parts
-        )
-        return cast("OutputStream", writer)
+        writer = s3.SinglepartWriter if Bucket.is_metadata(self._key) else _Upload
+        return cast("OutputStream", writer(self._bucket, self._key, client=self._client))
 
     def to_input_file(self) -> "S3Object":
         """The same object, to read it."""
         return self
+
+
+class _Upload(s3.MultipartWriter):
+    """Ends where it fails: left open, it would begin again when it is garbage-collected."""
+
+    def close(self) -> None:
+        """Complete the object."""
+        try:
+            super().close()
+        finally:
+            self._upload_id = None
+
+    def terminate(self) -> None:
+        """Let there be no object."""
+        try:
+            super().terminate()
+        finally:
+            self._upload_id = None
+
+
+# The client tries again by itself; here it would be another minute for each of its two.
+s3.RETRY.exceptions, s3.RETRY.client_error_codes = [], []
