@@ -10,6 +10,7 @@ a test may as well delete an object, or kill the server, as a certain request pa
 
 import http.client
 import select
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -224,6 +225,11 @@ class _Listener(ThreadingHTTPServer):
         self.proxy = proxy
         self.upstream = urlsplit(server).netloc
         super().__init__(("127.0.0.1", 0), _Handler)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing of a client that went away."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
 
 
 class _Handler(BaseHTTPRequestHandler):
