@@ -175,8 +175,14 @@ class S3Storage:
         return [
             f"LOAD '{_extension()}'",
             *(f"SET {setting}" for setting in _DUCKDB_RETRIES),
+            f"SET {self.file_memory} = true",
             f"CREATE OR REPLACE SECRET stedi ({secret})",
         ]
+
+    @property
+    def file_memory(self) -> str:
+        """Lets DuckDB remember size and version of objects, instead of asking in each query."""
+        return "enable_http_metadata_cache"
 
     def check_written(self, location: str) -> None:
         """DuckDB can ask for `aws:kms` only; for `AES256` it relies on the bucket's default."""

@@ -3,7 +3,8 @@
 import os
 import shutil
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -150,6 +151,19 @@ class DuckDBEngine:
             f"SELECT {_selected(rows)} FROM {query}",
             schema=ibis.schema({c.name: c.type for c in table.columns}),
         )
+
+    @contextmanager
+    def looking_anew(self) -> Iterator[None]:
+        """See files as they are now: those of tables never change, landing files may."""
+        memory = self._storage.file_memory
+        if memory is None:
+            yield
+            return
+        self.backend.raw_sql(f"SET {memory} = false")
+        try:
+            yield
+        finally:
+            self.backend.raw_sql(f"SET {memory} = true")
 
     def landing_keys(self, file: str) -> set[str]:
         """All keys of the objects of a file of JSON lines."""

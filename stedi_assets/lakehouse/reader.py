@@ -93,8 +93,9 @@ class LandingReader:
                 if spelling is not None:
                     groups[tuple(sorted(spelling.items()))].append(path)
             pending = {}
-            for key, paths in groups.items():
-                pending |= self._read_clean(dict(key), paths, contents, folder, parsed)
+            with self._engine.looking_anew():
+                for key, paths in groups.items():
+                    pending |= self._read_clean(dict(key), paths, contents, folder, parsed)
         if awkward:
             self._read_awkward(awkward, folder, rejects, parsed)
         return parsed

@@ -388,7 +388,10 @@ def test_waiting_candidate_is_used_again_where_nothing_changed(
     assert second == first
 
 
-@pytest.mark.parametrize("change", ["file added", "file changed", "file removed"])
+CHANGES = ["file added", "file changed", "file changed in place", "file removed"]
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_waiting_candidate_is_made_anew_where_files_changed(
     lakehouse: Lakehouse, land: Land, change: str
 ) -> None:
@@ -399,9 +402,11 @@ def test_waiting_candidate_is_made_anew_where_files_changed(
         land("c.json", readings(3))
     elif change == "file changed":
         land("b.json", readings(4, 5))
+    elif change == "file changed in place":
+        land("b.json", readings(4))
     else:
         path.unlink()
-    expected = {"file added": [1, 2, 3], "file changed": [1, 4, 5], "file removed": [1]}[change]
+    expected = dict(zip(CHANGES, ([1, 2, 3], [1, 4, 5], [1, 4], [1]), strict=True))[change]
     found = lakehouse.refresh()
     assert found.changed == ()
     assert lakehouse.times(found.candidate) == expected
