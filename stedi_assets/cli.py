@@ -230,8 +230,8 @@ def _sentence(error: Exception) -> str | None:
         return str(error)
     from stedi_assets.lakehouse.faults import explain  # noqa: PLC0415
 
-    if fault := explain(error):
-        return fault.sentence
+    if said := explain(error):
+        return said
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}."
     return None

@@ -171,7 +171,9 @@ class _Progress(logging.Handler):
             self._console.print(f"  skipped, content taken in before: {line.duplicates}")
         for color, said in (("red", line.failed), ("yellow", line.warned)):
             for check, sentence in said.items():
-                self._console.print(f"  [{color}]{check}[/]: {escape(sentence)}", highlight=False)
+                self._console.print(
+                    f"  [{color}]{check}[/]: {escape(sentence)}", highlight=False, soft_wrap=True
+                )
 
     def _fail(self, event: dg.DagsterEvent) -> None:
         error = event.step_failure_data.error
@@ -183,7 +185,11 @@ class _Progress(logging.Handler):
         if cause.cls_name == "DagsterExecutionInterruptedError":
             said = "interrupted; nothing is lost: refresh again."
         self._console.print(
-            f"{event.step_key}: {said.strip()}", style="red", markup=False, highlight=False
+            f"{event.step_key}: {said.strip()}",
+            style="red",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
         )
 
     def summarize(self, tables: list[str], seconds: float, run_id: str) -> None:

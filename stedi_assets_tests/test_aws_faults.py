@@ -26,7 +26,7 @@ from stedi_assets.definitions import lakehouse_definitions
 from stedi_assets.deployments import storage
 from stedi_assets.lakehouse.catalog import Catalog, Snapshot
 from stedi_assets.lakehouse.engine import DuckDBEngine
-from stedi_assets.lakehouse.faults import Fault, explain
+from stedi_assets.lakehouse.faults import explain
 from stedi_assets.settings import Settings
 from stedi_assets_tests.aws_servers import BUCKET, Identity, S3Server
 from stedi_assets_tests.conftest import Aws, IcebergReader
@@ -377,8 +377,8 @@ def test_server_killed_for_long_fails_the_refresh_and_the_next_one_completes_it(
     killable.server.start()
     assert said(result) == {
         "customers_curated": f"{site.s3.endpoint} did not answer over several tries; nothing is "
-        "lost: see to the network, and to AWS_REGION or the endpoint in the settings, and refresh "
-        "again."
+        "lost: see to the network, and to AWS_DEFAULT_REGION or the endpoint in the settings, and "
+        "refresh again."
     }
     assert_whole(site.direct, read_iceberg, FIRST_COUNTS)
     assert refresh(site.direct).success
@@ -457,7 +457,7 @@ def test_upload_to_a_server_that_went_away_is_tried_by_the_client_alone(
         upload.close()
     killable.server.start()
     assert paused == []
-    assert explain(error.value) == Fault(SILENT.format(direct.s3_endpoint), passing=True)
+    assert explain(error.value) == SILENT.format(direct.s3_endpoint)
 
 
 # Faults that a person has to mend
@@ -517,8 +517,8 @@ NO_CREDENTIALS = (
     "and AWS_SECRET_ACCESS_KEY, or give this machine a role."
 )
 SILENT = (
-    "{} did not answer over several tries; nothing is lost: see to the network, and to AWS_REGION "
-    "or the endpoint in the settings, and refresh again."
+    "{} did not answer over several tries; nothing is lost: see to the network, and to "
+    "AWS_DEFAULT_REGION or the endpoint in the settings, and refresh again."
 )
 NOWHERE = "http://127.0.0.1:1"
 TROUBLES = {
@@ -535,7 +535,7 @@ TROUBLES = {
     ),
     "no credentials": Trouble(NO_CREDENTIALS, environment=dict.fromkeys(SECRETS)),
     "no region": Trouble(
-        "There is no AWS region: set AWS_REGION.",
+        "There is no AWS region: set AWS_DEFAULT_REGION.",
         environment={"AWS_REGION": None, "AWS_DEFAULT_REGION": None},
     ),
     "no profile": Trouble(
@@ -645,7 +645,7 @@ ENGINE = {
     ),
     "other region": (
         s3_error(301, "PermanentRedirect"),
-        f"The bucket {BUCKET} is in another region: set AWS_REGION to that.",
+        f"The bucket {BUCKET} is in another region: set AWS_DEFAULT_REGION to that.",
     ),
     "dropped": (drop(), SILENT.format("{s3}")),
     "cut": (cut_after(1), SILENT.format("{s3}")),
@@ -672,10 +672,8 @@ def test_what_the_engine_meets_is_told_with_the_object(
     site.s3.when(s3(method, "first.json" if method == "GET" else ""), action)
     with pytest.raises(duckdb.Error) as error:
         engine.backend.raw_sql(command).fetchall()
-    fault = explain(error.value)
     known = {"asked": f"{operation} {place}", "place": place, "s3": site.s3.endpoint}
-    assert fault is not None
-    assert fault.sentence == sentence.format(**known)
+    assert explain(error.value) == sentence.format(**known)
 
 
 # Landing files that come and go

@@ -206,6 +206,28 @@ def test_wrong_setting_is_said_in_one_sentence(
         assert result.output.startswith("STEDI_ENGINE has an unknown value; allowed:")
 
 
+def test_vacuum_says_what_goes_and_tables_stay(
+    refreshed: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "Removed 0 snapshots" in " ".join(stedi("vacuum", "--older-than", "0m").stdout.split())
+    monkeypatch.setenv("STEDI_CONSENT_SCOPE", "from_consent_date")
+    assert stedi("refresh").exit_code == 0
+    monkeypatch.setenv("STEDI_RETENTION", "0d")
+    before = status()
+    told = " ".join(stedi("vacuum", "--older-than", "0m", "--dry-run").stdout.split())
+    done = " ".join(stedi("vacuum", "--older-than", "0m").stdout.split())
+    # The empty snapshot that each table began with, and four tables made anew.
+    assert told.startswith("Would remove 14 snapshots")
+    assert done == told.replace("Would remove", "Removed")
+    assert status() == before
+    assert read_table("machine_learning_curated").count().to_pandas() > 0
+
+
+def test_vacuum_before_the_first_refresh_has_nothing_to_do(project: Project) -> None:
+    assert "No tables yet" in stedi("vacuum").stdout
+    assert stedi("vacuum", "--older-than", "soon").exit_code == 1
+
+
 def test_sample_does_not_overwrite_landing_files(shared: Project) -> None:
     again = stedi("sample", "--customers", "40", "--files", "2")
     assert again.exit_code == 1

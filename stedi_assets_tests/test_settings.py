@@ -338,3 +338,14 @@ def test_empty_key_file_is_not_taken_for_a_key(tmp_path: Path) -> None:
     (tmp_path / "lakehouse" / "pseudonym.key").touch()
     with pytest.raises(SettingsError, match=r"pseudonym\.key"):
         Settings.load().subject_key()
+
+
+def test_settings_that_messages_name_exist() -> None:
+    package = Path(__file__).parents[1] / "stedi_assets"
+    named = {
+        name
+        for source in package.rglob("*.py")
+        for name in re.findall(r"STEDI_[A-Z0-9_]*[A-Z0-9]", source.read_text())
+    }
+    assert len(named) > 10
+    assert named <= {f"STEDI_{name.upper()}" for name in Settings.model_fields}

@@ -42,7 +42,7 @@ from stedi_assets.lakehouse.table import OWNER, PERSONAL
 ATTEMPTS = 10
 """Tries of a request to AWS, with growing pauses: some two minutes before it is given up."""
 
-_DUCKDB_RETRIES = ("http_retries = 8", "http_retry_wait_ms = 200", "http_retry_backoff = 2.5")
+_DUCKDB_RETRIES = ("http_retries = 6", "http_retry_wait_ms = 200", "http_retry_backoff = 2.5")
 
 
 @dataclass(frozen=True)
@@ -271,7 +271,13 @@ def _extension() -> Path:
     """DuckDB's httpfs, as its package brings it: nothing is downloaded."""
     package = import_module("duckdb_extension_httpfs")
     folder = Path(next(iter(package.__path__))) / "extensions" / f"v{duckdb.__version__}"
-    return folder / "httpfs.duckdb_extension"
+    extension = folder / "httpfs.duckdb_extension"
+    if not extension.exists():
+        raise LakehouseError(
+            f"The package duckdb-extension-httpfs is not for duckdb {duckdb.__version__}: bring "
+            "both up to date, pip install -U duckdb duckdb-extension-httpfs."
+        )
+    return extension
 
 
 def _describe(params: dict[str, Any], **_: Any) -> None:

@@ -8,8 +8,6 @@ from urllib.parse import unquote, urlsplit
 import duckdb
 from botocore import exceptions as aws
 
-from stedi_assets.lakehouse.faults import Fault
-
 PLACE = "stedi.place"
 """Key of an error response with the bucket and key, or the table, that was asked for."""
 
@@ -77,7 +75,7 @@ _BUSY = "AWS was too busy for {asked} over several tries ({code}); nothing is lo
 _AT_ONCE = (
     "Another refresh wrote to {place} at the same time ({code}); nothing is lost: refresh again."
 )
-_ELSEWHERE = "The bucket {bucket} is in another region: set AWS_REGION to that."
+_ELSEWHERE = "The bucket {bucket} is in another region: set AWS_DEFAULT_REGION to that."
 _GONE = "{place} was needed and is not there any more: refresh again, or bring it back."
 _ANSWERS = {
     "AccessDenied": _NO_PERMISSION,
@@ -124,7 +122,7 @@ _ANSWERS = {
     "TooManyRequestsException": _BUSY,
 }
 _ERRORS: dict[tuple[type[Exception], ...], str] = {
-    (aws.NoRegionError,): "There is no AWS region: set AWS_REGION.",
+    (aws.NoRegionError,): "There is no AWS region: set AWS_DEFAULT_REGION.",
     (aws.ProfileNotFound,): "AWS_PROFILE names a profile that AWS's configuration does not have.",
     (
         aws.NoCredentialsError,
@@ -140,7 +138,7 @@ _ERRORS: dict[tuple[type[Exception], ...], str] = {
 _ON_THE_WAY = (aws.ConnectionError, aws.HTTPClientError, aws.IncompleteReadError)
 
 
-def explain_aws(error: BaseException) -> Fault | None:
+def explain_aws(error: BaseException) -> str | None:
     """Say what an error of AWS, or on the way there, means."""
     match error:
         case aws.ClientError():
@@ -154,7 +152,7 @@ def explain_aws(error: BaseException) -> Fault | None:
         case aws.BotoCoreError():
             other = f"A request to AWS failed with {type(error).__name__}."
             sentences = (said for kinds, said in _ERRORS.items() if isinstance(error, kinds))
-            return Fault(next(sentences, other))
+            return next(sentences, other)
         case duckdb.IOException():
             return _explain_engine(error)
         case OSError() if str(error).startswith("smart_open."):  # it tried to read on
@@ -167,7 +165,7 @@ _ADDRESS = re.compile(r"(?:to|reading) '(.+?)'(?: in region|\n|$)|to URL (.+?): 
 _CODE = re.compile(r"<Code>(\w+)</Code>")
 
 
-def _explain_engine(error: duckdb.IOException) -> Fault | None:
+def _explain_engine(error: duckdb.IOException) -> str | None:
     """Say what DuckDB met while it read or wrote objects; other trouble with files is not told."""
     said = str(error)
     found = _ADDRESS.search(said)
@@ -188,19 +186,17 @@ def _object(url: str) -> str:
     return f"s3:/{f'/{bucket[1]}' if bucket else ''}{unquote(address.path)}"
 
 
-def _no_answer(url: str) -> Fault:
+def _no_answer(url: str) -> str:
     address = urlsplit(url)
     where = f"{address.scheme}://{address.netloc}" if address.scheme.startswith("http") else "AWS"
-    return Fault(
+    return (
         f"{where} did not answer over several tries; nothing is lost: see to the network, and to "
-        "AWS_REGION or the endpoint in the settings, and refresh again.",
-        passing=True,
+        "AWS_DEFAULT_REGION or the endpoint in the settings, and refresh again."
     )
 
 
-def _explain_answer(code: str, operation: str, place: str) -> Fault:
+def _explain_answer(code: str, operation: str, place: str) -> str:
     sentence = _ANSWERS.get(code, "AWS answered {asked} with {code}.")
     bucket = place.removeprefix("s3://").split("/")[0]
     asked = f"{operation} {place}".strip()
-    said = sentence.format(asked=asked, code=code, bucket=bucket, place=place)
-    return Fault(said, passing=sentence == _BUSY)
+    return sentence.format(asked=asked, code=code, bucket=bucket, place=place)

@@ -5,7 +5,6 @@ rows, those of AWS name access keys.
 """
 
 import sys
-from dataclasses import dataclass
 
 import duckdb
 
@@ -14,47 +13,35 @@ class LakehouseError(RuntimeError):
     """Something that a person can mend; the message says what and how."""
 
 
-@dataclass(frozen=True)
-class Fault:
-    """What to say of an error.
-
-    Attributes:
-        passing: Whether it may be gone at the next try, though nobody mends anything.
-    """
-
-    sentence: str
-    passing: bool = False
-
-
-def explain(error: BaseException) -> Fault | None:
+def explain(error: BaseException) -> str | None:
     """Say what an error means; nothing where it is a mistake in the program.
 
     The causes of an error are looked at, too: libraries wrap those of others.
     """
     known: BaseException | None = error
     while known is not None:
-        if fault := _explain(known):
-            return fault
+        if said := _explain(known):
+            return said
         known = known.__cause__
     return None
 
 
-def _explain(error: BaseException) -> Fault | None:
+def _explain(error: BaseException) -> str | None:
     if isinstance(error, LakehouseError):
-        return Fault(str(error))
+        return str(error)
     if "botocore.exceptions" in sys.modules:  # else the error is none of theirs
         from stedi_assets.lakehouse.aws_faults import explain_aws  # noqa: PLC0415
 
-        if fault := explain_aws(error):
-            return fault
+        if said := explain_aws(error):
+            return said
     match error:
         case duckdb.OutOfMemoryException():
-            return Fault(
+            return (
                 "The engine ran out of memory: give it more with STEDI_MEMORY_LIMIT, or let it do "
                 "less at once with STEDI_THREADS."
             )
         case duckdb.Error():
-            return Fault(
+            return (
                 f"The engine failed with {type(error).__name__}. Its message may quote data and is "
                 "not shown here; call the table's rule in a Python shell to see it."
             )

@@ -29,8 +29,8 @@ def plainly() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if fault := explain(error):
-            raise dg.Failure(fault.sentence, allow_retries=fault.passing) from None
+        if said := explain(error):
+            raise dg.Failure(said, allow_retries=False) from None
         raise
 
 
