@@ -60,7 +60,12 @@ def status(
 
 def _print_status(found: dict[str, Any]) -> None:
     if not found["tables"]:
-        _out.print("No tables yet: refresh the lakehouse first (stedi refresh).")
+        _out.print(
+            f"No tables yet in {found['lakehouse']}: refresh the lakehouse first (stedi refresh).",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
         return
     tables = Table(title="Tables", title_justify="left", box=box.SIMPLE)
     for column in ("table", "rows", "published (UTC)", "snapshot"):

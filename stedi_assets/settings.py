@@ -60,7 +60,7 @@ class Settings(BaseSettings):
     database: str = Field(
         "stedi",
         pattern=r"^[a-z0-9_]{1,255}$",
-        description="Glue database of the tables (`aws`)",
+        description="Glue database of the tables (`aws`); each lakehouse has one of its own",
     )
     s3_endpoint: str | None = Field(
         None, pattern=_URL, description="address of an S3-compatible store instead of AWS's"
@@ -135,8 +135,9 @@ class Settings(BaseSettings):
             address = str(place).rstrip("/")
             if not _S3.fullmatch(address):
                 raise ValueError(
-                    "with STEDI_DEPLOYMENT=aws it is s3://bucket/prefix, where the prefix has no "
-                    "wildcards and no parts that are empty or of dots alone"
+                    "with STEDI_DEPLOYMENT=aws it has to be set to s3://bucket/prefix, where the "
+                    "bucket's name is of 3 or more small letters, digits, dots and hyphens, and "
+                    "the prefix has no wildcards and no parts that are empty or of dots alone"
                 )
             return address
         if on_s3:

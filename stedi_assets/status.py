@@ -14,6 +14,8 @@ def status(settings: Settings) -> dict[str, Any]:
     catalog = Catalog(storage(settings))
     zones = list(Zone)
     states = catalog.tables()
+    if not states:  # to look for more would make a catalog
+        return {"lakehouse": settings.lakehouse, "tables": [], "quarantine": [], "devices": {}}
     tables = sorted((zones.index(Zone(state.zone)), name) for name, state in states.items())
     return {
         "lakehouse": settings.lakehouse,

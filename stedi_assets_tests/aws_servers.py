@@ -250,6 +250,7 @@ def main(arguments: Sequence[str]) -> int:
 def _run_on_servers(folder: Path, commands: Sequence[Sequence[str]]) -> int:
     environment = _without_aws(os.environ)
     environment.setdefault("STEDI_PSEUDONYM_KEY", secrets.token_hex())
+    environment["TMPDIR"] = str(folder)  # so that what commands leave goes, too
     os.environ.clear()  # boto3 reads it here too
     os.environ.update(environment)
     with GlueServer() as glue, S3Server(folder / "s3", kms=glue.endpoint) as s3:
@@ -268,6 +269,9 @@ def _run(command: Sequence[str]) -> int:
             code = process.wait()
         except BaseException:
             process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=30)  # its servers still answer
+            process.kill()
             raise
     return code if code >= 0 else 128 - code
 

@@ -229,12 +229,14 @@ def test_what_is_no_address_on_s3_is_refused_on_aws(
     aws: pytest.MonkeyPatch, name: str, address: str
 ) -> None:
     aws.setenv(name, address)
-    assert said().startswith(f"{name} is wrong: with STEDI_DEPLOYMENT=aws it is s3://bucket/prefix")
+    assert said().startswith(
+        f"{name} is wrong: with STEDI_DEPLOYMENT=aws it has to be set to s3://bucket/prefix"
+    )
 
 
 def test_aws_takes_a_lakehouse_on_s3(aws: pytest.MonkeyPatch) -> None:
     aws.delenv("STEDI_LAKEHOUSE")
-    assert "with STEDI_DEPLOYMENT=aws it is s3://bucket/prefix" in said()
+    assert "with STEDI_DEPLOYMENT=aws it has to be set to s3://bucket/prefix" in said()
 
 
 @pytest.mark.parametrize("name", ["STEDI_S3_ENDPOINT", "STEDI_GLUE_ENDPOINT"])

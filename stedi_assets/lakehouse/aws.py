@@ -142,6 +142,20 @@ class S3Storage:
         """Whether there is the Glue database."""
         return self.iceberg.namespace_exists(self.namespace)
 
+    def claim(self) -> None:
+        """Note below the root whose tables are there: a vacuum knows the files of no other."""
+        note = self.io.new_output(f"{self.root}/warehouse/database")
+        if not note.exists():
+            with note.create() as written:
+                written.write(self.namespace.encode())
+        with note.to_input_file().open() as file:
+            owner = file.read().decode()
+        if owner != self.namespace:
+            raise LakehouseError(
+                f"{self.root} holds the tables of the Glue database {owner}: set STEDI_DATABASE to "
+                f"{owner}, or STEDI_LAKEHOUSE to a prefix of its own."
+            )
+
     def files(self, folder: str) -> Iterator[StoredFile]:
         """All objects below a prefix, folder markers included."""
         bucket, prefix = split(folder.rstrip("/") + "/")

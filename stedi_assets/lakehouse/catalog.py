@@ -275,6 +275,7 @@ class Catalog:
         return self._storage.iceberg.load_table((self._storage.namespace, table))
 
     def _create(self, table: Table) -> None:
+        self._storage.claim()
         catalog, namespace = self._storage.iceberg, self._storage.namespace
         if not catalog.namespace_exists(namespace):
             catalog.create_namespace_if_not_exists(namespace)

@@ -44,8 +44,10 @@ def vacuum(
         dry_run: Only tell what would be removed.
 
     Raises:
-        LakehouseError: A listing lacks a table's metadata; nothing was removed.
+        LakehouseError: A listing lacks a table's metadata, or another catalog's tables are
+            there, too; nothing was removed.
     """
+    storage.claim()
     now = datetime.now(UTC)
     tables = {
         name: storage.iceberg.load_table((storage.namespace, name))

@@ -61,6 +61,13 @@ class Storage(Protocol):
     def exists(self) -> bool:
         """Whether there is a catalog yet."""
 
+    def claim(self) -> None:
+        """Make sure that no other catalog has its tables here.
+
+        Raises:
+            LakehouseError: One has.
+        """
+
     def files(self, folder: str) -> Iterator[StoredFile]:
         """All files below a folder; none where there is no such folder."""
 
@@ -117,6 +124,9 @@ class LocalStorage:
     def exists(self) -> bool:
         """Whether there is a catalog yet."""
         return self._file.exists()
+
+    def claim(self) -> None:
+        """The catalog is in the folder itself."""
 
     def files(self, folder: str) -> Iterator[StoredFile]:
         """All files below a folder."""

@@ -193,3 +193,15 @@ def test_unfinished_uploads_go(aws: Any) -> None:
     assert vacuum(storage, DAY, DAY).uploads == 0
     assert vacuum(storage, DAY, NOW).uploads == 1
     assert not client.list_multipart_uploads(Bucket=folder.bucket).get("Uploads")
+
+
+def test_lakehouse_on_s3_belongs_to_one_database(aws: Any) -> None:
+    settings = under(aws.folder())
+    assert refresh(settings).success
+    other = settings.model_copy(update={"database": f"{settings.database}_other"})
+    result = refresh(other)
+    assert not result.success
+    assert counts(other) == {}
+    with pytest.raises(LakehouseError, match=f"tables of the Glue database {settings.database}:"):
+        vacuum(storage_of(other), NOW, NOW)
+    assert vacuum(storage_of(settings), DAY, NOW).files == ()
