@@ -42,9 +42,6 @@ def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
         # Each client would read the description of its service anew, a second each time.
         loader = create_loader()
         patch.setattr("botocore.session.create_loader", lambda *_: loader)
-        scratch = str(tmp_path_factory.mktemp("scratch"))
-        patch.setenv("TMPDIR", scratch)
-        patch.setattr("tempfile.tempdir", scratch)
         s3.client().create_bucket(Bucket=BUCKET)
         yield Aws(s3, glue)
 

@@ -192,7 +192,8 @@ def test_unfinished_uploads_go(aws: Any) -> None:
     storage = storage_of(settings)
     assert vacuum(storage, DAY, DAY).uploads == 0
     assert vacuum(storage, DAY, NOW).uploads == 1
-    assert not client.list_multipart_uploads(Bucket=folder.bucket).get("Uploads")
+    left = client.list_multipart_uploads(Bucket=folder.bucket, Prefix=folder.key)
+    assert not left.get("Uploads")
 
 
 def test_lakehouse_on_s3_belongs_to_one_database(aws: Any) -> None:
