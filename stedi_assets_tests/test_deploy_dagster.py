@@ -316,7 +316,12 @@ def test_data_scientists_read_the_curated_zone_alone(runs: Runs, aws: Aws) -> No
             assert error.response["Error"]["Code"] == "AccessDenied"
             denied.add(place)
     assert read == {"warehouse/curated"}
-    assert denied == {"warehouse/landing", "warehouse/trusted", "compute-logs/storage"}
+    assert denied == {
+        "warehouse/database",
+        "warehouse/landing",
+        "warehouse/trusted",
+        "compute-logs/storage",
+    }
 
 
 def test_producers_read_nothing(runs: Runs, aws: Aws) -> None:
