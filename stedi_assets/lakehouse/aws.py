@@ -33,6 +33,7 @@ from pyiceberg.table import Table
 from pyiceberg.typedef import Identifier
 
 from stedi_assets.lakehouse.aws_faults import remember_place, retry_cut_answers
+from stedi_assets.lakehouse.engine import sql_text
 from stedi_assets.lakehouse.faults import LakehouseError
 from stedi_assets.lakehouse.resource import Lakehouse
 from stedi_assets.lakehouse.s3 import BUCKET, Bucket, S3FileIO, split
@@ -187,7 +188,7 @@ class S3Storage:
         """Load DuckDB's S3 extension, and hand it the credentials of now: they may expire."""
         secret = ", ".join(f"{name} {value}" for name, value in self._secret().items())
         return [
-            f"LOAD '{_extension()}'",
+            f"LOAD {sql_text(_extension())}",
             *(f"SET {setting}" for setting in _DUCKDB_RETRIES),
             f"SET {self.file_memory} = true",
             f"CREATE OR REPLACE SECRET stedi ({secret})",
@@ -228,7 +229,7 @@ class S3Storage:
             "URL_STYLE": "vhost" if on_aws and not self.path_style else "path",
             "KMS_KEY_ID": self.kms_key,
         }
-        return {"TYPE": "s3"} | {name: _text(value) for name, value in given.items() if value}
+        return {"TYPE": "s3"} | {name: sql_text(value) for name, value in given.items() if value}
 
     def _credentials(self) -> ReadOnlyCredentials:
         found = self._session.get_credentials()
@@ -275,10 +276,6 @@ class _OwnTables(GlueCatalog):
 
     def _is_own(self, location: str) -> bool:
         return location.startswith(f"{self.properties[WAREHOUSE_LOCATION]}/")
-
-
-def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
 
 
 def _extension() -> Path:

@@ -98,7 +98,7 @@ class DuckDBEngine:
         if "://" not in folder:
             Path(folder).mkdir(parents=True, exist_ok=True)
         written = self.backend.raw_sql(
-            f"COPY ({sql}) TO {_text(f'{folder}/{uuid4().hex}')} "
+            f"COPY ({sql}) TO {sql_text(f'{folder}/{uuid4().hex}')} "
             "(FORMAT parquet, PER_THREAD_OUTPUT, FILE_SIZE_BYTES '512MB', RETURN_STATS)"
         ).fetchall()
         files = []
@@ -125,7 +125,7 @@ class DuckDBEngine:
             spelling: Key of each column as these files spell it; columns without one are null.
             root: Landing root, which `source_file` is relative to.
         """
-        keys = ", ".join(f"{_text(key)}: 'JSON'" for key in spelling.values())
+        keys = ", ".join(f"{sql_text(key)}: 'JSON'" for key in spelling.values())
         source = (
             f"read_json({_list(files)}, format='newline_delimited', ignore_errors=true, "
             f"hive_partitioning=false, filename=true, columns={{{keys}}})"
@@ -169,7 +169,7 @@ class DuckDBEngine:
         """All keys of the objects of a file of JSON lines."""
         found = self.backend.raw_sql(
             "SELECT DISTINCT unnest(json_keys(json)) "
-            f"FROM read_ndjson_objects({_text(file)}, ignore_errors=true)"
+            f"FROM read_ndjson_objects({sql_text(file)}, ignore_errors=true)"
         ).fetchall()
         return {key for (key,) in found}
 
@@ -232,9 +232,10 @@ def _identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _text(value: object) -> str:
+def sql_text(value: object) -> str:
+    """A value as a text of SQL."""
     return "'" + str(value).replace("'", "''") + "'"
 
 
 def _list(values: Iterable[object]) -> str:
-    return "[" + ", ".join(map(_text, values)) + "]"
+    return "[" + ", ".join(map(sql_text, values)) + "]"
