@@ -854,7 +854,7 @@ def test_no_secret_is_in_any_log_event_or_error(  # noqa: PLR0913, PLR0917  (wha
         unknown.setenv("AWS_SESSION_TOKEN", token)
         runs.append(refreshed("refresh"))
     with monkeypatch.context() as broken:
-        broken.setattr("stedi_assets.lakehouse.aws._text", lambda value: f"'{value}")
+        broken.setattr("stedi_assets.lakehouse.aws.sql_text", lambda value: f"'{value}")
         runs.append(refreshed())  # DuckDB quotes what it cannot parse
     assert all(said(run) for run in runs[1:])
 
