@@ -4,6 +4,7 @@ import dagster as dg
 
 from stedi_assets.assets import curated, trusted
 from stedi_assets.assets.landing import landing_assets
+from stedi_assets.assets.sources import source_assets
 from stedi_assets.build import table_asset
 from stedi_assets.deployments import lakehouse
 from stedi_assets.jobs import refresh_lakehouse
@@ -27,6 +28,7 @@ def lakehouse_definitions(settings: Settings) -> dg.Definitions:
     tables = lakehouse(settings)
     return dg.Definitions(
         assets=[
+            *source_assets(settings),
             landing_assets(contract, settings),
             *(table_asset(rule, contract[rule.__name__], settings) for rule in RULES),
         ],

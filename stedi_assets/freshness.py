@@ -5,7 +5,7 @@ from inspect import signature
 
 import ibis.expr.types as ir
 
-from stedi_assets.assets.landing import SOURCES
+from stedi_assets.assets.sources import SOURCES
 from stedi_assets.lakehouse.faults import explain
 from stedi_assets.lakehouse.ingest import Ingest
 from stedi_assets.lakehouse.ledger import LandingFolder

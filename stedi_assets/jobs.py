@@ -2,10 +2,12 @@
 
 import dagster as dg
 
+from stedi_assets.lakehouse.table import Zone
+
 REFRESH = "refresh_lakehouse"
 
 refresh_lakehouse = dg.define_asset_job(
     REFRESH,
-    selection=dg.AssetSelection.all(),
+    selection=dg.AssetSelection.groups(*Zone),
     description="Take in new landing files and bring every table up to date with them.",
 )

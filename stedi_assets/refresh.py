@@ -31,9 +31,8 @@ def refresh(settings: Settings, console: Console) -> bool:
         Whether every table was refreshed and every check passed.
     """
     started = time.perf_counter()
-    if up_to_date(
-        lakehouse(settings), RULES, contracts(pseudonymize=settings.pseudonymize), settings
-    ):
+    contract = contracts(pseudonymize=settings.pseudonymize)
+    if up_to_date(lakehouse(settings), RULES, contract, settings):
         console.print("Nothing new: all landing files are taken in, every table is up to date.")
         return True
     with console.status("starting") as spinner:
@@ -49,11 +48,7 @@ def refresh(settings: Settings, console: Console) -> bool:
                 tags={"lakehouse": settings.lakehouse},
                 raise_on_error=False,
             )
-    progress.summarize(
-        [key.path[-1] for key in definitions.resolve_asset_graph().get_all_asset_keys()],
-        time.perf_counter() - started,
-        result.run_id,
-    )
+    progress.summarize(list(contract), time.perf_counter() - started, result.run_id)
     return result.success and not progress.failed
 
 

@@ -7,6 +7,7 @@ from inspect import getdoc
 import dagster as dg
 import ibis.expr.types as ir
 
+from stedi_assets.assets.sources import SOURCES, source_key
 from stedi_assets.audit import Finding, check_contract, check_specs, conclude, unchanged
 from stedi_assets.build import column_schema
 from stedi_assets.lakehouse.catalog import Snapshot
@@ -16,13 +17,6 @@ from stedi_assets.lakehouse.resource import Lakehouse, plainly, snapshot_metadat
 from stedi_assets.lakehouse.table import Table
 from stedi_assets.schemas import Contract, table_of
 from stedi_assets.settings import Settings
-
-SOURCES = {
-    "customer_landing": "customer",
-    "accelerometer_landing": "accelerometer",
-    "step_trainer_landing": "step_trainer",
-}
-"""The landing tables, each with the source whose files it holds."""
 
 CHECKS = ["contract", "readable", "completeness", "files"]
 MANY = 100
@@ -65,8 +59,10 @@ def landing_assets(contracts: dict[str, type[Contract]], settings: Settings) -> 
 
 def _spec(contract: type[Contract], settings: Settings) -> dg.AssetSpec:
     table = table_of(contract)
+    sources = [SOURCES[table.name]] if table.name in SOURCES else list(SOURCES.values())
     return dg.AssetSpec(
         table.name,
+        deps=[source_key(source) for source in sources],
         group_name=str(table.zone),
         description=getdoc(contract),
         kinds={"iceberg", settings.engine},
