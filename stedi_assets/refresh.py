@@ -125,6 +125,9 @@ class _Progress(logging.Handler):
                 self._checked(event.asset_check_evaluation_data)
             case dg.DagsterEventType.STEP_SUCCESS:
                 self._close()
+            case dg.DagsterEventType.STEP_UP_FOR_RETRY:
+                self._close()
+                self._retry(event)
             case dg.DagsterEventType.STEP_FAILURE:
                 self._close()
                 self._fail(event)
@@ -169,6 +172,18 @@ class _Progress(logging.Handler):
                 self._console.print(
                     f"  [{color}]{check}[/]: {escape(sentence)}", highlight=False, soft_wrap=True
                 )
+
+    def _retry(self, event: dg.DagsterEvent) -> None:
+        retry = event.step_retry_data
+        cause = retry.error.cause if retry.error else None
+        said = cause.message.partition(": ")[2].strip() if cause else ""  # after its class's name
+        self._console.print(
+            f"{event.step_key}: {said} Trying again in {retry.seconds_to_wait:.0f} s.",
+            style="yellow",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
 
     def _fail(self, event: dg.DagsterEvent) -> None:
         error = event.step_failure_data.error

@@ -158,6 +158,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every client give up after a few tries without a pause."""
     retries = ("http_retries = 2", "http_retry_wait_ms = 1", "http_retry_backoff = 1")
     monkeypatch.setattr("stedi_assets.lakehouse.aws.ATTEMPTS", 3)
+    monkeypatch.setattr("stedi_assets.lakehouse.resource.PAUSE", 0.0)
     monkeypatch.setattr("stedi_assets.lakehouse.aws._DUCKDB_RETRIES", retries)
     for module in ("botocore.endpoint", "smart_open.s3"):
         monkeypatch.setattr(f"{module}.time", SimpleNamespace(sleep=lambda _: None))

@@ -13,7 +13,7 @@ from stedi_assets.build import column_schema
 from stedi_assets.lakehouse.catalog import Snapshot
 from stedi_assets.lakehouse.ingest import Ingest, Ingested
 from stedi_assets.lakehouse.ledger import Entry, LandingFolder
-from stedi_assets.lakehouse.resource import Lakehouse, plainly, snapshot_metadata
+from stedi_assets.lakehouse.resource import RETRIES, Lakehouse, plainly, snapshot_metadata
 from stedi_assets.lakehouse.table import Table
 from stedi_assets.schemas import Contract, table_of
 from stedi_assets.settings import Settings
@@ -48,9 +48,18 @@ def landing_assets(contracts: dict[str, type[Contract]], settings: Settings) -> 
         selected = {key.path[-1] for key in context.selected_asset_keys}
         with plainly():
             lakehouse.catalog.ensure(table_of(contracts["quarantine"]))
-            refresh = _Refresh(contracts, settings, lakehouse, context.run.run_id)
+            last_try = context.retry_number == RETRIES
+            refresh = _Refresh(contracts, settings, lakehouse, context.run.run_id, last_try)
+            again: dg.RetryRequested | None = None
             for name in (name for name in SOURCES if name in selected):
-                yield refresh.land(name)
+                try:
+                    landed = refresh.land(name)
+                except dg.RetryRequested as requested:
+                    again = requested  # when the others are through
+                else:
+                    yield landed
+            if again:
+                raise again
             if "quarantine" in selected:
                 yield refresh.quarantine()
 
@@ -79,7 +88,9 @@ class _Refresh:
         settings: Settings,
         lakehouse: Lakehouse,
         run_id: str,
+        last_try: bool,
     ) -> None:
+        self._last_try = last_try
         self._contracts = contracts
         self._settings = settings
         self._lakehouse = lakehouse
@@ -96,9 +107,12 @@ class _Refresh:
         try:
             with plainly():
                 return self._land(name)
-        except (dg.Failure, OSError) as error:
+        except (dg.RetryRequested, dg.Failure, OSError) as error:
+            if isinstance(error, dg.RetryRequested) and not self._last_try:
+                raise
             published = self._lakehouse.catalog.published(name)
-            said = error.description if isinstance(error, dg.Failure) else str(error)
+            failure = error.__cause__ if isinstance(error, dg.RetryRequested) else error
+            said = failure.description if isinstance(failure, dg.Failure) else str(failure)
             others = [check for check in CHECKS if check != "readable"]
             return dg.MaterializeResult(
                 asset_key=name,

@@ -161,6 +161,23 @@ def explain_aws(error: BaseException) -> str | None:
             return None
 
 
+def passes_on_aws(error: BaseException) -> bool:
+    """Whether an error says that AWS was busy or out of reach."""
+    match error:
+        case aws.ClientError():
+            return _ANSWERS.get(str(error.response.get("Error", {}).get("Code", ""))) is _BUSY
+        case aws.BotoCoreError():
+            return isinstance(error, _ON_THE_WAY)
+        case duckdb.HTTPException():
+            return _ANSWERS.get(_code(error)) is _BUSY
+        case duckdb.IOException():
+            return " error for HTTP " in str(error)
+        case OSError():
+            return str(error).startswith("smart_open.")
+        case _:
+            return False
+
+
 _ADDRESS = re.compile(r"(?:to|reading) '(.+?)'(?: in region|\n|$)|to URL (.+?): ")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
 
@@ -171,10 +188,14 @@ def _explain_engine(error: duckdb.IOException) -> str | None:
     found = _ADDRESS.search(said)
     url = found[1] or found[2] if found else ""
     if isinstance(error, duckdb.HTTPException):
-        code = _CODE.search(error.body or "")
         operation = "reading" if " GET " in said or " HEAD " in said else "writing"
-        return _explain_answer(code[1] if code else str(error.status_code), operation, _object(url))
+        return _explain_answer(_code(error), operation, _object(url))
     return _no_answer(url) if " error for HTTP " in said else None
+
+
+def _code(error: duckdb.HTTPException) -> str:
+    found = _CODE.search(error.body or "")
+    return found[1] if found else str(error.status_code)
 
 
 def _object(url: str) -> str:

@@ -5,6 +5,7 @@ rows, those of AWS name access keys.
 """
 
 import sys
+from collections.abc import Iterator
 
 import duckdb
 
@@ -18,12 +19,23 @@ def explain(error: BaseException) -> str | None:
 
     The causes of an error are looked at, too: libraries wrap those of others.
     """
-    known: BaseException | None = error
-    while known is not None:
-        if said := _explain(known):
-            return said
-        known = known.__cause__
-    return None
+    return next(filter(None, map(_explain, _chain(error))), None)
+
+
+def passes(error: BaseException) -> bool:
+    """Whether it may go by itself: AWS was busy or out of reach, so a later try may succeed."""
+    if "botocore.exceptions" not in sys.modules:  # then the error is none of theirs
+        return False
+    from stedi_assets.lakehouse.aws_faults import passes_on_aws  # noqa: PLC0415
+
+    explained = next(filter(_explain, _chain(error)), None)
+    return explained is not None and passes_on_aws(explained)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
 
 
 def _explain(error: BaseException) -> str | None:

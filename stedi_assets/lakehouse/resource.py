@@ -15,8 +15,11 @@ from filelock import FileLock, Timeout
 
 from stedi_assets.lakehouse.catalog import Catalog, Snapshot
 from stedi_assets.lakehouse.engine import DuckDBEngine, drop_leftovers, shared_engine
-from stedi_assets.lakehouse.faults import LakehouseError, explain
+from stedi_assets.lakehouse.faults import LakehouseError, explain, passes
 from stedi_assets.lakehouse.storage import LocalStorage, Storage
+
+RETRIES, PAUSE = 2, 20.0
+"""How often a step is tried again after a fault that may pass, and seconds before each time."""
 
 
 class NotPublishedError(LakehouseError):
@@ -25,13 +28,22 @@ class NotPublishedError(LakehouseError):
 
 @contextmanager
 def plainly() -> Iterator[None]:
-    """Let a step fail with one sentence, where it is known what went wrong."""
+    """Let a step fail with one sentence, where it is known what went wrong.
+
+    What may pass by itself is tried again; the sentence is in the failure that causes the retry.
+    """
     try:
         yield
-    except Exception as error:
-        if said := explain(error):
-            raise dg.Failure(said, allow_retries=False) from None
+    except (dg.Failure, dg.RetryRequested):
         raise
+    except Exception as error:
+        if not (said := explain(error)):
+            raise
+        failure = dg.Failure(said, allow_retries=False)
+        failure.__suppress_context__ = True
+        if passes(error):
+            raise dg.RetryRequested(RETRIES, PAUSE) from failure
+        raise failure from None
 
 
 class Lakehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
