@@ -12,6 +12,7 @@ from typing import Any
 import dagster as dg
 import ibis
 import pyarrow as pa
+import pytest
 from pyiceberg.table import StaticTable
 
 from stedi_assets.accounting import ACCOUNTS
@@ -36,6 +37,9 @@ TABLES = (
     "machine_learning_curated",
 )
 ANN, BOB, CY = "ann@x.io", "bob@x.io", "cy@x.io"
+
+on_this_machine = pytest.mark.parametrize("new_folder", ["local"], indirect=True)
+"""For a test of what no deployment can change: once is enough, and S3 takes its time."""
 
 Objects = Iterable[Mapping[str, Any]]
 Rows = list[dict[str, Any]]

@@ -18,7 +18,7 @@ from stedi_assets import read_table
 from stedi_assets.cli import app
 from stedi_assets.read import UnknownTableError
 from stedi_assets.settings import PROJECT
-from stedi_assets_tests.support import KEY, under
+from stedi_assets_tests.support import KEY, on_this_machine, under
 
 TABLES = {
     "accelerometer_landing",
@@ -125,6 +125,7 @@ def test_refresh_without_news_runs_nothing(shared: Project) -> None:
     assert status() == before
 
 
+@on_this_machine
 def test_refresh_runs_again_under_another_scope(
     refreshed: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,6 +141,7 @@ def test_refresh_runs_again_under_another_scope(
     }
 
 
+@on_this_machine
 def test_same_content_under_another_name_is_skipped_and_counted(refreshed: Project) -> None:
     folder = refreshed.customers
     (folder / "again.json").write_bytes(min(folder.iterdir()).read_bytes())
@@ -148,6 +150,7 @@ def test_same_content_under_another_name_is_skipped_and_counted(refreshed: Proje
     assert read_table("customer_landing").count().to_pandas() == before
 
 
+@on_this_machine
 def test_failed_check_is_named_and_gives_exit_code_1(refreshed: Project) -> None:
     bad = refreshed.customers / "renamed.json"
     bad.write_text('{"mail": "ann@x.io"}\n')

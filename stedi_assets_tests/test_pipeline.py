@@ -33,6 +33,7 @@ from stedi_assets_tests.support import (
     customer,
     deliver,
     device,
+    on_this_machine,
     phone,
     refresh,
     snapshots,
@@ -203,6 +204,7 @@ def test_refresh_reads_new_files_only(
     }
 
 
+@on_this_machine
 def test_landing_rows_outlive_their_file(settings: Settings, landing: Path) -> None:
     refresh(settings)
     (landing / "accelerometer/landing/first.json").unlink()
@@ -228,6 +230,7 @@ def test_withdrawal_removes_customer_from_every_trusted_and_curated_table(
             assert not values & {ANN, "d", subject_id(ANN)}, table
 
 
+@on_this_machine
 def test_withdrawal_counts_though_another_source_is_held_back(
     settings: Settings, landing: Path
 ) -> None:
@@ -302,6 +305,7 @@ def test_table_that_breaks_a_rule_stays_at_its_last_good_snapshot_with_all_after
     assert catalog_of(settings).candidate("accelerometer_trusted") is None
 
 
+@on_this_machine
 def test_rejected_table_is_rejected_again_until_its_rule_is_mended(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -314,6 +318,7 @@ def test_rejected_table_is_rejected_again_until_its_rule_is_mended(
     assert "accelerometer_trusted" not in counts(settings)
 
 
+@on_this_machine
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
@@ -391,6 +396,7 @@ def test_too_many_unreadable_objects_hold_the_landing_table_back(
     ] * 3
 
 
+@on_this_machine
 def test_removing_the_unreadable_file_heals(settings: Settings, garbage: Path) -> None:
     assert not refresh(settings).success
     garbage.unlink()
@@ -399,6 +405,7 @@ def test_removing_the_unreadable_file_heals(settings: Settings, garbage: Path) -
     assert counts(settings) == SECOND_COUNTS
 
 
+@on_this_machine
 def test_mending_the_unreadable_file_heals(settings: Settings, garbage: Path) -> None:
     assert not refresh(settings).success
     garbage.write_text("")
@@ -407,6 +414,7 @@ def test_mending_the_unreadable_file_heals(settings: Settings, garbage: Path) ->
     assert counts(settings) == SECOND_COUNTS
 
 
+@on_this_machine
 def test_allowing_more_unreadable_objects_publishes_the_readable_ones(
     settings: Settings, garbage: Path, folder: Path
 ) -> None:
@@ -587,6 +595,7 @@ def test_snapshots_say_what_they_were_made_from(
 # Settings that change
 
 
+@on_this_machine
 def test_consent_scope_recomputes_what_depends_on_it(settings: Settings, folder: Path) -> None:
     refresh(settings)
     before = snapshots(settings)
@@ -605,6 +614,7 @@ def test_consent_scope_recomputes_what_depends_on_it(settings: Settings, folder:
     assert counts(settings) == FIRST_COUNTS
 
 
+@on_this_machine
 def test_user_and_serialnumber_come_and_go_with_pseudonymize(
     settings: Settings, folder: Path, read_iceberg: IcebergReader
 ) -> None:
@@ -631,6 +641,7 @@ def test_user_and_serialnumber_come_and_go_with_pseudonymize(
         assert rows() == first
 
 
+@on_this_machine
 def test_table_stays_readable_while_its_new_columns_are_not_published(
     settings: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -648,6 +659,7 @@ def test_table_stays_readable_while_its_new_columns_are_not_published(
     assert still_published.to_pyarrow().num_rows == rows
 
 
+@on_this_machine
 def test_older_snapshot_stays_readable_after_columns_came(settings: Settings, folder: Path) -> None:
     refresh(settings)
     older = snapshots(settings)["machine_learning_curated"]
@@ -656,6 +668,7 @@ def test_older_snapshot_stays_readable_after_columns_came(settings: Settings, fo
     assert len(rows) == FIRST_COUNTS["machine_learning_curated"]
 
 
+@on_this_machine
 def test_another_key_recomputes_the_pseudonyms_only(settings: Settings, folder: Path) -> None:
     refresh(settings)
     before, key = snapshots(settings), KEY[::-1]
@@ -741,6 +754,7 @@ def test_nothing_personal_is_in_the_event_log(sample: SampleRun) -> None:
     assert [value for value in (*personal, KEY) if value in whole] == []
 
 
+@on_this_machine
 def test_column_renamed_upstream_holds_the_landing_table_back(
     settings: Settings, landing: Path
 ) -> None:

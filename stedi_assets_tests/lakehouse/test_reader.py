@@ -16,6 +16,7 @@ from stedi_assets.lakehouse.ledger import LandingFolder
 from stedi_assets.lakehouse.reader import LandingReader
 from stedi_assets.lakehouse.tolerant import Unreadable, read_objects
 from stedi_assets_tests.lakehouse.conftest import storage_in
+from stedi_assets_tests.support import on_this_machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -247,6 +248,7 @@ def drawn_files(draw: st.DrawFn) -> tuple[str, list[File]]:
     return source, draw(st.lists(file, min_size=2, max_size=2))
 
 
+@on_this_machine
 @settings(max_examples=150, deadline=None)
 @given(drawn=drawn_files())
 @example(
