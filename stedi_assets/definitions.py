@@ -7,7 +7,7 @@ from stedi_assets.assets.landing import landing_assets
 from stedi_assets.assets.sources import source_assets
 from stedi_assets.build import table_asset
 from stedi_assets.deployments import lakehouse
-from stedi_assets.jobs import refresh_lakehouse
+from stedi_assets.jobs import FRESHNESS, refresh_lakehouse, schedules, vacuum_lakehouse
 from stedi_assets.lakehouse.resource import LakehouseIOManager
 from stedi_assets.schemas import contracts
 from stedi_assets.settings import Settings
@@ -26,18 +26,23 @@ def lakehouse_definitions(settings: Settings) -> dg.Definitions:
     """The project under these settings."""
     contract = contracts(pseudonymize=settings.pseudonymize)
     tables = lakehouse(settings)
+    assets = [
+        landing_assets(contract, settings),
+        *(table_asset(rule, contract[rule.__name__], settings) for rule in RULES),
+    ]
     return dg.Definitions(
-        assets=[
-            *source_assets(settings),
-            landing_assets(contract, settings),
-            *(table_asset(rule, contract[rule.__name__], settings) for rule in RULES),
-        ],
-        jobs=[refresh_lakehouse],
+        assets=[*source_assets(settings), *dg.map_asset_specs(_with_freshness, assets)],
+        jobs=[refresh_lakehouse, vacuum_lakehouse(settings)],
+        schedules=schedules(),
         resources={"lakehouse": tables, "io_manager": LakehouseIOManager(lakehouse=tables)},
         # The embedded engine uses all cores for one table at a time; a process for each step
         # would only pay for its start.
         executor=dg.in_process_executor,
     )
+
+
+def _with_freshness(spec: dg.AssetSpec) -> dg.AssetSpec:
+    return spec.replace_attributes(freshness_policy=FRESHNESS)
 
 
 defs = lakehouse_definitions(Settings.load())
