@@ -28,15 +28,19 @@ $(VENV)/ready-dev: $(VENV)/ready
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
-# What the tests of the production settings need; without it they are skipped with a message.
+# What the tests of the production settings and of the UI need; without it they are skipped with
+# a message.
 system:
-	@if [ -z "$$(ls /usr/lib/postgresql/*/bin/initdb 2>/dev/null)" ] \
-		&& [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	@missing=""; \
+	[ -n "$$(ls /usr/lib/postgresql/*/bin/initdb 2>/dev/null)" ] || missing="postgresql"; \
+	command -v chromium >/dev/null || missing="$$missing chromium"; \
+	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
-		apt-get install -y -qq --no-install-recommends postgresql >/dev/null; fi
+		apt-get install -y -qq --no-install-recommends $$missing >/dev/null; fi
 
 run: setup
-	@if [ "$(STEDI_DEPLOYMENT)" != aws ] && [ -z "$(STEDI_LANDING)" ] && [ ! -e "$(LAKEHOUSE)/landing" ] && [ ! -e "$(LAKEHOUSE)/catalog.db" ]; then \
+	@if [ "$(STEDI_DEPLOYMENT)" != aws ] && [ -z "$(STEDI_LANDING)" ] && [ ! -e "$(LAKEHOUSE)/catalog.db" ] \
+		&& [ -z "$$(find "$(LAKEHOUSE)/landing" -type f 2>/dev/null | head -n 1)" ]; then \
 		echo "No landing data yet: writing sample data."; $(BIN)/stedi sample; fi
 	$(BIN)/stedi refresh
 	$(BIN)/stedi status
@@ -49,6 +53,9 @@ test: setup-dev system
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 dev: setup
+	@if [ "$(STEDI_DEPLOYMENT)" != aws ] && [ -z "$(STEDI_LANDING)" ]; then \
+		mkdir -p $(foreach source,customer accelerometer step_trainer,"$(LAKEHOUSE)/landing/$(source)/landing"); \
+		echo "Drop landing files into $(LAKEHOUSE)/landing/{customer,accelerometer,step_trainer}/landing."; fi
 	DAGSTER_HOME=$(CURDIR) $(BIN)/dagster dev -h 127.0.0.1
 
 lint: setup-dev
