@@ -214,17 +214,19 @@ class _Tick:
         news = _news(sources)
         if not news:
             return self._nothing_new(sources)
-        count = f"{len(news):,} new files"
+        count = f"new files: {len(news):,}"
         if at_work:
-            return f"A refresh is queued or at work; {count} come in after it."
+            return f"A refresh is queued or at work; {count}, to come in with it or after it."
         if self._are_arriving(sources):
-            return f"{count}, and more may be on their way: a refresh is requested after the last."
+            return (
+                f"{count.capitalize()}, and more may be on their way; a refresh follows the last."
+            )
         fresh = any(s.news and self._cursor.requested.get(s.name) != s.digest for s in sources)
         if not fresh and self._now < self._cursor.due:
             due = datetime.fromtimestamp(self._cursor.due, UTC)
             return (
-                f"The last refresh left {len(news):,} files unread, its run says why; the next one "
-                f"is requested at {due:%H:%M:%S} UTC."
+                f"Files left unread by the last refresh: {len(news):,}, its run says why; the next "
+                f"one is requested at {due:%H:%M:%S} UTC."
             )
         return None
 
@@ -234,11 +236,11 @@ class _Tick:
         if not taken and not held_back:
             folders = ", ".join(self._landing.folder(source) for source in SOURCES.values())
             return f"There are no landing files yet; drop them into {folders}."
-        waiting = f", and {sum(held_back.values()):,} held back by a check of "
-        return (
-            f"Nothing new: {taken:,} landing files are taken in"
-            f"{waiting + ', '.join(held_back) if held_back else ''}."
-        )
+        counts = [f"{taken:,} taken in"]
+        if held_back:
+            tables = ", ".join(held_back)
+            counts.append(f"{sum(held_back.values()):,} held back by a check of {tables}")
+        return f"No new landing files; {', '.join(counts)}."
 
     def _are_arriving(self, sources: list[_Source]) -> bool:
         written = [s.arrived.listing.modified[file.path] for s in sources for file in s.news]

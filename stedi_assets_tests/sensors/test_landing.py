@@ -154,7 +154,7 @@ def test_files_are_requested_once_and_seen_as_taken_in_after_the_run(
     result = watch.tick()
     assert not result.run_requests and not result.asset_events
     assert result.skip_reason
-    assert result.skip_reason.skip_message == "Nothing new: 4 landing files are taken in."
+    assert result.skip_reason.skip_message == "No new landing files; 4 taken in."
     assert watch.requests() == {}
 
 
@@ -196,7 +196,7 @@ def test_replaced_file_is_requested_once(watch: Watch, landing: Path) -> None:
         write(landing, "customer", "first.json", json.dumps(customer(content)))
         assert watch.requests() == {"customer": "1"}
         watch.ahead += 2 * HOUR  # longer than any pause
-        assert watch.reason() == "Nothing new: 2 landing files are taken in."
+        assert watch.reason() == "No new landing files; 2 taken in."
         watch.refresh()
         watch.ahead += 2 * HOUR
         assert watch.requests() == {}
@@ -279,9 +279,15 @@ def test_burst_waits_for_a_run_that_has_not_begun_or_just_did(
     watch.run(job, dg.DagsterRunStatus[status])
     deliver(landing, "first.json", **FIRST)
     if waits:
-        assert watch.reason() == "A refresh is queued or at work; 3 new files come in after it."
+        assert (
+            watch.reason()
+            == "A refresh is queued or at work; new files: 3, to come in with it or after it."
+        )
         deliver(landing, "second.json", customer=[customer("bob@x.io")])
-        assert watch.reason() == "A refresh is queued or at work; 4 new files come in after it."
+        assert (
+            watch.reason()
+            == "A refresh is queued or at work; new files: 4, to come in with it or after it."
+        )
     else:
         assert watch.requests() == dict.fromkeys(FIRST, "1")
 
@@ -298,7 +304,7 @@ def test_burst_waits_for_a_run_in_the_queue_however_long(
     monkeypatch.setattr(watch.instance, "get_run_records", records)
     deliver(landing, "first.json", **FIRST)
     watch.ahead = HOUR
-    assert "3 new files come in after it" in watch.reason()
+    assert "new files: 3, to come in" in watch.reason()
 
 
 def test_run_whose_process_is_gone_is_not_waited_for(watch: Watch, landing: Path) -> None:
@@ -313,7 +319,10 @@ def test_burst_waits_for_a_refresh_at_work(taken_in: Watch) -> None:
     landing = Path(taken_in.settings.landing_root)
     deliver(landing, "second.json", customer=[customer("bob@x.io")])
     with lakehouse(taken_in.settings).locked(print):
-        assert taken_in.reason() == "A refresh is queued or at work; 1 new files come in after it."
+        assert (
+            taken_in.reason()
+            == "A refresh is queued or at work; new files: 1, to come in with it or after it."
+        )
     assert taken_in.requests() == {"customer": "1"}
 
 
@@ -322,7 +331,7 @@ def test_files_that_are_still_arriving_are_waited_for_but_not_for_long(
 ) -> None:
     watch.ahead = 0
     deliver(landing, "first.json", **FIRST)
-    assert "3 new files, and more may be on their way" in watch.reason()
+    assert "New files: 3, and more may be on their way" in watch.reason()
     watch.ahead = sensor.STILL_ARRIVING
     assert watch.look().run_requests
     watch.ahead = 0
@@ -345,7 +354,7 @@ def test_files_left_unread_are_requested_again_with_growing_pauses(
     for minute in (0, 0.9, 1, 2, 5.9, 6, 20.9, 21, 30, 80.9, 81, 140.9, 141):
         watch.ahead = 100 + 60 * minute
         if minute == 30:
-            assert "The last refresh left 3 files unread" in watch.reason()
+            assert "Files left unread by the last refresh: 3" in watch.reason()
         for request in watch.tick().run_requests or []:
             requested.append(minute)
             keys.add(request.run_key)
@@ -356,13 +365,13 @@ def test_files_left_unread_are_requested_again_with_growing_pauses(
 def test_new_file_does_not_wait_for_those_left_unread(watch: Watch, landing: Path) -> None:
     deliver(landing, "first.json", **FIRST)
     assert watch.requests() == dict.fromkeys(FIRST, "1")
-    assert "left 3 files unread" in watch.reason()
+    assert "left unread by the last refresh: 3" in watch.reason()
     deliver(landing, "second.json", customer=[customer("bob@x.io")])
     assert watch.requests()["customer"] == "2"
     # What was left over of that is no reason to hurry.
     (landing / "customer" / "landing" / "second.json").unlink()
     watch.tick()
-    assert "left 3 files unread" in watch.reason()
+    assert "left unread by the last refresh: 3" in watch.reason()
 
 
 # Held back
@@ -382,7 +391,7 @@ def test_files_that_a_check_holds_back_are_named_and_not_requested_but_one_besid
     watch: Watch, landing: Path
 ) -> None:
     assert watch.reason() == (
-        "Nothing new: 0 landing files are taken in, and 2 held back by a check of customer_landing."
+        "No new landing files; 0 taken in, 2 held back by a check of customer_landing."
     )
 
     deliver(landing, "second.json", customer=[customer("bob@x.io")])
@@ -394,7 +403,7 @@ def test_removing_the_file_at_fault_lets_the_others_in(watch: Watch, held_back: 
     held_back.unlink()
     assert watch.requests() == {"customer": "1"}
     watch.refresh()
-    assert watch.reason() == "Nothing new: 1 landing files are taken in."
+    assert watch.reason() == "No new landing files; 1 taken in."
 
 
 def test_mending_the_file_at_fault_lets_it_in(watch: Watch, held_back: Path) -> None:
@@ -402,7 +411,7 @@ def test_mending_the_file_at_fault_lets_it_in(watch: Watch, held_back: Path) -> 
     held_back.write_text(json.dumps(customer("bob@x.io")))
     assert watch.requests() == {"customer": "2"}
     watch.refresh()
-    assert watch.reason() == "Nothing new: 2 landing files are taken in."
+    assert watch.reason() == "No new landing files; 2 taken in."
 
 
 def test_files_of_a_refresh_cut_short_before_its_checks_are_requested(
@@ -420,7 +429,7 @@ def test_files_of_a_refresh_cut_short_before_its_checks_are_requested(
     assert candidate
     assert watch.requests() == {"customer": "1"}
     watch.refresh()
-    assert watch.reason() == "Nothing new: 1 landing files are taken in."
+    assert watch.reason() == "No new landing files; 1 taken in."
 
 
 # Faults
