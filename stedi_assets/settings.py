@@ -108,6 +108,17 @@ class Settings(BaseSettings):
         None, ge=1, description="threads of the embedded engine; the machine's where unset"
     )
 
+    webhook: SecretStr | None = Field(
+        None,
+        description="http(s) address that is told what failed in a run, such as an incoming "
+        "webhook of Slack or Teams",
+    )
+    webserver: str = Field(
+        "http://127.0.0.1:3000",
+        pattern=r"^https?://[^\s/]+(/[^\s/]+)*$",
+        description="address of the Dagster UI, for links to it",
+    )
+
     @classmethod
     def load(cls, **values: Any) -> "Settings":
         """Read the settings from the environment; `values` win over it.
@@ -124,6 +135,13 @@ class Settings(BaseSettings):
     @classmethod
     def _duration(cls, text: str | timedelta) -> timedelta:
         return text if isinstance(text, timedelta) else duration(text)
+
+    @field_validator("webhook")
+    @classmethod
+    def _web_address(cls, webhook: SecretStr | None) -> SecretStr | None:
+        if webhook and not re.fullmatch(r"https?://[^/\s]+\S*", webhook.get_secret_value()):
+            raise ValueError("write an address that begins with https:// or http://")
+        return webhook
 
     @field_validator("lakehouse", "landing", mode="before")
     @classmethod
@@ -250,5 +268,6 @@ _PATTERNS = {
     "database": "write small letters, digits and underscores",
     "s3_endpoint": _ADDRESS,
     "glue_endpoint": _ADDRESS,
+    "webserver": "write an address such as https://dagster.example.com, without a slash at its end",
 }
 """What to write where a pattern is not matched."""

@@ -155,9 +155,34 @@ def test_jobs(definitions: dg.Definitions) -> None:
     assert {name for name in repository.job_names if not name.startswith("__")} == JOBS
 
 
-def test_no_schedule_or_sensor_starts_runs_by_itself(definitions: dg.Definitions) -> None:
-    repository = definitions.get_repository_def()
-    assert [*repository.schedule_defs, *repository.sensor_defs] == []
+def running_sensors(definitions: dg.Definitions) -> set[str]:
+    """Sensors that need not be switched on first; there are no others."""
+    sensors = definitions.get_repository_def().sensor_defs
+    assert {sensor.default_status for sensor in sensors} == {dg.DefaultSensorStatus.RUNNING}
+    assert all(sensor.description for sensor in sensors)
+    return {sensor.name for sensor in sensors}
+
+
+def test_refreshes_are_requested_as_files_land(
+    definitions: dg.Definitions, deployment: str
+) -> None:
+    assert running_sensors(definitions) == {"landing_files"}
+    [sensor] = definitions.get_repository_def().sensor_defs
+    assert [target.job_name for target in sensor.targets] == ["refresh_lakehouse"]
+    assert sensor.minimum_interval_seconds == {"local": 10, "aws": 60}[deployment]
+
+
+def test_webhook_makes_sensors_that_alert_it(deployment: str) -> None:
+    settings = Settings.load(**DEPLOYMENTS[deployment], webhook="https://hooks.example.com/x")
+    assert running_sensors(lakehouse_definitions(settings)) == {
+        "landing_files",
+        "alert_of_failed_run",
+        "alert_of_failed_checks",
+    }
+
+
+def test_no_schedule_starts_runs_by_itself(definitions: dg.Definitions) -> None:
+    assert definitions.get_repository_def().schedule_defs == []
 
 
 def test_everything_loads_under_every_choice_of_settings(deployment: str) -> None:

@@ -153,6 +153,29 @@ def test_settings_do_not_change() -> None:
         Settings.load().threads = 2  # type: ignore[misc]
 
 
+@pytest.mark.parametrize("address", ["hooks.example.com/x", "ftp://hooks.example.com/x"])
+def test_webhook_is_an_address_and_no_message_shows_it(
+    monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setenv("STEDI_WEBHOOK", "https://hooks.example.com/services/T0/secret?a=b")
+    assert "secret" not in repr(Settings.load())
+    monkeypatch.setenv("STEDI_WEBHOOK", address)
+    assert address not in said()
+    assert said().startswith(
+        "STEDI_WEBHOOK is wrong: write an address that begins with https:// or http://"
+    )
+
+
+@pytest.mark.parametrize("address", ["dagster.example.com", "https://", "https://example.com/"])
+def test_webserver_is_an_address_that_a_path_can_follow(
+    monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setenv("STEDI_WEBSERVER", "https://example.com/dagster")
+    Settings.load()
+    monkeypatch.setenv("STEDI_WEBSERVER", address)
+    assert said().startswith("STEDI_WEBSERVER is wrong; write an address such as https://")
+
+
 # AWS
 
 

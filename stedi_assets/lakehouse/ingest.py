@@ -17,6 +17,7 @@ from stedi_assets.lakehouse.ledger import (
     Entry,
     LandingFile,
     LandingFolder,
+    Listing,
     read_ledger,
     write_ledger,
 )
@@ -56,18 +57,81 @@ class Ingested:
         return [entry for entry in self.new if entry.duplicate_of is None]
 
 
-class Ingest:
+@dataclass(frozen=True)
+class Arrived:
+    """What is in the landing folder of a source, next to what its landing table knows.
+
+    Attributes:
+        listing: What is there.
+        taken: Number of files that the table holds.
+        new: Files that are neither in the table nor in its candidate as they are.
+        waiting: Files that the candidate on `audit` has and the table does not.
+        replaced: Files that the table holds and that have another size or version now.
+        candidate: What the waiting files are in.
+    """
+
+    listing: Listing
+    taken: int
+    new: tuple[LandingFile, ...]
+    waiting: tuple[LandingFile, ...]
+    replaced: tuple[LandingFile, ...]
+    candidate: Snapshot | None
+
+
+class Ledgers:
+    """What the landing tables know of the landing files below one root."""
+
+    def __init__(self, landing: LandingFolder, catalog: Catalog) -> None:
+        """Compare those files with the tables of that catalog."""
+        self._landing = landing
+        self._catalog = catalog
+        self._ledgers: dict[str, list[Entry]] = {}  # none ever changes
+
+    def arrived(self, source: str, table: str) -> Arrived:
+        """Compare a source's files with its landing table; neither is read or written."""
+        # Listed first: what a refresh takes in meanwhile is known then.
+        listing = self._landing.listing(source)
+        state = self._catalog.find(table) if self._landing.storage.exists() else None
+        known = {e.path: e for e in self._ledger(self._base(state) if state else None)}
+        candidate = self._of_root(state.candidate) if state else None
+        held = {_seen(e) for e in self._ledger(candidate) if e.path not in known}
+        pending = [file for file in listing.files if file.path not in known]
+        if not held.issubset(pending):
+            held.clear()  # without one of its files, a refresh makes another candidate
+        return Arrived(
+            listing,
+            len(known),
+            tuple(file for file in pending if file not in held),
+            tuple(file for file in pending if file in held),
+            tuple(_touched(listing.files, known)),
+            candidate if held else None,
+        )
+
+    def _base(self, state: TableState) -> Snapshot | None:
+        return self._of_root(state.published)
+
+    def _of_root(self, snapshot: Snapshot | None) -> Snapshot | None:
+        return snapshot if snapshot and snapshot.properties[_ROOT] == self._landing.root else None
+
+    def _ledger(self, snapshot: Snapshot | None) -> list[Entry]:
+        if snapshot is None:
+            return []
+        path = snapshot.properties[LEDGER]
+        if path not in self._ledgers:
+            self._ledgers[path] = read_ledger(path, self._catalog.io)
+        return self._ledgers[path]
+
+
+class Ingest(Ledgers):
     """Ingests the landing files below one root into the tables of a catalog."""
 
     def __init__(
         self, landing: LandingFolder, catalog: Catalog, engine: DuckDBEngine, quarantine: Table
     ) -> None:
         """Read there; what cannot be read goes to the table `quarantine`."""
-        self._landing = landing
-        self._catalog = catalog
+        super().__init__(landing, catalog)
         self._engine = engine
         self._quarantine = quarantine
-        self._ledgers: dict[str, list[Entry]] = {}  # none ever changes
 
     def stage(self, source: str, table: Table, run_id: str) -> Ingested:
         """Put the landing table with the source's new files on `audit`.
@@ -155,28 +219,9 @@ class Ingest:
             return None
         return state.candidate or self._base(state)
 
-    def _base(self, state: TableState) -> Snapshot | None:
-        published = state.published
-        if published and published.properties[_ROOT] == self._landing.root:
-            return published
-        return None
-
-    def _ledger(self, snapshot: Snapshot | None) -> list[Entry]:
-        if snapshot is None:
-            return []
-        path = snapshot.properties[LEDGER]
-        if path not in self._ledgers:
-            self._ledgers[path] = read_ledger(path, self._catalog.io)
-        return self._ledgers[path]
-
     def _changed(self, listed: Sequence[LandingFile], known: dict[str, Entry]) -> tuple[str, ...]:
         """Paths of known files with another content; files only touched are read to tell."""
-        touched = [
-            file.path
-            for file in listed
-            if (entry := known.get(file.path))
-            and (file.size, file.version) != (entry.size, entry.version)
-        ]
+        touched = [file.path for file in _touched(listed, known)]
         contents = self._landing.examine(touched)
         return tuple(
             path
@@ -233,6 +278,14 @@ class Ingest:
                     f"{file.path} changed while it was read; nothing was taken in: refresh again "
                     "when it is complete (write it under a temporary name, then rename it)."
                 )
+
+
+def _seen(file: LandingFile | Entry) -> LandingFile:
+    return LandingFile(file.path, file.size, file.version)
+
+
+def _touched(listed: Iterable[LandingFile], known: Mapping[str, Entry]) -> list[LandingFile]:
+    return [file for file in listed if file.path in known and file != _seen(known[file.path])]
 
 
 def _deleted(location: str) -> LandingFileError:

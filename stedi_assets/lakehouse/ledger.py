@@ -1,9 +1,10 @@
 """Landing files, and the ledger of those a landing table has taken in."""
 
 import hashlib
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
+from datetime import datetime
 from typing import BinaryIO, cast
 from uuid import uuid4
 
@@ -40,10 +41,12 @@ class Listing:
     Attributes:
         files: Its landing files, by path.
         ignored: Number of other files and folder markers.
+        modified: When each file was written last, by its path.
     """
 
     files: tuple[LandingFile, ...]
     ignored: int
+    modified: Mapping[str, datetime]
 
 
 @dataclass(frozen=True)
@@ -105,14 +108,15 @@ class LandingFolder:
 
     def listing(self, source: str) -> Listing:
         """Landing files of a source; none where the folder does not exist."""
-        found, ignored = [], 0
+        found, ignored, modified = [], 0, {}
         for file in self.storage.files(self.folder(source)):
             if file.location.lower().endswith(_ENDINGS):
                 path = file.location.removeprefix(f"{self.root}/")
                 found.append(LandingFile(path, file.size, file.version))
+                modified[path] = file.modified
             else:
                 ignored += 1
-        return Listing(tuple(sorted(found, key=lambda file: file.path)), ignored)
+        return Listing(tuple(sorted(found, key=lambda file: file.path)), ignored, modified)
 
     def open(self, path: str) -> BinaryIO:
         """Open a landing file.

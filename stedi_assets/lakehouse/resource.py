@@ -81,9 +81,8 @@ class Lakehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
     @contextmanager
     def locked(self, warn: Callable[[str], object]) -> Iterator[None]:
         """Keep other runs of this machine out; wait, with a warning, until there is none."""
-        scratch = self.storage.scratch
-        scratch.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(scratch / "refresh.lock", is_singleton=True)
+        self._lock_file.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self._lock_file, is_singleton=True)
         try:
             lock.acquire(timeout=0)
         except Timeout:
@@ -96,6 +95,20 @@ class Lakehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
             yield
         finally:
             lock.release()
+
+    def is_locked(self) -> bool:
+        """Whether a run of this machine has the tables to itself right now."""
+        if not self._lock_file.exists():
+            return False
+        try:
+            with FileLock(self._lock_file, timeout=0):
+                return False
+        except Timeout:
+            return True
+
+    @property
+    def _lock_file(self) -> Path:
+        return self.storage.scratch / "refresh.lock"
 
     def open(self, snapshot: Snapshot) -> ir.Table:
         """A state of a table."""

@@ -1,5 +1,7 @@
 """Where files and tables are: a folder of this machine, or (in `aws.py`) a bucket."""
 
+import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -130,11 +132,15 @@ class LocalStorage:
 
     def files(self, folder: str) -> Iterator[StoredFile]:
         """All files below a folder."""
-        for path in Path(folder).rglob("*"):
-            if path.is_file():
-                found = path.stat()
-                modified = datetime.fromtimestamp(found.st_mtime, tz=UTC)
-                yield StoredFile(str(path), found.st_size, str(found.st_mtime_ns), modified)
+        for parent, _, names in os.walk(folder, onerror=_refuse):
+            for path in (Path(parent, name) for name in names):
+                try:
+                    found = path.stat()
+                except FileNotFoundError:  # renamed or deleted meanwhile, or a link to nothing
+                    continue
+                if stat.S_ISREG(found.st_mode):
+                    modified = datetime.fromtimestamp(found.st_mtime, tz=UTC)
+                    yield StoredFile(str(path), found.st_size, str(found.st_mtime_ns), modified)
 
     def drop_uploads(self, before: datetime) -> int:
         """There are no uploads here."""
@@ -150,3 +156,9 @@ class LocalStorage:
 
     def check_written(self, location: str) -> None:
         """Nothing is asked of files of this machine."""
+
+
+def _refuse(error: OSError) -> None:
+    # Passed over, a folder that may not be read would look like an empty one.
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise error

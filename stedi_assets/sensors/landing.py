@@ -1,0 +1,287 @@
+"""Requests a refresh where landing files have arrived that no refresh has read.
+
+Each tick compares all landing files with the ledgers of the landing tables, so no order of arrival
+and no clock can make it miss one. The cursor only keeps it from asking twice for the same.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from time import time
+from typing import TypeVar
+
+import dagster as dg
+
+from stedi_assets.assets.sources import SOURCES, source_key
+from stedi_assets.deployments import lakehouse
+from stedi_assets.jobs import REFRESH, refresh_lakehouse
+from stedi_assets.lakehouse.catalog import Snapshot
+from stedi_assets.lakehouse.faults import LakehouseError, explain
+from stedi_assets.lakehouse.ingest import Arrived, Ledgers
+from stedi_assets.lakehouse.ledger import LandingFile, LandingFolder
+from stedi_assets.lakehouse.resource import Lakehouse
+from stedi_assets.settings import Settings
+
+STILL_ARRIVING, WAITED_ENOUGH = 5, 60
+"""Seconds: a new file younger than that may not be the last; one older does not wait for others."""
+
+PAUSES = 1, 5, 15, 60
+"""Minutes before a refresh is requested again for files that the last one left unread."""
+
+_STARTING = timedelta(minutes=3)
+"""How long a run takes at most from its launch until it locks the lakehouse."""
+
+_T = TypeVar("_T")
+_JOBS = REFRESH, "__ASSET_JOB"  # the latter is of runs that a person starts for single assets
+
+
+def landing_sensor(settings: Settings) -> dg.SensorDefinition:
+    """The sensor that requests a refresh for new landing files."""
+
+    @dg.sensor(
+        name="landing_files",
+        job=refresh_lakehouse,
+        minimum_interval_seconds=60 if settings.deployment == "aws" else 10,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Requests a refresh where landing files have arrived that none has read.",
+    )
+    def landing_files(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        # Not as a resource of Dagster's: that locks the tables, and so waits for a refresh.
+        return _Tick(context, settings, lakehouse(settings)).result()
+
+    return landing_files
+
+
+@dataclass(frozen=True)
+class _Cursor:
+    """What the sensor remembers from tick to tick.
+
+    Attributes:
+        observed: Digest of each source's files, as last observed.
+        requested: Digest of each source's files at the last request, while some are unread.
+        replaced: Digest of each source's replaced files that a refresh was requested for.
+        requested_at: When that was, in seconds since the epoch.
+        requests: How many there were since no file was unread.
+    """
+
+    observed: dict[str, str] = field(default_factory=dict)
+    requested: dict[str, str] = field(default_factory=dict)
+    replaced: dict[str, str] = field(default_factory=dict)
+    requested_at: int | None = None
+    requests: int = 0
+
+    @classmethod
+    def read(cls, text: str | None) -> "_Cursor":
+        try:
+            return cls(**json.loads(text or "{}"))
+        except (TypeError, ValueError):  # not ours: nothing was seen yet
+            return cls()
+
+    @property
+    def due(self) -> float:
+        """When to request again for the same files."""
+        return (self.requested_at or 0) + 60 * PAUSES[min(self.requests, len(PAUSES)) - 1]
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A source at this tick.
+
+    Attributes:
+        news: Files that a refresh is to be requested for.
+        held_back: Number of files in the table's candidate that did not pass a check.
+    """
+
+    name: str
+    table: str
+    arrived: Arrived
+    news: tuple[LandingFile, ...]
+    held_back: int
+
+    @cached_property
+    def digest(self) -> str:
+        """Another one wherever a file is new, gone or replaced."""
+        return _digest(self.arrived.listing.files)
+
+    def observation(self) -> dg.AssetObservation:
+        """What the UI shows of the source's files."""
+        listing = self.arrived.listing
+        newest = max(listing.modified.values(), default=None)
+        return dg.AssetObservation(
+            source_key(self.name),
+            metadata={
+                "files": len(listing.files),
+                "bytes": sum(file.size for file in listing.files),
+                "ignored_files": listing.ignored,
+                **({"newest": dg.MetadataValue.timestamp(newest)} if newest else {}),
+            },
+            tags={"dagster/data_version": self.digest},
+        )
+
+
+class _Tick:
+    """One look at all sources, and what follows from it."""
+
+    def __init__(
+        self, context: dg.SensorEvaluationContext, settings: Settings, tables: Lakehouse
+    ) -> None:
+        self._instance = context.instance
+        self._log = context.log
+        self._cursor = _Cursor.read(context.cursor)
+        self._landing = LandingFolder(settings.landing_root, tables.storage)
+        self._tables = tables
+        self._ledgers = Ledgers(self._landing, tables.catalog)
+        self._now = time()
+        self._faults: list[str] = []
+
+    def result(self) -> dg.SensorResult:
+        """A request or a reason for none, and observations of the sources that changed.
+
+        Raises:
+            LakehouseError: Something could not be looked at, and nothing else is to be requested.
+        """
+        # First: a refresh that ends while the files are compared leaves none unread.
+        at_work = self._attempt(self._is_refresh_at_work)
+        looked = [self._attempt(self._look, *source) for source in SOURCES.items()]
+        sources = [source for source in looked if source]
+        reason = self._reason_to_skip(sources, at_work=bool(at_work))
+        faults = " ".join(dict.fromkeys(self._faults))
+        if faults and reason:
+            raise LakehouseError(faults)
+        if faults:
+            self._log.error(faults)
+        observed = {source.name: source.digest for source in sources}
+        cursor = replace(self._cursor, observed={**self._cursor.observed, **observed})
+        changed = [s for s in sources if self._cursor.observed.get(s.name) != s.digest]
+        if reason is None:
+            cursor = self._requested(cursor, sources)
+        elif not _news(sources):
+            cursor = replace(cursor, requested={}, requests=0)
+        return dg.SensorResult(
+            run_requests=None if reason else [self._request(sources)],
+            skip_reason=reason,
+            cursor=json.dumps(asdict(cursor)),
+            asset_events=[source.observation() for source in changed],
+        )
+
+    def _attempt(self, look: Callable[..., _T], *given: str) -> _T | None:
+        try:
+            return look(*given)
+        except Exception as error:
+            self._faults.append(_sentence(error))
+            return None
+
+    def _is_refresh_at_work(self) -> bool:
+        status = dg.DagsterRunStatus
+        launched = {status.NOT_STARTED, status.STARTING, status.STARTED}
+        since = datetime.fromtimestamp(self._now, UTC) - _STARTING
+        # A run that is older has locked the tables, or its process is gone.
+        filters = (
+            dg.RunsFilter(statuses=[status.QUEUED]),
+            dg.RunsFilter(statuses=[*launched], updated_after=since),
+        )
+        return self._tables.is_locked() or any(
+            record.dagster_run.job_name in _JOBS
+            for which in filters
+            for record in self._instance.get_run_records(which)
+        )
+
+    def _look(self, table: str, name: str) -> _Source:
+        arrived = self._ledgers.arrived(name, table)
+        audited = arrived.candidate is not None and self._is_audited(arrived.candidate)
+        told = self._cursor.replaced.get(name) == _digest(arrived.replaced)
+        news = (
+            *arrived.new,
+            *(() if audited else arrived.waiting),
+            *(() if told else arrived.replaced),
+        )
+        return _Source(name, table, arrived, news, len(arrived.waiting) if audited else 0)
+
+    def _is_audited(self, candidate: Snapshot) -> bool:
+        """Whether checks hold the candidate back; else the refresh that made it was cut short."""
+        key = dg.AssetCheckKey(dg.AssetKey(candidate.table), "contract")
+        record = self._instance.get_latest_asset_check_evaluation_record(key)
+        event = record.event.dagster_event if record and record.event else None
+        if event is None or event.event_type != dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+            return False
+        snapshot = event.asset_check_evaluation_data.metadata.get("snapshot")
+        return snapshot is not None and snapshot.value == str(candidate.id)
+
+    def _reason_to_skip(self, sources: list[_Source], *, at_work: bool) -> str | None:
+        news = _news(sources)
+        if not news:
+            return self._nothing_new(sources)
+        count = f"new files: {len(news):,}"
+        if at_work:
+            return f"A refresh is queued or at work; {count}, to come in with it or after it."
+        if self._are_arriving(sources):
+            return (
+                f"{count.capitalize()}, and more may be on their way; a refresh follows the last."
+            )
+        fresh = any(s.news and self._cursor.requested.get(s.name) != s.digest for s in sources)
+        if not fresh and self._now < self._cursor.due:
+            due = datetime.fromtimestamp(self._cursor.due, UTC)
+            return (
+                f"Files left unread by the last refresh: {len(news):,}, its run says why; the next "
+                f"one is requested at {due:%H:%M:%S} UTC."
+            )
+        return None
+
+    def _nothing_new(self, sources: list[_Source]) -> str:
+        taken = sum(source.arrived.taken for source in sources)
+        held_back = {s.table: s.held_back for s in sources if s.held_back}
+        if not taken and not held_back:
+            folders = ", ".join(self._landing.folder(source) for source in SOURCES.values())
+            return f"There are no landing files yet; drop them into {folders}."
+        counts = [f"{taken:,} taken in"]
+        if held_back:
+            tables = ", ".join(held_back)
+            counts.append(f"{sum(held_back.values()):,} held back by a check of {tables}")
+        return f"No new landing files; {', '.join(counts)}."
+
+    def _are_arriving(self, sources: list[_Source]) -> bool:
+        written = [s.arrived.listing.modified[file.path] for s in sources for file in s.news]
+        ages = [self._now - moment.timestamp() for moment in written]
+        if min(ages) < 0:  # clocks differ: nobody knows how long to wait
+            return False
+        return min(ages) < STILL_ARRIVING and max(ages) <= WAITED_ENOUGH
+
+    def _request(self, sources: list[_Source]) -> dg.RunRequest:
+        # The same for a tick that is evaluated twice, another one after the lakehouse was emptied.
+        key = f"{_digest(_news(sources))} {self._cursor.requested_at or ''}".strip()
+        return dg.RunRequest(
+            run_key=key,
+            tags={f"new_files/{s.name}": str(len(s.news)) for s in sources if s.news},
+        )
+
+    def _requested(self, cursor: _Cursor, sources: list[_Source]) -> _Cursor:
+        digests = {source.name: source.digest for source in sources}
+        replaced = {s.name: _digest(s.arrived.replaced) for s in sources if s.arrived.replaced}
+        return replace(
+            cursor,
+            requested={**cursor.requested, **digests},
+            replaced={**cursor.replaced, **replaced},
+            requested_at=int(self._now),
+            requests=cursor.requests + 1,
+        )
+
+
+def _news(sources: list[_Source]) -> list[LandingFile]:
+    return [file for source in sources for file in source.news]
+
+
+def _digest(files: Iterable[LandingFile]) -> str:
+    listed = sorted((file.path, file.size, file.version) for file in files)
+    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()[:32]
+
+
+def _sentence(error: Exception) -> str:
+    """What a fault means; a mistake in the program is none."""
+    if said := explain(error):
+        return said
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}."
+    raise error
