@@ -10,6 +10,7 @@ from stedi_assets.deployments import lakehouse
 from stedi_assets.jobs import refresh_lakehouse
 from stedi_assets.lakehouse.resource import LakehouseIOManager
 from stedi_assets.schemas import contracts
+from stedi_assets.sensors.training import training_set_sensor
 from stedi_assets.settings import Settings
 
 RULES = (
@@ -33,6 +34,7 @@ def lakehouse_definitions(settings: Settings) -> dg.Definitions:
             *(table_asset(rule, contract[rule.__name__], settings) for rule in RULES),
         ],
         jobs=[refresh_lakehouse],
+        sensors=[training_set_sensor(settings)],
         resources={"lakehouse": tables, "io_manager": LakehouseIOManager(lakehouse=tables)},
         # The embedded engine uses all cores for one table at a time; a process for each step
         # would only pay for its start.

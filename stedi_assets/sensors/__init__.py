@@ -1,0 +1,1 @@
+"""Sensors: what happens when something has changed."""
