@@ -91,6 +91,7 @@ BLOCKING_CHECKS = {
 }
 
 JOBS = {"refresh_lakehouse"}
+SENSORS = {"training_sets"}
 
 
 class ConnectedError(AssertionError):
@@ -157,7 +158,9 @@ def test_jobs(definitions: dg.Definitions) -> None:
 
 def test_no_schedule_or_sensor_starts_runs_by_itself(definitions: dg.Definitions) -> None:
     repository = definitions.get_repository_def()
-    assert [*repository.schedule_defs, *repository.sensor_defs] == []
+    assert repository.schedule_defs == []
+    assert {sensor.name for sensor in repository.sensor_defs} == SENSORS
+    assert not any(sensor.has_jobs for sensor in repository.sensor_defs)
 
 
 def test_everything_loads_under_every_choice_of_settings(deployment: str) -> None:
