@@ -2,12 +2,13 @@
 
 from importlib import import_module
 
-__all__ = ["read_table", "split_by_person", "trace"]
+__all__ = ["read_table", "split_by_person", "trace", "training_sets"]
 
 _MODULES = {
     "read_table": "stedi_assets.read",
     "split_by_person": "stedi_assets.training",
     "trace": "stedi_assets.training",
+    "training_sets": "stedi_assets.training",
 }
 
 

@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, time, timedelta
 import ibis.expr.types as ir
 
 from stedi_assets.deployments import storage
-from stedi_assets.lakehouse.catalog import Catalog, Snapshot, TableState
+from stedi_assets.lakehouse.catalog import Catalog, Snapshot, TableState, Tag
 from stedi_assets.lakehouse.engine import shared_engine
 from stedi_assets.settings import Settings
 
@@ -53,12 +53,7 @@ def find_snapshot(
     """
     if snapshot is not None and as_of is not None:
         raise ValueError("Give a snapshot or a time (as_of), not both.")
-    where = storage(settings)
-    catalog = Catalog(where)
-    state = catalog.find(name) if where.exists() else None
-    if state is None:
-        tables = ", ".join(sorted(catalog.tables()))
-        raise UnknownTableError(f"There is no table {name}; there are: {tables or 'none yet'}.")
+    state = _state(name, settings)
     if snapshot is not None:
         return _named(name, state, snapshot)
     if as_of is not None:
@@ -66,6 +61,25 @@ def find_snapshot(
     if state.published is None:
         raise UnknownTableError(f"{name} has not been published yet; refresh the lakehouse first.")
     return state.published
+
+
+def find_tags(name: str, settings: Settings) -> tuple[Tag, ...]:
+    """The tags of a table, those of the oldest snapshot first.
+
+    Raises:
+        UnknownTableError: There is no such table.
+    """
+    return _state(name, settings).tags
+
+
+def _state(name: str, settings: Settings) -> TableState:
+    where = storage(settings)
+    catalog = Catalog(where)
+    state = catalog.find(name) if where.exists() else None
+    if state is None:
+        tables = ", ".join(sorted(catalog.tables()))
+        raise UnknownTableError(f"There is no table {name}; there are: {tables or 'none yet'}.")
+    return state
 
 
 def _named(name: str, state: TableState, snapshot: int | str) -> Snapshot:

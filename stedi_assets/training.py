@@ -16,7 +16,7 @@ from stedi_assets.checks import without_consent
 from stedi_assets.lakehouse import maintenance
 from stedi_assets.lakehouse.catalog import Catalog, Snapshot
 from stedi_assets.lakehouse.faults import LakehouseError, explain
-from stedi_assets.read import UnknownTableError, read_table
+from stedi_assets.read import UnknownTableError, find_tags, read_table
 from stedi_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -135,6 +135,25 @@ def _assert_key(published: ir.Table, customer_trusted: ir.Table, settings: Setti
 
 
 # For data scientists
+
+
+def training_sets(settings: Settings | None = None) -> "pd.DataFrame":
+    """List the training sets that have a tag, the oldest first; reads the curated zone alone.
+
+    Args:
+        settings: Which lakehouse; the one of the environment where absent.
+
+    Returns:
+        A row for each: `tag`, `made_at` (UTC), `rows`, `snapshot`.
+
+    Raises:
+        UnknownTableError: No training set has been published yet.
+    """
+    import pandas as pd  # noqa: PLC0415  (a sensor and a vacuum need none)
+
+    tags = find_tags(TRAINING_SET, settings or Settings.load())
+    rows = [(tag.name, tag.made_at, tag.rows, tag.snapshot_id) for tag in tags]
+    return pd.DataFrame(rows, columns=["tag", "made_at", "rows", "snapshot"])
 
 
 def split_by_person(

@@ -12,7 +12,7 @@ import duckdb
 import pytest
 from typer.testing import CliRunner
 
-from stedi_assets import read_table
+from stedi_assets import read_table, training_sets
 from stedi_assets.cli import app
 from stedi_assets.deployments import lakehouse
 from stedi_assets.lakehouse.catalog import Catalog
@@ -325,6 +325,21 @@ def test_status_lists_the_training_sets(here: Settings) -> None:
     ]
     said = stedi("status")
     assert all(f"{tag} 1 {snapshot}" in said for tag, snapshot in tags(here).items())
+
+
+def test_training_sets_are_listed_for_data_scientists(here: Settings) -> None:
+    listed = training_sets()
+    assert list(listed.columns) == ["tag", "made_at", "rows", "snapshot"]
+    assert dict(zip(listed.tag, listed.snapshot, strict=True)) == tags(here)
+    assert list(listed.rows) == [1, 1]
+    assert listed.made_at.is_monotonic_increasing
+
+
+def test_before_the_first_training_set_there_are_none_to_list(settings: Settings) -> None:
+    with pytest.raises(UnknownTableError, match="There is no table machine_learning_curated"):
+        training_sets(settings)
+    publish(settings, TRAINING_SET, rows_of(ANN, 1))
+    assert training_sets(settings).empty
 
 
 def test_show_takes_a_tag(here: Settings) -> None:
