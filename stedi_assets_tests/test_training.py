@@ -83,6 +83,12 @@ def tick(settings: Settings) -> Ticks:
     return Ticks(settings)
 
 
+def test_sensor_runs_unless_somebody_stops_it(settings: Settings) -> None:
+    sensor = training_set_sensor(settings)
+    assert sensor.default_status == dg.DefaultSensorStatus.RUNNING
+    assert sensor.minimum_interval_seconds == 30
+
+
 def test_before_the_first_training_set_nothing_happens(settings: Settings, tick: Ticks) -> None:
     assert (tick(), tick.cursor) == ([], None)
     assert not lakehouse(settings).storage.exists()

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pyiceberg.io.pyarrow import parquet_files_to_data_files
+from pyiceberg.table.update.snapshot import ManageSnapshots
 
 from stedi_assets.lakehouse.catalog import Catalog, PublishConflict, Snapshot
 from stedi_assets.lakehouse.faults import LakehouseError
@@ -129,6 +130,25 @@ def test_tag_never_moves(catalog: Catalog, write: Write) -> None:
         with pytest.raises(LakehouseError, match=f"steps has a tag or branch {taken} already"):
             catalog.tag(second, taken)
     assert [tag.snapshot_id for tag in catalog.state("steps").tags] == [first.id]
+
+
+def test_tag_set_while_a_refresh_publishes_disturbs_neither(
+    catalog: Catalog, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = write(1)
+    first = publish(catalog, one)
+    candidate = catalog.stage("steps", [one, write(2)], {})
+    set_current = ManageSnapshots.set_current_snapshot
+
+    def tag_meanwhile(*args: Any) -> Any:
+        monkeypatch.undo()
+        catalog.tag(first, "then")
+        return set_current(*args)
+
+    monkeypatch.setattr(ManageSnapshots, "set_current_snapshot", tag_meanwhile)
+    catalog.publish(candidate)
+    state = catalog.state("steps")
+    assert (state.published, state.tagged("then")) == (candidate, first)
 
 
 # Stage
