@@ -216,7 +216,7 @@ def trace(
         (relative to the landing root), `readings` (how many of that person and time are in it).
 
     Raises:
-        UnknownRowError: The published training set has no such row.
+        UnknownRowError: The published training set has no such row, or not under this key.
         LandingZoneError: The landing zone cannot be read.
     """
     settings = settings or Settings.load()
@@ -232,6 +232,11 @@ def trace(
         landing = {name: read_table(name, settings=settings) for name in _LANDING}
         files = landing_files(str(subject_id), int(sensorreadingtime), settings, **landing)
         found: pd.DataFrame = files.to_pandas()
+    if found.empty:
+        raise UnknownRowError(
+            "The landing zone has no readings of that row under this key of subject_id: set "
+            "STEDI_PSEUDONYM_KEY to the key it was made with."
+        )
     return found
 
 

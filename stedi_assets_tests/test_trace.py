@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from pydantic import SecretStr
 
 from stedi_assets import read_table, trace
 from stedi_assets.training import LandingZoneError, UnknownRowError
@@ -13,6 +14,7 @@ from stedi_assets_tests.support import (
     ANN,
     BOB,
     CY,
+    KEY,
     customer,
     deliver,
     device,
@@ -93,14 +95,6 @@ def test_reading_that_came_without_a_user_is_found(settings: Settings) -> None:
     assert ("accelerometer", "old_app.json", 1) in files(trace(subject_id(BOB), 9, settings))
 
 
-def test_every_row_of_the_training_set_can_be_traced(settings: Settings) -> None:
-    rows = read_table("machine_learning_curated", settings=settings).to_pandas()
-    keys = rows[["subject_id", "sensorreadingtime"]].drop_duplicates()
-    assert len(keys) == 22
-    for person, time in keys.itertuples(index=False):
-        assert set(trace(person, time, settings).source) == {"step_trainer", "accelerometer"}
-
-
 def test_answer_names_nobody(settings: Settings) -> None:
     said = trace(subject_id(ANN), 3, settings).to_csv()
     assert not [name for name in (ANN, BOB, CY, ANNS, BOBS, CYS) if name in said]
@@ -114,6 +108,12 @@ def test_what_is_in_no_training_row_is_not_traced(
 ) -> None:
     with pytest.raises(UnknownRowError, match="has no row of that subject_id at"):
         trace(subject_id(email), time, settings)
+
+
+def test_under_another_key_it_says_so(settings: Settings) -> None:
+    other = settings.model_copy(update={"pseudonym_key": SecretStr(KEY[::-1])})
+    with pytest.raises(UnknownRowError, match="set STEDI_PSEUDONYM_KEY to the key it was made wit"):
+        trace(subject_id(ANN), 3, other)
 
 
 def test_without_the_landing_zone_it_says_so(settings: Settings) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import duckdb
 import pytest
+from pydantic import SecretStr
 from typer.testing import CliRunner
 
 from stedi_assets import read_table, training_sets
@@ -298,8 +299,7 @@ def test_under_a_wrong_key_nothing_is_let_go(settings: Settings) -> None:
     train(settings, rows_of(ANN, 1))
     train(settings, rows_of(ANN, 1, 2))
     before = tags(settings), files(settings)
-    other = under(settings.lakehouse, lakehouse=settings.lakehouse, landing=None)
-    other = other.model_copy(update={"pseudonym_key": type(other.pseudonym_key)(KEY[::-1])})
+    other = settings.model_copy(update={"pseudonym_key": SecretStr(KEY[::-1])})
     with pytest.raises(LakehouseError, match="set STEDI_PSEUDONYM_KEY to the key it was made with"):
         clean(other)
     assert (tags(settings), files(settings)) == before
