@@ -1,12 +1,19 @@
 """The STEDI lakehouse: from landing files to a training set of consenting customers."""
 
-__all__ = ["read_table"]
+from importlib import import_module
+
+__all__ = ["read_table", "split_by_person", "trace", "training_sets"]
+
+_MODULES = {
+    "read_table": "stedi_assets.read",
+    "split_by_person": "stedi_assets.training",
+    "trace": "stedi_assets.training",
+    "training_sets": "stedi_assets.training",
+}
 
 
 def __getattr__(name: str) -> object:
     # On first use: the `stedi` command must not pay for what it does not need.
-    if name == "read_table":
-        from stedi_assets.read import read_table  # noqa: PLC0415
-
-        return read_table
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

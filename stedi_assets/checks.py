@@ -59,7 +59,7 @@ def accelerometer_consent(
     readings = accelerometer_trusted.select(person="user", time="timestamp")
     since = customer_trusted.select(person="email", since="sharewithresearchasofdate")
     people = consenting(customer_landing).select(person="email")
-    return _without_consent(readings, people, since, settings)
+    return without_consent(readings, people, since, settings)
 
 
 def sensor_consent(
@@ -84,10 +84,10 @@ def subject_consent(
     )
     people = consenting(customer_landing)
     people = people.select(person=pseudonym(people.email, settings))
-    return _without_consent(rows, people, since, settings)
+    return without_consent(rows, people, since, settings)
 
 
-def _without_consent(
+def without_consent(
     rows: ir.Table, people: ir.Table, since: ir.Table, settings: Settings
 ) -> ir.IntegerScalar:
     """Rows (person, time) of nobody of `people` or, in that scope, from before `since`."""

@@ -47,7 +47,7 @@ def refresh() -> None:
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
 ) -> None:
-    """Show the tables, what waits on audit, what is in quarantine, who owns devices."""
+    """Show the tables, what waits on audit, training sets, quarantine, who owns devices."""
     settings = _settings()
     from stedi_assets.status import status as look  # noqa: PLC0415
 
@@ -88,6 +88,13 @@ def _print_status(found: dict[str, Any]) -> None:
                 f"snapshot {candidate['snapshot']}.",
                 style="yellow",
             )
+    if found["training_sets"]:
+        sets = Table(title="Training sets", title_justify="left", box=box.SIMPLE)
+        for column in ("tag", "rows", "snapshot"):
+            sets.add_column(column, justify="right" if column == "rows" else "left", no_wrap=True)
+        for entry in found["training_sets"]:
+            sets.add_row(entry["tag"], f"{entry['rows']:,}", str(entry["snapshot"]))
+        _out.print(sets)
     if found["quarantine"]:
         quarantine = Table(title="Quarantine", title_justify="left", box=box.SIMPLE)
         for column in ("source", "reason", "rows"):
@@ -110,8 +117,8 @@ def vacuum(
     """Let snapshots past STEDI_RETENTION go, and files that no snapshot refers to."""
     settings = _settings()
     from stedi_assets.deployments import lakehouse  # noqa: PLC0415
-    from stedi_assets.lakehouse.maintenance import vacuum as clean  # noqa: PLC0415
     from stedi_assets.settings import duration  # noqa: PLC0415
+    from stedi_assets.training import vacuum as clean  # noqa: PLC0415
 
     try:
         age = duration(older_than)
@@ -122,7 +129,7 @@ def vacuum(
         _out.print("No tables yet: there is nothing to remove.")
         return
     with tables.locked(lambda said: _errors.print(said, style="yellow")):
-        found = clean(tables.storage, settings.retention, age, dry_run=dry_run)
+        found = clean(tables, settings, age, dry_run)
     size = sum(file.size for file in found.files)
     _out.print(
         f"{'Would remove' if dry_run else 'Removed'} {sum(found.snapshots.values()):,} snapshots "
@@ -130,6 +137,12 @@ def vacuum(
         f"snapshot refers to, {found.uploads:,} unfinished uploads.",
         highlight=False,
     )
+    if tags := [tag for names in found.tags.values() for tag in names]:
+        _out.print(
+            f"{'Would let' if dry_run else 'Let'} go these training sets, as people in them "
+            f"consent no longer: {', '.join(tags)}.",
+            highlight=False,
+        )
 
 
 @app.command()
@@ -137,19 +150,20 @@ def show(
     table: Annotated[str, typer.Argument(help="Name of a table.")],
     limit: Annotated[int, typer.Option(min=1, help="Rows to show.")] = 10,
     reveal: Annotated[bool, typer.Option(help="Show personal data instead of masking it.")] = False,
+    snapshot: Annotated[
+        str | None, typer.Option(help="Id or tag of an older state of the table.")
+    ] = None,
 ) -> None:
     """Show rows of a published table."""
     settings = _settings()
-    from stedi_assets.deployments import storage  # noqa: PLC0415
-    from stedi_assets.lakehouse.catalog import Catalog  # noqa: PLC0415
-    from stedi_assets.read import UnknownTableError, read_table  # noqa: PLC0415
+    from stedi_assets.read import UnknownTableError, find_snapshot, read_table  # noqa: PLC0415
 
     try:
-        rows = read_table(table, settings=settings).limit(limit).to_pyarrow().to_pylist()
+        found = find_snapshot(table, settings, snapshot)
+        rows = read_table(table, found.id, settings=settings).limit(limit).to_pyarrow().to_pylist()
     except UnknownTableError as error:
         raise _stop(str(error)) from None
-    published = Catalog(storage(settings)).published(table)
-    masked = set() if reveal or published is None else published.personal_columns
+    masked = set() if reveal else found.personal_columns
     for number, row in enumerate(rows, start=1):
         shown = Table(title=f"Row {number}", title_justify="left", box=None, show_header=False)
         for name, value in row.items():

@@ -12,6 +12,7 @@ from stedi_assets.lakehouse.resource import LakehouseIOManager
 from stedi_assets.schemas import contracts
 from stedi_assets.sensors.alerts import alert_sensors
 from stedi_assets.sensors.landing import landing_sensor
+from stedi_assets.sensors.training import training_set_sensor
 from stedi_assets.settings import Settings
 
 RULES = (
@@ -36,7 +37,11 @@ def lakehouse_definitions(settings: Settings) -> dg.Definitions:
         assets=[*source_assets(settings), *dg.map_asset_specs(_with_freshness, assets)],
         jobs=[refresh_lakehouse, vacuum_lakehouse(settings)],
         schedules=schedules(),
-        sensors=[landing_sensor(settings), *alert_sensors(settings)],
+        sensors=[
+            landing_sensor(settings),
+            training_set_sensor(settings),
+            *alert_sensors(settings),
+        ],
         resources={"lakehouse": tables, "io_manager": LakehouseIOManager(lakehouse=tables)},
         # The embedded engine uses all cores for one table at a time; a process for each step
         # would only pay for its start.

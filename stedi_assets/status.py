@@ -3,19 +3,26 @@
 from typing import Any
 
 from stedi_assets.deployments import storage
-from stedi_assets.lakehouse.catalog import Catalog, Snapshot
+from stedi_assets.lakehouse.catalog import Catalog, Snapshot, TableState
 from stedi_assets.lakehouse.table import Zone
 from stedi_assets.read import read_table
 from stedi_assets.settings import Settings
+from stedi_assets.training import TRAINING_SET
 
 
 def status(settings: Settings) -> dict[str, Any]:
-    """Tables, candidates that wait on audit, quarantine by reason, devices by basis."""
+    """Tables, what waits on audit, training sets, quarantine by reason, devices by basis."""
     catalog = Catalog(storage(settings))
     zones = list(Zone)
     states = catalog.tables()
     if not states:  # to look for more would make a catalog
-        return {"lakehouse": settings.lakehouse, "tables": [], "quarantine": [], "devices": {}}
+        return {
+            "lakehouse": settings.lakehouse,
+            "tables": [],
+            "training_sets": [],
+            "quarantine": [],
+            "devices": {},
+        }
     tables = sorted((zones.index(Zone(state.zone)), name) for name, state in states.items())
     return {
         "lakehouse": settings.lakehouse,
@@ -30,6 +37,7 @@ def status(settings: Settings) -> dict[str, Any]:
             }
             for zone, name in tables
         ],
+        "training_sets": _training_sets(states.get(TRAINING_SET)),
         "quarantine": _quarantine(catalog, settings),
         "devices": _devices(catalog, settings),
     }
@@ -51,6 +59,13 @@ def _state(snapshot: Snapshot | None) -> dict[str, Any] | None:
         "bytes": snapshot.size,
         "run": snapshot.properties.get("run-id"),
     }
+
+
+def _training_sets(state: TableState | None) -> list[dict[str, Any]]:
+    return [
+        {"tag": tag.name, "rows": tag.rows, "snapshot": tag.snapshot_id}
+        for tag in (state.tags if state else ())
+    ]
 
 
 def _quarantine(catalog: Catalog, settings: Settings) -> list[dict[str, Any]]:

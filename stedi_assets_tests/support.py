@@ -8,18 +8,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from inspect import signature
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import dagster as dg
 import ibis
 import pyarrow as pa
 import pytest
+import pyarrow.parquet as pq
 from pyiceberg.table import StaticTable
 
 from stedi_assets.accounting import ACCOUNTS
 from stedi_assets.checks import CONSENT, SERIAL_NUMBERS
 from stedi_assets.definitions import RULES, lakehouse_definitions
 from stedi_assets.deployments import storage
-from stedi_assets.lakehouse.catalog import Catalog
+from stedi_assets.lakehouse.catalog import Catalog, Snapshot
 from stedi_assets.schemas import contracts, table_of
 from stedi_assets.settings import Settings
 
@@ -177,6 +179,23 @@ def write(landing: Path, source: str, name: str, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def stage(settings: Settings, name: str, rows: Rows) -> Snapshot:
+    """Put rows of a table on `audit`, without a run."""
+    table, catalog = table_of(contracts()[name]), catalog_of(settings)
+    catalog.ensure(table)
+    path = f"{catalog.location(name)}/data/{uuid4().hex}.parquet"
+    with catalog.io.new_output(path).create() as file:
+        pq.write_table(pa.Table.from_pylist(rows, table.arrow_schema), file)
+    return catalog.stage(name, [path] if rows else [], {"run-id": "of a test"})
+
+
+def publish(settings: Settings, name: str, rows: Rows) -> Snapshot:
+    """Publish rows of a table, without a run."""
+    candidate = stage(settings, name, rows)
+    catalog_of(settings).publish(candidate)
+    return candidate
 
 
 def static_table(metadata_location: str) -> StaticTable:

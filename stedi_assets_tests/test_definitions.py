@@ -90,7 +90,10 @@ BLOCKING_CHECKS = {
     "machine_learning_curated": {"contract", "consent", "serial_numbers", "completeness"},
 }
 
-JOBS = {"refresh_lakehouse"}
+JOBS = {"refresh_lakehouse", "vacuum_lakehouse"}
+
+SCHEDULES = {"nightly_refresh": "refresh_lakehouse", "nightly_vacuum": "vacuum_lakehouse"}
+SENSORS = {"training_sets"}
 
 
 class ConnectedError(AssertionError):
@@ -166,23 +169,26 @@ def running_sensors(definitions: dg.Definitions) -> set[str]:
 def test_refreshes_are_requested_as_files_land(
     definitions: dg.Definitions, deployment: str
 ) -> None:
-    assert running_sensors(definitions) == {"landing_files"}
-    [sensor] = definitions.get_repository_def().sensor_defs
+    assert running_sensors(definitions) == SENSORS
+    sensor = definitions.get_repository_def().get_sensor_def("landing_files")
     assert [target.job_name for target in sensor.targets] == ["refresh_lakehouse"]
     assert sensor.minimum_interval_seconds == {"local": 10, "aws": 60}[deployment]
 
 
 def test_webhook_makes_sensors_that_alert_it(deployment: str) -> None:
     settings = Settings.load(**DEPLOYMENTS[deployment], webhook="https://hooks.example.com/x")
-    assert running_sensors(lakehouse_definitions(settings)) == {
-        "landing_files",
+    assert running_sensors(lakehouse_definitions(settings)) == SENSORS | {
         "alert_of_failed_run",
         "alert_of_failed_checks",
     }
 
 
-def test_no_schedule_starts_runs_by_itself(definitions: dg.Definitions) -> None:
-    assert definitions.get_repository_def().schedule_defs == []
+def test_schedules_run_at_night_without_being_switched_on(definitions: dg.Definitions) -> None:
+    schedules = definitions.get_repository_def().schedule_defs
+    assert {schedule.name: schedule.job_name for schedule in schedules} == SCHEDULES
+    assert {schedule.default_status for schedule in schedules} == {
+        dg.DefaultScheduleStatus.RUNNING
+    }
 
 
 def test_everything_loads_under_every_choice_of_settings(deployment: str) -> None:

@@ -664,7 +664,7 @@ def test_older_snapshot_stays_readable_after_columns_came(settings: Settings, fo
     refresh(settings)
     older = snapshots(settings)["machine_learning_curated"]
     assert refresh(under(folder, pseudonymize=False)).success
-    rows = read_table("machine_learning_curated", older, settings).to_pyarrow().to_pylist()
+    rows = read_table("machine_learning_curated", older, settings=settings).to_pyarrow().to_pylist()
     assert len(rows) == FIRST_COUNTS["machine_learning_curated"]
 
 

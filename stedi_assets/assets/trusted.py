@@ -77,14 +77,16 @@ def sole_claims(customer_landing: ir.Table) -> ir.Table:
     return emails.filter(emails.email == emails.other).drop("other")
 
 
-def owned_readings(accelerometer_landing: ir.Table, customer_landing: ir.Table) -> ir.Table:
+def owned_readings(
+    accelerometer_landing: ir.Table, customer_landing: ir.Table, *also: str
+) -> ir.Table:
     """Accelerometer readings under their owner's e-mail, as far as they have one.
 
     A reading that carries a serial number instead of a user belongs to the one e-mail that ever
-    claimed it, and to nobody where there are several.
+    claimed it, and to nobody where there are several. `also` names further columns to keep.
     """
     claims = sole_claims(customer_landing).rename(claimed="serialnumber", claimant="email")
     readings = accelerometer_landing.left_join(claims, [("serialnumber", "claimed")])
     user = ibis.coalesce(normalized(readings.user), readings.claimant)
-    owned = readings.select("timestamp", "x", "y", "z", "serialnumber", user=user)
+    owned = readings.select("timestamp", "x", "y", "z", "serialnumber", *also, user=user)
     return owned.filter(owned.user.notnull())

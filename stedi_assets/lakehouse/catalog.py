@@ -17,6 +17,7 @@ from pyiceberg.io.pyarrow import parquet_files_to_data_files
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table as IcebergTable
 from pyiceberg.table import TableProperties
+from pyiceberg.table.refs import SnapshotRefType
 from pyiceberg.table.snapshots import Snapshot as IcebergSnapshot
 from pyiceberg.table.update.snapshot import ManageSnapshots
 
@@ -64,6 +65,16 @@ class Snapshot:
         return f"{self.table}__{self.id}"
 
 
+@dataclass(frozen=True)
+class Tag:
+    """A name that keeps a snapshot from expiring."""
+
+    name: str
+    snapshot_id: int
+    made_at: datetime
+    rows: int
+
+
 class TableState:
     """A table at one moment: all of it from one look into the catalog."""
 
@@ -99,13 +110,7 @@ class TableState:
     def published(self) -> Snapshot | None:
         """What readers see, or nothing before the first publication."""
         found = self._iceberg.snapshot_by_name("main")
-        if (
-            found is None
-            or not found.summary
-            or PERSONAL not in found.summary.additional_properties
-        ):
-            return None  # the empty start of `Catalog.ensure`
-        return self._snapshot(found)
+        return None if found is None or _is_start(found) else self._snapshot(found)
 
     @property
     def candidate(self) -> Snapshot | None:
@@ -119,6 +124,45 @@ class TableState:
         """One of its snapshots by its id."""
         found = self._iceberg.snapshot_by_id(snapshot_id)
         return self._snapshot(found) if found else None
+
+    @property
+    def tags(self) -> tuple[Tag, ...]:
+        """Its tags, those of the oldest snapshot first; no other file is read for them."""
+        found = [
+            _tag(name, made)
+            for name, ref in self._iceberg.metadata.refs.items()
+            if ref.snapshot_ref_type == SnapshotRefType.TAG
+            and (made := self._iceberg.snapshot_by_id(ref.snapshot_id))
+        ]
+        return tuple(sorted(found, key=lambda tag: (tag.made_at, len(tag.name), tag.name)))
+
+    def tagged(self, tag: str) -> Snapshot | None:
+        """The snapshot that has this tag."""
+        ids = {found.name: found.snapshot_id for found in self.tags}
+        return self.snapshot(ids[tag]) if tag in ids else None
+
+    def as_of(self, moment: datetime) -> Snapshot | None:
+        """What was published at that time; nothing where it expired or nothing was there yet."""
+        following: IcebergSnapshot | None = None
+        for published_at, found in reversed(self._history):
+            if published_at <= moment:
+                # The next one was made from another: what was between them expired.
+                gap = following and following.parent_snapshot_id != found.snapshot_id
+                return None if gap else self._snapshot(found)
+            following = found
+        return None
+
+    @property
+    def earliest(self) -> datetime | None:
+        """When the oldest state that is left was published."""
+        return self._history[0][0] if self._history else None
+
+    @property
+    def _history(self) -> list[tuple[datetime, IcebergSnapshot]]:
+        """What was published when, oldest first, as far as it has not expired."""
+        log = self._iceberg.metadata.snapshot_log
+        made = [(_time(e.timestamp_ms), self._iceberg.snapshot_by_id(e.snapshot_id)) for e in log]
+        return [(at, found) for at, found in made if found and not _is_start(found)]
 
     def _snapshot(self, found: IcebergSnapshot) -> Snapshot:
         # A snapshot never changes, and to learn its files takes reading some others.
@@ -271,6 +315,18 @@ class Catalog:
             if self._load(candidate.table).metadata.current_snapshot_id != candidate.id:
                 raise
 
+    def tag(self, snapshot: Snapshot, name: str) -> None:
+        """Give a snapshot a name, which keeps it from expiring.
+
+        Raises:
+            LakehouseError: The name is taken, or somebody else wrote to the table meanwhile.
+        """
+        iceberg = self._load(snapshot.table)
+        if name in iceberg.metadata.refs:  # PyIceberg would move it
+            raise LakehouseError(f"{snapshot.table} has a tag or branch {name} already.")
+        with conflicts(snapshot.table), iceberg.manage_snapshots() as manage:
+            manage.create_tag(snapshot.id, name)
+
     def _load(self, table: str) -> IcebergTable:
         return self._storage.iceberg.load_table((self._storage.namespace, table))
 
@@ -320,7 +376,7 @@ def _snapshot(table: str, iceberg: IcebergTable, found: IcebergSnapshot) -> Snap
     return Snapshot(
         table=table,
         id=found.snapshot_id,
-        committed_at=datetime.fromtimestamp(found.timestamp_ms / 1000, tz=UTC),
+        committed_at=_time(found.timestamp_ms),
         rows=sum(task.file.record_count for task in tasks),
         size=sum(task.file.file_size_in_bytes for task in tasks),
         types=_types(iceberg.schemas()[found.schema_id or 0]),
@@ -331,6 +387,21 @@ def _snapshot(table: str, iceberg: IcebergTable, found: IcebergSnapshot) -> Snap
             if key.startswith(_PREFIX)
         },
     )
+
+
+def _tag(name: str, found: IcebergSnapshot) -> Tag:
+    summary = found.summary.additional_properties if found.summary else {}
+    rows = int(summary.get("total-records", "0"))
+    return Tag(name, found.snapshot_id, _time(found.timestamp_ms), rows)
+
+
+def _is_start(found: IcebergSnapshot) -> bool:
+    """Whether it is the empty snapshot that a table begins with."""
+    return not found.summary or PERSONAL not in found.summary.additional_properties
+
+
+def _time(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, tz=UTC)
 
 
 def _types(schema: Schema) -> dict[str, str]:

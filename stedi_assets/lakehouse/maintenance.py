@@ -1,6 +1,6 @@
 """Upkeep: lets older snapshots go, and the files that no snapshot refers to any more."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,27 +20,36 @@ class Vacuumed:
 
     Attributes:
         snapshots: Number of snapshots of each table that expired.
+        tags: Names of the tags of each table that were removed.
         files: Files that no snapshot refers to.
         uploads: Number of uploads that were begun and never ended.
     """
 
     snapshots: dict[str, int]
+    tags: dict[str, list[str]]
     files: tuple[StoredFile, ...]
     uploads: int
 
 
 def vacuum(
-    storage: Storage, retention: timedelta, safety_age: timedelta, *, dry_run: bool = False
+    storage: Storage,
+    retention: timedelta,
+    safety_age: timedelta,
+    *,
+    released: Mapping[str, Collection[str]] | None = None,
+    dry_run: bool = False,
 ) -> Vacuumed:
     """Expire the snapshots that were replaced long ago, and remove what nothing refers to.
 
-    What readers see, what waits on `audit` and what a tag names never expires.
+    What readers see, what waits on `audit` and what a tag names never expires, but for tags that
+    are released: they go with their snapshots.
 
     Args:
         storage: Where the lakehouse is; no refresh of this machine may run meanwhile.
         retention: How long a snapshot lives after it was replaced.
         safety_age: How long ago a file was written at least, for a refresh elsewhere may be
             about to commit younger ones.
+        released: Tags of each table that keep their snapshots no longer.
         dry_run: Only tell what would be removed.
 
     Raises:
@@ -55,12 +64,15 @@ def vacuum(
     }
     listed = [file for table in tables.values() for file in storage.files(table.location())]
     _assert_whole(tables, listed)
-    replaced = {name: _replaced(table, now - retention) for name, table in tables.items()}
-    for name, snapshots in replaced.items():
-        if snapshots and not dry_run:
-            with conflicts(name):
-                tables[name].maintenance.expire_snapshots().by_ids(snapshots).commit()
-            tables[name].refresh()  # its new metadata file is none of those listed
+    released = released or {}
+    replaced = {
+        name: _replaced(table, now - retention, released.get(name, ()))
+        for name, table in tables.items()
+    }
+    tags = {name: _tags(tables[name], expiring) for name, expiring in replaced.items()}
+    for name, expiring in replaced.items():
+        if expiring and not dry_run:
+            _expire(name, tables[name], expiring, tags[name])
     in_use = {
         location
         for name, table in tables.items()
@@ -75,13 +87,29 @@ def vacuum(
             list(pool.map(storage.io.delete, (file.location for file in unused)))
         uploads = storage.drop_uploads(now - safety_age)
     expired = {name: len(snapshots) for name, snapshots in replaced.items() if snapshots}
-    return Vacuumed(expired, tuple(unused), uploads)
+    gone = {name: names for name, names in tags.items() if names}
+    return Vacuumed(expired, gone, tuple(unused), uploads)
 
 
-def _replaced(table: IcebergTable, before: datetime) -> list[int]:
+def _expire(name: str, table: IcebergTable, expiring: list[int], tags: list[str]) -> None:
+    with conflicts(name):
+        if tags:
+            with table.manage_snapshots() as manage:
+                for tag in tags:
+                    manage.remove_tag(tag)
+        table.maintenance.expire_snapshots().by_ids(expiring).commit()
+    table.refresh()  # its new metadata file is none of those listed
+
+
+def _tags(table: IcebergTable, expiring: Collection[int]) -> list[str]:
+    refs = table.metadata.refs.items()
+    return sorted(name for name, ref in refs if ref.snapshot_id in expiring)
+
+
+def _replaced(table: IcebergTable, before: datetime, released: Collection[str]) -> list[int]:
     """Snapshots that were replaced before that time, or never published and made before it."""
     metadata = table.metadata
-    kept = {ref.snapshot_id for ref in metadata.refs.values()}
+    kept = {ref.snapshot_id for name, ref in metadata.refs.items() if name not in released}
     ended = {made.snapshot_id: made.timestamp_ms for made in metadata.snapshots}
     ended |= {old.snapshot_id: new.timestamp_ms for old, new in pairwise(metadata.snapshot_log)}
     limit = before.timestamp() * 1000

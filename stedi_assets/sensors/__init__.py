@@ -1,1 +1,1 @@
-"""What happens by itself: refreshes as landing files arrive, and alerts."""
+"""Sensors: what happens when something has changed."""

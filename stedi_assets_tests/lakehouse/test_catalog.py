@@ -10,8 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pyiceberg.io.pyarrow import parquet_files_to_data_files
+from pyiceberg.table.update.snapshot import ManageSnapshots
 
 from stedi_assets.lakehouse.catalog import Catalog, PublishConflict, Snapshot
+from stedi_assets.lakehouse.faults import LakehouseError
 from stedi_assets.lakehouse.table import Column, Table, Zone
 from stedi_assets_tests.lakehouse.conftest import storage_in
 from stedi_assets_tests.support import static_table
@@ -100,6 +102,53 @@ def test_table_that_does_not_exist_has_neither(catalog: Catalog) -> None:
 def test_table_is_in_the_folder_of_its_zone(catalog: Catalog) -> None:
     assert catalog.location("steps") == f"{catalog.warehouse}/trusted/steps"
     assert catalog.state("steps").zone == "trusted"
+
+
+# Tags
+
+
+def test_tags_name_their_snapshots_the_oldest_first(catalog: Catalog, write: Write) -> None:
+    one, two = write(1), write(2, 2)
+    first, second = publish(catalog, one), publish(catalog, one, two)
+    assert catalog.state("steps").tags == ()
+    catalog.tag(second, "later")
+    catalog.tag(first, "then")
+    state = catalog.state("steps")
+    assert [(tag.name, tag.snapshot_id, tag.rows) for tag in state.tags] == [
+        ("then", first.id, 1),
+        ("later", second.id, 3),
+    ]
+    assert state.tagged("then") == first
+    assert state.tagged("audit") is None  # a branch
+
+
+def test_tag_never_moves(catalog: Catalog, write: Write) -> None:
+    one = write(1)
+    first, second = publish(catalog, one), publish(catalog, one, write(2))
+    catalog.tag(first, "then")
+    for taken in ("then", "audit"):
+        with pytest.raises(LakehouseError, match=f"steps has a tag or branch {taken} already"):
+            catalog.tag(second, taken)
+    assert [tag.snapshot_id for tag in catalog.state("steps").tags] == [first.id]
+
+
+def test_tag_set_while_a_refresh_publishes_disturbs_neither(
+    catalog: Catalog, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = write(1)
+    first = publish(catalog, one)
+    candidate = catalog.stage("steps", [one, write(2)], {})
+    set_current = ManageSnapshots.set_current_snapshot
+
+    def tag_meanwhile(*args: Any) -> Any:
+        monkeypatch.undo()
+        catalog.tag(first, "then")
+        return set_current(*args)
+
+    monkeypatch.setattr(ManageSnapshots, "set_current_snapshot", tag_meanwhile)
+    catalog.publish(candidate)
+    state = catalog.state("steps")
+    assert (state.published, state.tagged("then")) == (candidate, first)
 
 
 # Stage

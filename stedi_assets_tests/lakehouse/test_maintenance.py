@@ -134,10 +134,11 @@ def test_refreshes_go_on_after_a_vacuum(
 def test_candidate_and_tagged_snapshot_stay(
     folder: Path, settings: Settings, lakehouse: Storage
 ) -> None:
-    tagged = snapshots(settings)["customer_trusted"]
-    table = lakehouse.iceberg.load_table((lakehouse.namespace, "customer_trusted"))
-    with table.manage_snapshots() as manage:
-        manage.create_tag(tagged, "v1")
+    catalog = catalog_of(settings)
+    published = catalog.published("customer_trusted")
+    assert published
+    catalog.tag(published, "v1")
+    tagged = published.id
     withdraw(folder, settings)
     write(folder / "landing", "customer", "garbage.json", "garbage\n")
     refresh(settings.model_copy(update={"max_quarantine_share": 0.0}))

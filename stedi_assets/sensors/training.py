@@ -1,0 +1,57 @@
+"""Names each training set that is published, so that it can be read again."""
+
+import dagster as dg
+
+from stedi_assets.deployments import lakehouse
+from stedi_assets.lakehouse.catalog import Snapshot
+from stedi_assets.lakehouse.resource import Lakehouse, plainly
+from stedi_assets.settings import Settings
+from stedi_assets.training import TRAINING_SET, tag_training_set
+
+
+def training_set_sensor(settings: Settings) -> dg.SensorDefinition:
+    """Tags what is published of the training set, whenever that is another snapshot.
+
+    It looks at the table and not for materializations: those also come where a candidate was held
+    back, or where nothing changed. The cursor is the snapshot that was handled last.
+    """
+
+    @dg.sensor(
+        name="training_sets",
+        description=f"Tags each published snapshot of {TRAINING_SET}, so that it stays readable.",
+        minimum_interval_seconds=30,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+    )
+    def training_sets(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        with plainly():
+            # Not the resource of the runs, which would wait until no refresh is running.
+            tables = lakehouse(settings)
+            published = tables.catalog.published(TRAINING_SET) if tables.storage.exists() else None
+            if published is None or str(published.id) == context.cursor:
+                return dg.SensorResult(skip_reason="No training set was published since.")
+            tag = tag_training_set(tables.catalog, published)
+            return dg.SensorResult(
+                cursor=str(published.id), asset_events=[_observation(tables, published, tag)]
+            )
+
+    return training_sets
+
+
+def _observation(tables: Lakehouse, training_set: Snapshot, tag: str) -> dg.AssetObservation:
+    people = tables.open(training_set).subject_id.nunique().to_pyarrow().as_py()
+    return dg.AssetObservation(
+        TRAINING_SET,
+        description=f"Training set {tag}",
+        metadata={
+            "rows": training_set.rows,
+            "people": people,
+            "snapshot": dg.MetadataValue.text(str(training_set.id)),
+            "tag": tag,
+            "read_it_again": dg.MetadataValue.md(
+                "```python\n"
+                "from stedi_assets import read_table\n\n"
+                f'rows = read_table("{TRAINING_SET}", snapshot="{tag}").to_pandas()\n'
+                "```"
+            ),
+        },
+    )

@@ -1,0 +1,283 @@
+"""Training sets: their names, how long they may be kept, and what data scientists do with them."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from itertools import count
+from typing import TYPE_CHECKING
+
+import ibis
+import ibis.expr.types as ir
+
+from stedi_assets.assets.curated import pseudonym
+from stedi_assets.assets.trusted import owned_readings
+from stedi_assets.checks import without_consent
+from stedi_assets.lakehouse import maintenance
+from stedi_assets.lakehouse.catalog import Catalog, Snapshot
+from stedi_assets.lakehouse.faults import LakehouseError, explain
+from stedi_assets.read import UnknownTableError, find_tags, read_table
+from stedi_assets.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from stedi_assets.lakehouse.resource import Lakehouse
+
+TRAINING_SET = "machine_learning_curated"
+"""The table of which each published snapshot is a training set."""
+
+_TAG = "training"
+_LANDING = (
+    "device_ownership",
+    "step_trainer_landing",
+    "accelerometer_landing",
+    "customer_landing",
+)
+
+
+# Tags
+
+
+def tag_training_set(catalog: Catalog, training_set: Snapshot) -> str:
+    """Tag a snapshot with the day it was made on (UTC), numbered from the day's second on.
+
+    Returns:
+        The tag, such as `training-2026-11-22` or `training-2026-11-22-2`; the one it has already
+        where there is one.
+    """
+    tags = {tag.name: tag.snapshot_id for tag in catalog.state(training_set.table).tags}
+    for name, snapshot_id in tags.items():
+        if snapshot_id == training_set.id and name.startswith(f"{_TAG}-"):
+            return name
+    day = f"{_TAG}-{training_set.committed_at:%Y-%m-%d}"
+    names = (day if number == 1 else f"{day}-{number}" for number in count(1))
+    free = next(name for name in names if name not in tags)
+    catalog.tag(training_set, free)
+    return free
+
+
+# Withdrawal: a training set is kept as long as everybody in it consents.
+
+
+def withdrawals(
+    training_set: ir.Table, customer_trusted: ir.Table, settings: Settings
+) -> ir.IntegerScalar:
+    """Rows of people who consent no longer or, in that scope, from before their consent date."""
+    rows = training_set.select(person="subject_id", time="sensorreadingtime")
+    since = _customers(customer_trusted, settings)
+    return without_consent(rows, since.select("person"), since, settings)
+
+
+def withdrawn(lakehouse: "Lakehouse", settings: Settings) -> list[str]:
+    """Tags of the training sets that hold rows which may not be used any more.
+
+    Raises:
+        LakehouseError: The key is not that of the published training set, so that everybody would
+            seem to have withdrawn.
+    """
+    state = lakehouse.catalog.find(TRAINING_SET)
+    if state is None or not state.tags:
+        return []
+    customers = lakehouse.table("customer_trusted")
+    if state.published:
+        _assert_key(lakehouse.open(state.published), customers, settings)
+    found = []
+    for tag in state.tags:
+        if training_set := state.snapshot(tag.snapshot_id):
+            rows = withdrawals(lakehouse.open(training_set), customers, settings)
+            if rows.to_pyarrow().as_py():
+                found.append(tag.name)
+    return found
+
+
+def vacuum(
+    lakehouse: "Lakehouse", settings: Settings, safety_age: timedelta, dry_run: bool = False
+) -> maintenance.Vacuumed:
+    """Let go what was replaced longer than the retention ago, and files nothing refers to.
+
+    A tag keeps a training set only as long as everybody in it consents.
+
+    Args:
+        lakehouse: Which lakehouse; no refresh of this machine may run meanwhile.
+        settings: Give the retention, the key of `subject_id` and the consent scope.
+        safety_age: How long ago a file was written at least.
+        dry_run: Only tell what would be removed.
+
+    Raises:
+        LakehouseError: Something is not as it should be; nothing was removed.
+    """
+    return maintenance.vacuum(
+        lakehouse.storage,
+        settings.retention,
+        safety_age,
+        released={TRAINING_SET: withdrawn(lakehouse, settings)},
+        dry_run=dry_run,
+    )
+
+
+def _customers(customer_trusted: ir.Table, settings: Settings) -> ir.Table:
+    return customer_trusted.select(
+        person=pseudonym(customer_trusted.email, settings), since="sharewithresearchasofdate"
+    )
+
+
+def _assert_key(published: ir.Table, customer_trusted: ir.Table, settings: Settings) -> None:
+    people = published.select(person="subject_id").distinct()
+    known = people.semi_join(_customers(customer_trusted, settings), "person")
+    counts = people.agg(people=people.count(), known=known.count().as_scalar())
+    [found] = counts.to_pyarrow().to_pylist()
+    if found["people"] and not found["known"]:
+        raise LakehouseError(
+            f"Nobody in {TRAINING_SET} is a customer under this key of subject_id, so nothing was "
+            "removed: set STEDI_PSEUDONYM_KEY to the key it was made with, or refresh first."
+        )
+
+
+# For data scientists
+
+
+def training_sets(settings: Settings | None = None) -> "pd.DataFrame":
+    """List the training sets that have a tag, the oldest first; reads the curated zone alone.
+
+    Args:
+        settings: Which lakehouse; the one of the environment where absent.
+
+    Returns:
+        A row for each: `tag`, `made_at` (UTC), `rows`, `snapshot`.
+
+    Raises:
+        UnknownTableError: No training set has been published yet.
+    """
+    import pandas as pd  # noqa: PLC0415  (a sensor and a vacuum need none)
+
+    tags = find_tags(TRAINING_SET, settings or Settings.load())
+    rows = [(tag.name, tag.made_at, tag.rows, tag.snapshot_id) for tag in tags]
+    return pd.DataFrame(rows, columns=["tag", "made_at", "rows", "snapshot"])
+
+
+def split_by_person(
+    frame: "pd.DataFrame", test_share: float = 0.2, seed: int = 0
+) -> tuple["pd.DataFrame", "pd.DataFrame"]:
+    """Split a training set into rows to train on and rows to test on, each person on one side.
+
+    A hash of `subject_id` decides, so a person stays on the same side in later training sets, and
+    whoever is tested on stays so under a larger share. Shares are of people, not of rows, and
+    rough where there are few.
+
+    Args:
+        frame: Training set as pandas DataFrame.
+        test_share: Share of the people to test on, between 0 and 1.
+        seed: Another one gives another split.
+
+    Returns:
+        The rows to train on, and those to test on.
+
+    Raises:
+        ValueError: The share is not between 0 and 1, or there is no column `subject_id`.
+    """
+    if not 0 < test_share < 1:
+        raise ValueError(f"test_share is {test_share}; give a share between 0 and 1, such as 0.2.")
+    if "subject_id" not in frame.columns:
+        raise ValueError("There is no column subject_id, which says whose row it is.")
+    people = frame["subject_id"].unique()
+    in_test = frame["subject_id"].isin([p for p in people if _place(p, seed) < test_share])
+    return frame[~in_test], frame[in_test]
+
+
+def _place(person: str, seed: int) -> float:
+    """A place between 0 and 1 that depends on nothing but person and seed."""
+    digest = hashlib.sha256(f"{seed}:{person}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+class UnknownRowError(LookupError):
+    """The training set has no such row."""
+
+
+class LandingZoneError(LakehouseError):
+    """The landing zone cannot be read."""
+
+
+def trace(
+    subject_id: str, sensorreadingtime: int, settings: Settings | None = None
+) -> "pd.DataFrame":
+    """Tell which landing files the readings of a training row came from.
+
+    It needs to read the landing zone. Its answer has neither e-mails nor serial numbers.
+
+    Args:
+        subject_id: Whose row of the published training set.
+        sensorreadingtime: Its time, in epoch milliseconds.
+        settings: Which lakehouse; the one of the environment where absent.
+
+    Returns:
+        A row for each landing file: `source` (step_trainer or accelerometer), `source_file`
+        (relative to the landing root), `readings` (how many of that person and time are in it).
+
+    Raises:
+        UnknownRowError: The published training set has no such row, or not under this key.
+        LandingZoneError: The landing zone cannot be read.
+    """
+    settings = settings or Settings.load()
+    row = read_table(TRAINING_SET, settings=settings).filter(
+        ibis._.subject_id == str(subject_id), ibis._.sensorreadingtime == int(sensorreadingtime)
+    )
+    if not row.count().to_pyarrow().as_py():
+        raise UnknownRowError(
+            f"{TRAINING_SET} has no row of that subject_id at {sensorreadingtime}; take both from "
+            "one of its rows as it is published now."
+        )
+    with _landing_zone():
+        landing = {name: read_table(name, settings=settings) for name in _LANDING}
+        files = landing_files(str(subject_id), int(sensorreadingtime), settings, **landing)
+        found: pd.DataFrame = files.to_pandas()
+    if found.empty:
+        raise UnknownRowError(
+            "The landing zone has no readings of that row under this key of subject_id: set "
+            "STEDI_PSEUDONYM_KEY to the key it was made with."
+        )
+    return found
+
+
+def landing_files(  # noqa: PLR0913  (the tables it is made from)
+    subject_id: str,
+    time: int,
+    settings: Settings,
+    *,
+    device_ownership: ir.Table,
+    step_trainer_landing: ir.Table,
+    accelerometer_landing: ir.Table,
+    customer_landing: ir.Table,
+) -> ir.Table:
+    """Landing files with readings of a person at a time, by source, with their number."""
+    owned = device_ownership.filter(pseudonym(device_ownership.email, settings) == subject_id)
+    sensor = step_trainer_landing.filter(step_trainer_landing.sensorreadingtime == time)
+    at_time = accelerometer_landing.filter(accelerometer_landing.timestamp == time)
+    phone = owned_readings(at_time, customer_landing, "source_file")
+    found = {
+        "step_trainer": sensor.semi_join(owned, "serialnumber"),
+        "accelerometer": phone.semi_join(owned, phone.user == owned.email),
+    }
+    files = [
+        readings.group_by("source_file")
+        .agg(readings=readings.count())
+        .select("source_file", "readings", source=ibis.literal(source))
+        for source, readings in found.items()
+    ]
+    columns = ("source", "source_file", "readings")
+    return ibis.union(*files).select(*columns).order_by(ibis.desc("source"), "source_file")
+
+
+@contextmanager
+def _landing_zone() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        said = explain(error)
+        if said is None and not isinstance(error, OSError | UnknownTableError):
+            raise
+        raise LandingZoneError(
+            "To trace a row takes the landing zone, which cannot be read here: ask somebody who "
+            f"may read it. {said or ''}".strip()
+        ) from None

@@ -1,0 +1,369 @@
+"""A training set can be read again as long as everybody in it consents, and no longer."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+import duckdb
+import pytest
+from pydantic import SecretStr
+from typer.testing import CliRunner
+
+from stedi_assets import read_table, training_sets
+from stedi_assets.cli import app
+from stedi_assets.deployments import lakehouse
+from stedi_assets.lakehouse.catalog import Catalog
+from stedi_assets.lakehouse.faults import LakehouseError
+from stedi_assets.read import UnknownTableError
+from stedi_assets.sensors.training import training_set_sensor
+from stedi_assets.training import TRAINING_SET, tag_training_set, vacuum, withdrawn
+from stedi_assets_tests.support import (
+    ANN,
+    BOB,
+    CY,
+    KEY,
+    Rows,
+    catalog_of,
+    customer,
+    publish,
+    stage,
+    subject_id,
+    under,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from stedi_assets.lakehouse.maintenance import Vacuumed
+    from stedi_assets.settings import Settings
+
+NOW, DAY = timedelta(0), timedelta(days=1)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return under(tmp_path, landing=None)
+
+
+def rows_of(email: str, *times: int) -> Rows:
+    row = {"subject_id": subject_id(email), "distancefromobject": 1.0, "x": 0.0, "y": 0.0, "z": 0.0}
+    return [{**row, "sensorreadingtime": time} for time in times]
+
+
+def tags(settings: Settings) -> dict[str, int]:
+    return {tag.name: tag.snapshot_id for tag in catalog_of(settings).state(TRAINING_SET).tags}
+
+
+# The sensor
+
+
+class Ticks:
+    """Evaluates the sensor as the daemon does, handing on its cursor."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._sensor = training_set_sensor(settings)
+        self.cursor: str | None = None
+
+    def __call__(self) -> list[dict[str, Any]]:
+        """Metadata of the observations that a tick gives."""
+        with dg.DagsterInstance.ephemeral() as instance:
+            context = dg.build_sensor_context(instance=instance, cursor=self.cursor)
+            result = self._sensor.evaluate_tick(context)
+        self.cursor = result.cursor
+        events = result.asset_events
+        assert all(event.asset_key == dg.AssetKey(TRAINING_SET) for event in events)
+        return [{k: v.value for k, v in event.metadata.items()} for event in events]
+
+
+@pytest.fixture
+def tick(settings: Settings) -> Ticks:
+    return Ticks(settings)
+
+
+def test_sensor_runs_unless_somebody_stops_it(settings: Settings) -> None:
+    sensor = training_set_sensor(settings)
+    assert sensor.default_status == dg.DefaultSensorStatus.RUNNING
+    assert sensor.minimum_interval_seconds == 30
+
+
+def test_before_the_first_training_set_nothing_happens(settings: Settings, tick: Ticks) -> None:
+    assert (tick(), tick.cursor) == ([], None)
+    assert not lakehouse(settings).storage.exists()
+
+
+def test_published_training_set_is_tagged_with_its_day(settings: Settings, tick: Ticks) -> None:
+    published = publish(settings, TRAINING_SET, [*rows_of(ANN, 1, 2), *rows_of(BOB, 3)])
+    [seen] = tick()
+    tag = f"training-{published.committed_at:%Y-%m-%d}"
+    assert tags(settings) == {tag: published.id}
+    assert seen | {"read_it_again": ""} == {
+        "rows": 3,
+        "people": 2,
+        "snapshot": str(published.id),
+        "tag": tag,
+        "read_it_again": "",
+    }
+
+
+def test_observation_tells_how_to_read_that_set_again(
+    settings: Settings, tick: Ticks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(settings, TRAINING_SET, rows_of(ANN, 1, 2))
+    [seen] = tick()
+    publish(settings, TRAINING_SET, rows_of(ANN, 1, 2, 3))
+    monkeypatch.setenv("STEDI_LAKEHOUSE", settings.lakehouse)
+    code, names = seen["read_it_again"].removeprefix("```python\n").removesuffix("```"), {}
+    exec(code, names)
+    assert list(names["rows"].sensorreadingtime) == [1, 2]
+
+
+def test_tick_without_news_does_nothing(settings: Settings, tick: Ticks) -> None:
+    publish(settings, TRAINING_SET, rows_of(ANN, 1))
+    tick()
+    before = tags(settings), tick.cursor
+    assert tick() == []
+    assert (tags(settings), tick.cursor) == before
+
+
+def test_second_training_set_of_a_day_is_numbered(settings: Settings, tick: Ticks) -> None:
+    first = publish(settings, TRAINING_SET, rows_of(ANN, 1))
+    tick()
+    second = publish(settings, TRAINING_SET, [])  # empty ones are training sets too
+    [seen] = tick()
+    assert list(tags(settings).values()) == [first.id, second.id]
+    assert (seen["tag"][-2:], seen["rows"], seen["people"]) == ("-2", 0, 0)
+
+
+def test_candidate_that_is_held_back_gets_no_tag(settings: Settings, tick: Ticks) -> None:
+    publish(settings, TRAINING_SET, rows_of(ANN, 1))
+    tick()
+    stage(settings, TRAINING_SET, rows_of(CY, 1))
+    assert tick() == []
+    assert len(tags(settings)) == 1
+
+
+def test_tag_that_is_there_is_used_though_the_cursor_was_lost(
+    settings: Settings, tick: Ticks
+) -> None:
+    publish(settings, TRAINING_SET, rows_of(ANN, 1))
+    first, before = tick(), tags(settings)
+    tick.cursor = None
+    assert tick() == first
+    assert tags(settings) == before
+
+
+def test_tag_of_somebody_else_does_not_count(settings: Settings, tick: Ticks) -> None:
+    catalog_of(settings).tag(publish(settings, TRAINING_SET, rows_of(ANN, 1)), "my-model")
+    [seen] = tick()
+    assert set(tags(settings)) == {"my-model", seen["tag"]}
+
+
+def test_day_is_that_on_which_the_snapshot_was_made_in_utc(settings: Settings) -> None:
+    published = publish(settings, TRAINING_SET, rows_of(ANN, 1))
+    late = replace(published, committed_at=datetime(2026, 11, 21, 23, 59, tzinfo=UTC))
+    assert tag_training_set(catalog_of(settings), late) == "training-2026-11-21"
+
+
+@pytest.mark.parametrize(
+    ("fault", "sentence"),
+    [
+        (LakehouseError("The catalog is away."), "The catalog is away."),
+        (duckdb.Error(f"could not read {ANN}"), "The engine failed with Error."),
+    ],
+)
+def test_fault_is_said_in_a_sentence_and_the_next_tick_makes_up_for_it(
+    settings: Settings,
+    tick: Ticks,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: Exception,
+    sentence: str,
+) -> None:
+    def fail(*_: object) -> None:
+        raise fault
+
+    publish(settings, TRAINING_SET, rows_of(ANN, 1))
+    context = dg.build_sensor_context(cursor="of the set before")
+    with monkeypatch.context() as patch:
+        patch.setattr(Catalog, "tag", fail)
+        with pytest.raises(dg.Failure) as raised:
+            training_set_sensor(settings)(context)
+    assert (raised.value.description or "").startswith(sentence)
+    assert ANN not in str(raised.value)
+    assert raised.value.__suppress_context__
+    assert context.cursor == "of the set before"
+    assert len(tick()) == 1
+
+
+# Withdrawal
+
+
+def consenting(settings: Settings, **since: int) -> None:
+    """Publish who consents, and since when."""
+    people = {"ann": ANN, "bob": BOB}
+    records = [
+        customer(people[name], sharewithresearchasofdate=time) for name, time in since.items()
+    ]
+    publish(settings, "customer_trusted", records)
+
+
+def train(settings: Settings, rows: Rows) -> str:
+    """Publish a training set and tag it."""
+    return tag_training_set(catalog_of(settings), publish(settings, TRAINING_SET, rows))
+
+
+def clean(settings: Settings, retention: timedelta = NOW, **options: bool) -> Vacuumed:
+    settings = settings.model_copy(update={"retention": retention})
+    return vacuum(lakehouse(settings), settings, NOW, **options)
+
+
+def files(settings: Settings) -> set[str]:
+    storage = lakehouse(settings).storage
+    return {file.location for file in storage.files(f"{storage.root}/warehouse")}
+
+
+def test_tagged_training_set_stays_while_all_consent_and_goes_with_a_withdrawal(
+    settings: Settings,
+) -> None:
+    consenting(settings, ann=1, bob=1)
+    both = train(settings, [*rows_of(ANN, 1), *rows_of(BOB, 2)])
+    bobs = train(settings, rows_of(BOB, 2))
+    newest = train(settings, rows_of(BOB, 2, 3))
+    made_of = catalog_of(settings).state(TRAINING_SET).tagged(both)
+    assert made_of
+
+    assert clean(settings).tags == {}
+    assert list(tags(settings)) == [both, bobs, newest]
+
+    consenting(settings, bob=1)  # Ann withdrew
+    assert clean(settings, retention=DAY).tags == {}
+    told = clean(settings, dry_run=True)
+    assert (told.tags, told.snapshots) == (
+        {TRAINING_SET: [both]},
+        {TRAINING_SET: 1, "customer_trusted": 1},
+    )
+    assert read_table(TRAINING_SET, both, settings=settings).count().to_pyarrow().as_py() == 2
+    assert set(made_of.files) <= files(settings)
+
+    assert clean(settings).tags == {TRAINING_SET: [both]}
+    assert list(tags(settings)) == [bobs, newest]
+    assert not set(made_of.files) & files(settings)
+    with pytest.raises(UnknownTableError, match=f"no snapshot {both}; its tags are: {bobs}"):
+        read_table(TRAINING_SET, both, settings=settings)
+    for tag, rows in ((bobs, 1), (newest, 2)):
+        assert read_table(TRAINING_SET, tag, settings=settings).to_pyarrow().num_rows == rows
+
+
+def test_tag_given_by_hand_keeps_withdrawn_people_no_longer_either(settings: Settings) -> None:
+    consenting(settings, ann=1, bob=1)
+    train(settings, rows_of(ANN, 1))
+    catalog_of(settings).tag(publish(settings, TRAINING_SET, rows_of(ANN, 1, 2)), "my-model")
+    newest = train(settings, rows_of(BOB, 1))
+    consenting(settings, bob=1)
+    clean(settings)
+    assert list(tags(settings)) == [newest]
+
+
+def test_what_is_published_stays_though_somebody_in_it_withdrew(settings: Settings) -> None:
+    consenting(settings, ann=1, bob=1)
+    tag = train(settings, [*rows_of(ANN, 1), *rows_of(BOB, 2)])
+    consenting(settings, bob=1)  # and the training set has not been refreshed yet
+    assert withdrawn(lakehouse(settings), settings) == [tag]
+    assert clean(settings).tags == {}
+    assert list(tags(settings)) == [tag]
+
+
+def test_rows_from_before_a_later_consent_date_count_in_that_scope_only(settings: Settings) -> None:
+    dated = settings.model_copy(update={"consent_scope": "from_consent_date"})
+    consenting(settings, ann=10)
+    tag = train(settings, rows_of(ANN, 10, 11))
+    assert withdrawn(lakehouse(dated), dated) == []
+    consenting(settings, ann=11)  # withdrew, and came back later
+    assert withdrawn(lakehouse(settings), settings) == []
+    assert withdrawn(lakehouse(dated), dated) == [tag]
+
+
+def test_training_set_without_rows_stays(settings: Settings) -> None:
+    publish(settings, "customer_trusted", [])
+    tag = train(settings, [])
+    train(settings, [])
+    clean(settings)
+    assert tag in tags(settings)
+
+
+def test_under_a_wrong_key_nothing_is_let_go(settings: Settings) -> None:
+    consenting(settings, ann=1)
+    train(settings, rows_of(ANN, 1))
+    train(settings, rows_of(ANN, 1, 2))
+    before = tags(settings), files(settings)
+    other = settings.model_copy(update={"pseudonym_key": SecretStr(KEY[::-1])})
+    with pytest.raises(LakehouseError, match="set STEDI_PSEUDONYM_KEY to the key it was made with"):
+        clean(other)
+    assert (tags(settings), files(settings)) == before
+
+
+# The command
+
+
+@pytest.fixture
+def here(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """A lakehouse that commands use, with a training set from which Ann withdrew."""
+    monkeypatch.setenv("STEDI_LAKEHOUSE", settings.lakehouse)
+    monkeypatch.setenv("STEDI_PSEUDONYM_KEY", KEY)
+    consenting(settings, bob=1)
+    train(settings, rows_of(ANN, 1))
+    train(settings, rows_of(BOB, 2))
+    return settings
+
+
+def stedi(*words: str) -> str:
+    result = CliRunner().invoke(app, [*words], catch_exceptions=False)
+    return " ".join(result.output.split())
+
+
+def test_status_lists_the_training_sets(here: Settings) -> None:
+    listed = json.loads(stedi("status", "--json"))["training_sets"]
+    assert listed == [
+        {"tag": tag, "rows": 1, "snapshot": snapshot} for tag, snapshot in tags(here).items()
+    ]
+    said = stedi("status")
+    assert all(f"{tag} 1 {snapshot}" in said for tag, snapshot in tags(here).items())
+
+
+def test_training_sets_are_listed_for_data_scientists(here: Settings) -> None:
+    listed = training_sets()
+    assert list(listed.columns) == ["tag", "made_at", "rows", "snapshot"]
+    assert dict(zip(listed.tag, listed.snapshot, strict=True)) == tags(here)
+    assert list(listed.rows) == [1, 1]
+    assert listed.made_at.is_monotonic_increasing
+
+
+def test_before_the_first_training_set_there_are_none_to_list(settings: Settings) -> None:
+    with pytest.raises(UnknownTableError, match="There is no table machine_learning_curated"):
+        training_sets(settings)
+    publish(settings, TRAINING_SET, rows_of(ANN, 1))
+    assert training_sets(settings).empty
+
+
+def test_show_takes_a_tag(here: Settings) -> None:
+    tag = next(iter(tags(here)))
+    assert subject_id(ANN) in stedi("show", TRAINING_SET, "--snapshot", tag)
+    assert subject_id(ANN) not in stedi("show", TRAINING_SET)
+    assert "has no snapshot v9; its tags are: training-" in stedi(
+        "show", TRAINING_SET, "--snapshot", "v9"
+    )
+
+
+def test_vacuum_says_which_training_sets_go(
+    here: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STEDI_RETENTION", "0d")
+    first, newest = tags(here)
+    told = f"go these training sets, as people in them consent no longer: {first}."
+    assert f"Would let {told}" in stedi("vacuum", "--dry-run")
+    assert f"Let {told}" in stedi("vacuum")
+    assert "training" not in stedi("vacuum")
+    assert list(tags(here)) == [newest]
