@@ -9,6 +9,7 @@ from stedi_assets.build import table_asset
 from stedi_assets.deployments import lakehouse
 from stedi_assets.jobs import refresh_lakehouse
 from stedi_assets.lakehouse.resource import LakehouseIOManager
+from stedi_assets.lineage import Lineage
 from stedi_assets.schemas import contracts
 from stedi_assets.settings import Settings
 
@@ -25,12 +26,13 @@ RULES = (
 def lakehouse_definitions(settings: Settings) -> dg.Definitions:
     """The project under these settings."""
     contract = contracts(pseudonymize=settings.pseudonymize)
+    lineage = Lineage(RULES, settings)
     tables = lakehouse(settings)
     return dg.Definitions(
         assets=[
             *source_assets(settings),
-            landing_assets(contract, settings),
-            *(table_asset(rule, contract[rule.__name__], settings) for rule in RULES),
+            landing_assets(contract, settings, lineage),
+            *(table_asset(rule, contract[rule.__name__], settings, lineage) for rule in RULES),
         ],
         jobs=[refresh_lakehouse],
         resources={"lakehouse": tables, "io_manager": LakehouseIOManager(lakehouse=tables)},

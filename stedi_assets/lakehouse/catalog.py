@@ -39,6 +39,7 @@ class Snapshot:
     """One state of a table.
 
     Attributes:
+        location: Where the table's files are.
         types: Its columns, with the type of each as ibis names it.
         files: The Parquet files that hold its rows.
         properties: What the refresh that made it wrote down, such as its run id and inputs.
@@ -49,6 +50,7 @@ class Snapshot:
     committed_at: datetime
     rows: int
     size: int
+    location: str
     types: Mapping[str, str]
     files: tuple[str, ...]
     properties: Mapping[str, str]
@@ -323,6 +325,7 @@ def _snapshot(table: str, iceberg: IcebergTable, found: IcebergSnapshot) -> Snap
         committed_at=datetime.fromtimestamp(found.timestamp_ms / 1000, tz=UTC),
         rows=sum(task.file.record_count for task in tasks),
         size=sum(task.file.file_size_in_bytes for task in tasks),
+        location=iceberg.location(),
         types=_types(iceberg.schemas()[found.schema_id or 0]),
         files=tuple(task.file.file_path for task in tasks),
         properties={
