@@ -93,8 +93,8 @@ class Lineage:
         found = self.of(table)
         lines = ["| column | comes from |", "|---|---|"]
         for column, sources in found.columns.items():
-            steps = [_names(step) for step in self._steps(sources)]
-            lines.append(f"| {column} | {' ← '.join(['', *steps]).strip() or 'the rule itself'} |")
+            steps = [f"←\N{NO-BREAK SPACE}{_names(step)}" for step in self._steps(sources)]
+            lines.append(f"| {column} | {' '.join(steps) or 'the rule itself'} |")
         if found.rows:
             lines += ["", f"Rows are decided by {_names(found.rows)}."]
         return "\n".join(lines)

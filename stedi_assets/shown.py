@@ -53,9 +53,10 @@ def table_spec(
         f"Columns: `{contract.__name__}` in `{contract.__module__}`.",
         owners=[table.owner],
         kinds={"iceberg", settings.engine},
-        tags={"zone": table.zone, "personal-data": "yes" if table.personal_columns else "no"},
+        tags={"zone": str(table.zone), "personal-data": "yes" if table.personal_columns else "no"},
         metadata={
             "dagster/column_schema": column_schema(table),
+            "dagster/uri": table.location(settings.lakehouse),
             "dagster/code_references": code_references(rule, contract),
         },
     )

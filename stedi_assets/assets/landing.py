@@ -150,9 +150,7 @@ class _Refresh:
         seconds: float,
         ingested: Ingested | None = None,
     ) -> dg.MaterializeResult[None]:
-        metadata = lineage_metadata(self._lineage, verdict.table)
-        if snapshot:
-            metadata |= snapshot_metadata(snapshot, seconds)
+        metadata: dict[str, Any] = snapshot_metadata(snapshot, seconds) if snapshot else {}
         if ingested:
             metadata |= files_metadata(ingested)
         if verdict.published:
@@ -160,6 +158,7 @@ class _Refresh:
             metadata |= published_metadata(verdict, table, self._lakehouse)
             if ingested:
                 metadata |= where_rows_went(account(ingested, verdict.published))
+        metadata |= lineage_metadata(self._lineage, verdict.table)
         return dg.MaterializeResult(
             asset_key=verdict.table, metadata=metadata, check_results=list(verdict.results())
         )

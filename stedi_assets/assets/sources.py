@@ -36,7 +36,7 @@ def source_assets(settings: Settings) -> list[dg.AssetSpec]:
             kinds={"json", kind},
             owners=[OWNER],
             tags={"zone": str(Zone.LANDING), "personal-data": "yes"},
-            metadata={"location": f"{settings.landing_root}/{source}/landing"},
+            metadata={"dagster/uri": f"{settings.landing_root}/{source}/landing"},
         )
         for source in SOURCES.values()
     ]

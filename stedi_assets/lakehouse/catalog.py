@@ -39,7 +39,6 @@ class Snapshot:
     """One state of a table.
 
     Attributes:
-        location: Where the table's files are.
         types: Its columns, with the type of each as ibis names it.
         files: The Parquet files that hold its rows.
         properties: What the refresh that made it wrote down, such as its run id and inputs.
@@ -50,7 +49,6 @@ class Snapshot:
     committed_at: datetime
     rows: int
     size: int
-    location: str
     types: Mapping[str, str]
     files: tuple[str, ...]
     properties: Mapping[str, str]
@@ -287,7 +285,7 @@ class Catalog:
             catalog.create_table_transaction(
                 (namespace, table.name),
                 schema=table.arrow_schema,
-                location=f"{self.warehouse}/{table.zone}/{table.name}",
+                location=table.location(self._storage.root),
                 properties=_properties(table),
             ) as transaction,
         ):
@@ -325,7 +323,6 @@ def _snapshot(table: str, iceberg: IcebergTable, found: IcebergSnapshot) -> Snap
         committed_at=datetime.fromtimestamp(found.timestamp_ms / 1000, tz=UTC),
         rows=sum(task.file.record_count for task in tasks),
         size=sum(task.file.file_size_in_bytes for task in tasks),
-        location=iceberg.location(),
         types=_types(iceberg.schemas()[found.schema_id or 0]),
         files=tuple(task.file.file_path for task in tasks),
         properties={

@@ -174,7 +174,6 @@ def snapshot_metadata(snapshot: Snapshot, seconds: float) -> dict[str, dg.Metada
     """What the UI shows of a state of a table."""
     return {
         "dagster/row_count": dg.MetadataValue.int(snapshot.rows),
-        "dagster/uri": dg.MetadataValue.text(snapshot.location),
         "bytes": dg.MetadataValue.int(snapshot.size),
         "snapshot": dg.MetadataValue.text(str(snapshot.id)),
         "made_by_run": dg.MetadataValue.dagster_run(snapshot.properties["run-id"]),
