@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from inspect import signature
 from typing import Any
 
@@ -15,6 +15,40 @@ from stedi_assets.lakehouse.catalog import Snapshot
 from stedi_assets.lakehouse.resource import Lakehouse
 from stedi_assets.schemas import Contract, breaches
 from stedi_assets.settings import Settings
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the gate decided on a table.
+
+    Attributes:
+        findings: What the audit found.
+        published: What readers see from now on; nothing where the candidate is held back.
+        audit_seconds: How long the audit took; nothing where there was none, as nothing changed.
+        publish_seconds: How long it took to publish.
+    """
+
+    table: str
+    findings: list["Finding"]
+    published: Snapshot | None = None
+    audit_seconds: float | None = None
+    publish_seconds: float | None = None
+
+    def results(self) -> Iterator[dg.AssetCheckResult]:
+        """The findings as Dagster records them."""
+        return (finding.result(self.table) for finding in self.findings)
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """What took how long, as far as it took place."""
+        known = {"audit_seconds": self.audit_seconds, "publish_seconds": self.publish_seconds}
+        return {name: round(taken, 3) for name, taken in known.items() if taken is not None}
+
+    @property
+    def account(self) -> Mapping[str, Any]:
+        """Rows in, kept and withheld, as the check `completeness` found them; empty without it."""
+        found = (f.metadata for f in self.findings if "rows_in" in f.metadata)
+        return next(found, {})
 
 
 @dataclass(frozen=True)
@@ -82,15 +116,14 @@ def checks_of(table: str) -> list[str]:
 
 def audit(
     table: str, contract: type[Contract], lakehouse: Lakehouse, settings: Settings
-) -> Iterator[dg.AssetCheckResult]:
+) -> Verdict:
     """Check the table's candidate, and publish it when no blocking check fails."""
     candidate = lakehouse.catalog.candidate(table)
     if candidate is None:
-        yield from unchanged(table, checks_of(table), lakehouse)
-        return
+        return unchanged(table, checks_of(table), lakehouse)
     started = time.perf_counter()
     findings = list(_findings(candidate, contract, _Tables(lakehouse, candidate, settings)))
-    yield from conclude(candidate, findings, lakehouse, started)
+    return conclude(candidate, findings, lakehouse, started)
 
 
 def _findings(
@@ -108,18 +141,18 @@ def _findings(
         yield _check_account(candidate, ACCOUNTS[table], tables)
 
 
-def unchanged(table: str, checks: list[str], lakehouse: Lakehouse) -> Iterator[dg.AssetCheckResult]:
-    """Results for a table that is left alone: it passed when it was published."""
+def unchanged(table: str, checks: list[str], lakehouse: Lakehouse) -> Verdict:
+    """The verdict on a table that is left alone: it passed when it was published."""
     published = lakehouse.catalog.published(table)
     known = {"snapshot": str(published.id), "rows": published.rows} if published else {}
-    for check in checks:
-        yield Finding(check, True, "Unchanged since it was audited.", known).result(table)
+    sentence = "Unchanged since it was audited."
+    return Verdict(table, [Finding(check, True, sentence, known) for check in checks], published)
 
 
 def conclude(
     candidate: Snapshot, findings: list[Finding], lakehouse: Lakehouse, started: float
-) -> Iterator[dg.AssetCheckResult]:
-    """Publish the candidate unless a blocking check failed; give the results.
+) -> Verdict:
+    """Publish the candidate unless a blocking check failed.
 
     Args:
         candidate: What was audited.
@@ -127,15 +160,18 @@ def conclude(
         lakehouse: Where the candidate waits.
         started: When the audit began, by the performance counter.
     """
-    seconds = time.perf_counter() - started
-    if all(finding.passed for finding in findings if finding.check != _WARNING):
-        lakehouse.catalog.publish(candidate)
-    for finding in findings:
-        known = {"snapshot": str(candidate.id), "audit_seconds": round(seconds, 3)}
-        found = Finding(
-            finding.check, finding.passed, finding.sentence, {**finding.metadata, **known}
-        )
-        yield found.result(candidate.table)
+    audited = time.perf_counter()
+    known = {"snapshot": str(candidate.id), "audit_seconds": round(audited - started, 3)}
+    verdict = Verdict(
+        candidate.table,
+        [replace(finding, metadata={**finding.metadata, **known}) for finding in findings],
+        audit_seconds=audited - started,
+    )
+    if not all(finding.passed for finding in findings if finding.check != _WARNING):
+        return verdict
+    lakehouse.catalog.publish(candidate)
+    taken = time.perf_counter() - audited
+    return replace(verdict, published=candidate, publish_seconds=taken)
 
 
 def check_contract(contract: type[Contract], candidate: ir.Table) -> Finding:

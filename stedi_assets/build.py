@@ -1,20 +1,25 @@
 """Makes Dagster assets of the tables' rules."""
 
 from collections.abc import Callable, Iterator
-from inspect import getdoc, signature
+from inspect import signature
 from typing import Any
 
 import dagster as dg
 import ibis.expr.types as ir
 
+from stedi_assets import shown
 from stedi_assets.audit import audit, check_specs, checks_of, refuse
 from stedi_assets.lakehouse.resource import Lakehouse, plainly
+from stedi_assets.lineage import Lineage
 from stedi_assets.schemas import Contract, column_breaches, table_of
 from stedi_assets.settings import Settings
 
+OBSERVED = "Rows in, kept and withheld, and some of the rows: in the observations under Events."
+"""Where the UI shows what is known only after a table is materialized."""
+
 
 def table_asset(
-    rule: Callable[..., ir.Table], contract: type[Contract], settings: Settings
+    rule: Callable[..., ir.Table], contract: type[Contract], settings: Settings, lineage: Lineage
 ) -> dg.AssetsDefinition:
     """The asset of a trusted or curated table.
 
@@ -23,26 +28,29 @@ def table_asset(
             and `settings` where it depends on them.
         contract: The table's contract, of the same name.
         settings: The settings to give it.
+        lineage: Where its columns come from.
     """
     table = table_of(contract)
     assert table.name == rule.__name__
     inputs = [name for name in signature(rule).parameters if name != "settings"]
     given = {"settings": settings} if "settings" in signature(rule).parameters else {}
+    spec = shown.table_spec(contract, rule, settings)
+    scope = {"settings": {"consent-scope": settings.consent_scope}} if given else {}
 
     @dg.asset(
         name=table.name,
         ins={name: dg.AssetIn() for name in inputs},
-        group_name=str(table.zone),
-        description=getdoc(contract),
-        kinds={"iceberg", settings.engine},
-        metadata={
-            "dagster/column_schema": column_schema(contract),
-            **({"settings": {"consent-scope": settings.consent_scope}} if given else {}),
-        },
         check_specs=check_specs(table.name, checks_of(table.name)),
         output_required=False,  # there is none where a column is missing or of another type
+        group_name=spec.group_name,
+        description=f"{spec.description}\n\n{OBSERVED}",
+        owners=spec.owners,
+        tags=spec.tags,
+        metadata={**spec.metadata, **scope},
     )
-    def asset(lakehouse: dg.ResourceParam[Lakehouse], **tables: Any) -> Iterator[Any]:
+    def asset(
+        context: dg.AssetExecutionContext, lakehouse: dg.ResourceParam[Lakehouse], **tables: Any
+    ) -> Iterator[Any]:
         with plainly():
             lakehouse.catalog.ensure(table)
             expression = rule(**tables, **given)
@@ -50,23 +58,18 @@ def table_asset(
             if broken := column_breaches(contract, known):
                 yield from refuse(contract, broken)
                 return
-            yield dg.Output(expression)  # the IO manager puts it on `audit`
-            yield from audit(table.name, contract, lakehouse, settings)
+            # The IO manager puts it on `audit`.
+            yield dg.Output(expression, metadata=shown.lineage_metadata(lineage, table.name))
+            verdict = audit(table.name, contract, lakehouse, settings)
+            yield from verdict.results()
+            if published := verdict.published:
+                # The materialization is recorded by now: an observation tells what came after it.
+                told = verdict.audit_seconds is None and shown.told_before(
+                    table.name, published, context.instance
+                )
+                yield dg.AssetObservation(
+                    table.name,
+                    metadata=told or shown.published_metadata(verdict, table, lakehouse),
+                )
 
     return asset
-
-
-def column_schema(contract: type[Contract]) -> dg.TableSchema:
-    """The contract's columns as the UI shows them."""
-    return dg.TableSchema(
-        columns=[
-            dg.TableColumn(
-                column.name,
-                column.type,
-                description=column.description,
-                constraints=dg.TableColumnConstraints(nullable=column.nullable),
-                tags={"personal-data": ""} if column.personal else {},
-            )
-            for column in table_of(contract).columns
-        ]
-    )

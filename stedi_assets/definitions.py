@@ -9,6 +9,7 @@ from stedi_assets.build import table_asset
 from stedi_assets.deployments import lakehouse
 from stedi_assets.jobs import FRESHNESS, refresh_lakehouse, schedules, vacuum_lakehouse
 from stedi_assets.lakehouse.resource import LakehouseIOManager
+from stedi_assets.lineage import Lineage
 from stedi_assets.schemas import contracts
 from stedi_assets.sensors.alerts import alert_sensors
 from stedi_assets.sensors.landing import landing_sensor
@@ -28,10 +29,11 @@ RULES = (
 def lakehouse_definitions(settings: Settings) -> dg.Definitions:
     """The project under these settings."""
     contract = contracts(pseudonymize=settings.pseudonymize)
+    lineage = Lineage(RULES, settings)
     tables = lakehouse(settings)
     assets = [
-        landing_assets(contract, settings),
-        *(table_asset(rule, contract[rule.__name__], settings) for rule in RULES),
+        landing_assets(contract, settings, lineage),
+        *(table_asset(rule, contract[rule.__name__], settings, lineage) for rule in RULES),
     ]
     return dg.Definitions(
         assets=[*source_assets(settings), *dg.map_asset_specs(_with_freshness, assets)],

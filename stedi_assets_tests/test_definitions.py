@@ -93,7 +93,8 @@ BLOCKING_CHECKS = {
 JOBS = {"refresh_lakehouse", "vacuum_lakehouse"}
 
 SCHEDULES = {"nightly_refresh": "refresh_lakehouse", "nightly_vacuum": "vacuum_lakehouse"}
-SENSORS = {"training_sets"}
+
+SENSORS = {"landing_files", "training_sets"}
 
 
 class ConnectedError(AssertionError):

@@ -2,21 +2,28 @@
 
 import time
 from collections.abc import Iterator
-from inspect import getdoc
+from dataclasses import replace
+from typing import Any
 
 import dagster as dg
 import ibis.expr.types as ir
 
 from stedi_assets.assets.sources import SOURCES, source_key
-from stedi_assets.audit import Finding, check_contract, check_specs, conclude, unchanged
-from stedi_assets.build import column_schema
+from stedi_assets.audit import Finding, Verdict, check_contract, check_specs, conclude, unchanged
 from stedi_assets.lakehouse.catalog import Snapshot
 from stedi_assets.lakehouse.ingest import Ingest, Ingested
 from stedi_assets.lakehouse.ledger import Entry, LandingFolder
 from stedi_assets.lakehouse.resource import RETRIES, Lakehouse, plainly, snapshot_metadata
 from stedi_assets.lakehouse.table import Table
+from stedi_assets.lineage import Lineage
 from stedi_assets.schemas import Contract, table_of
 from stedi_assets.settings import Settings
+from stedi_assets.shown import (
+    lineage_metadata,
+    published_metadata,
+    table_spec,
+    where_rows_went,
+)
 
 CHECKS = ["contract", "readable", "completeness", "files"]
 MANY = 100
@@ -25,7 +32,9 @@ MANY = 100
 QUARANTINE_CHECKS = ["contract", "completeness"]
 
 
-def landing_assets(contracts: dict[str, type[Contract]], settings: Settings) -> dg.AssetsDefinition:
+def landing_assets(
+    contracts: dict[str, type[Contract]], settings: Settings, lineage: Lineage
+) -> dg.AssetsDefinition:
     """The landing tables and `quarantine`, which follows what they hold, as one step.
 
     A landing table that is held back stops no other table: a consent withdrawn in one source must
@@ -49,7 +58,9 @@ def landing_assets(contracts: dict[str, type[Contract]], settings: Settings) -> 
         with plainly():
             lakehouse.catalog.ensure(table_of(contracts["quarantine"]))
             last_try = context.retry_number == RETRIES
-            refresh = _Refresh(contracts, settings, lakehouse, context.run.run_id, last_try)
+            refresh = _Refresh(
+                contracts, settings, lakehouse, lineage, context.run.run_id, last_try
+            )
             again: dg.RetryRequested | None = None
             for name in (name for name in SOURCES if name in selected):
                 try:
@@ -67,16 +78,10 @@ def landing_assets(contracts: dict[str, type[Contract]], settings: Settings) -> 
 
 
 def _spec(contract: type[Contract], settings: Settings) -> dg.AssetSpec:
-    table = table_of(contract)
-    sources = [SOURCES[table.name]] if table.name in SOURCES else list(SOURCES.values())
-    return dg.AssetSpec(
-        table.name,
-        deps=[source_key(source) for source in sources],
-        group_name=str(table.zone),
-        description=getdoc(contract),
-        kinds={"iceberg", settings.engine},
-        metadata={"dagster/column_schema": column_schema(contract)},
-    )
+    name = str(contract.to_schema().name)
+    sources = [SOURCES[name]] if name in SOURCES else list(SOURCES.values())
+    rule = Ingest.stage if name in SOURCES else Ingest.stage_quarantine
+    return table_spec(contract, rule, settings, [source_key(source) for source in sources])
 
 
 class _Refresh:
@@ -87,6 +92,7 @@ class _Refresh:
         contracts: dict[str, type[Contract]],
         settings: Settings,
         lakehouse: Lakehouse,
+        lineage: Lineage,
         run_id: str,
         last_try: bool,
     ) -> None:
@@ -94,6 +100,7 @@ class _Refresh:
         self._contracts = contracts
         self._settings = settings
         self._lakehouse = lakehouse
+        self._lineage = lineage
         self._run_id = run_id
         self._ingest = Ingest(
             LandingFolder(settings.landing_root, lakehouse.storage),
@@ -110,17 +117,13 @@ class _Refresh:
         except (dg.RetryRequested, dg.Failure, OSError) as error:
             if isinstance(error, dg.RetryRequested) and not self._last_try:
                 raise
-            published = self._lakehouse.catalog.published(name)
             failure = error.__cause__ if isinstance(error, dg.RetryRequested) else error
             said = failure.description if isinstance(failure, dg.Failure) else str(failure)
             others = [check for check in CHECKS if check != "readable"]
-            return dg.MaterializeResult(
-                asset_key=name,
-                metadata=snapshot_metadata(published, 0.0) if published else {},
-                check_results=[
-                    Finding("readable", False, f"{name}: {said}").result(name),
-                    *unchanged(name, others, self._lakehouse),
-                ],
+            found = unchanged(name, others, self._lakehouse)
+            failed = Finding("readable", False, f"{name}: {said}")
+            return self._result(
+                replace(found, findings=[failed, *found.findings]), found.published, 0.0
             )
 
     def _land(self, name: str) -> dg.MaterializeResult[None]:
@@ -135,8 +138,9 @@ class _Refresh:
             )
         if ingested.candidate is None:
             checks = [check for check in CHECKS if check != "files"]
-            files = check_files(name, ingested, gone=[])
-            results = [*unchanged(name, checks, self._lakehouse), files.result(name)]
+            verdict = unchanged(name, checks, self._lakehouse)
+            findings = [*verdict.findings, check_files(name, ingested, gone=[])]
+            verdict = replace(verdict, findings=findings)
         else:
             fresh = self._lakehouse.open(catalog.added(ingested.candidate))
             gone = columns_gone(table_of(contract), fresh)
@@ -151,18 +155,28 @@ class _Refresh:
                 check_objects(name, ingested, ingested.candidate),
                 check_files(name, ingested, gone),
             ]
-            results = list(conclude(ingested.candidate, findings, self._lakehouse, staged))
-        shown = ingested.candidate or catalog.published(name)
+            verdict = conclude(ingested.candidate, findings, self._lakehouse, staged)
+        snapshot = ingested.candidate or verdict.published
+        return self._result(verdict, snapshot, staged - started, ingested)
+
+    def _result(
+        self,
+        verdict: Verdict,
+        snapshot: Snapshot | None,
+        seconds: float,
+        ingested: Ingested | None = None,
+    ) -> dg.MaterializeResult[None]:
+        metadata: dict[str, Any] = snapshot_metadata(snapshot, seconds) if snapshot else {}
+        if ingested:
+            metadata |= files_metadata(ingested)
+        if verdict.published:
+            table = table_of(self._contracts[verdict.table])
+            metadata |= published_metadata(verdict, table, self._lakehouse)
+            if ingested:
+                metadata |= where_rows_went(account(ingested, verdict.published))
+        metadata |= lineage_metadata(self._lineage, verdict.table)
         return dg.MaterializeResult(
-            asset_key=name,
-            metadata={
-                **(snapshot_metadata(shown, staged - started) if shown else {}),
-                "new_files": len(ingested.taken),
-                "duplicate_files": len(ingested.new) - len(ingested.taken),
-                "changed_files": len(ingested.changed),
-                "ignored_files": ingested.ignored,
-            },
-            check_results=results,
+            asset_key=verdict.table, metadata=metadata, check_results=list(verdict.results())
         )
 
     def _had_values(self, name: str, columns: list[str]) -> list[str]:
@@ -181,20 +195,25 @@ class _Refresh:
         candidate = self._ingest.stage_quarantine(SOURCES, self._run_id)
         staged = time.perf_counter()
         if candidate is None:
-            results = list(unchanged("quarantine", QUARANTINE_CHECKS, self._lakehouse))
+            verdict = unchanged("quarantine", QUARANTINE_CHECKS, self._lakehouse)
         else:
             entries = [entry for table in SOURCES for entry in self._ingest.entries(table)]
             findings = [
                 check_contract(contract, self._lakehouse.open(candidate)),
                 check_rejects(entries, candidate),
             ]
-            results = list(conclude(candidate, findings, self._lakehouse, staged))
-        shown = candidate or self._lakehouse.catalog.published("quarantine")
-        return dg.MaterializeResult(
-            asset_key="quarantine",
-            metadata=snapshot_metadata(shown, staged - started) if shown else {},
-            check_results=results,
-        )
+            verdict = conclude(candidate, findings, self._lakehouse, staged)
+        return self._result(verdict, candidate or verdict.published, staged - started)
+
+
+def files_metadata(ingested: Ingested) -> dict[str, int]:
+    """How many landing files were taken in, and how many not."""
+    return {
+        "new_files": len(ingested.taken),
+        "duplicate_files": len(ingested.new) - len(ingested.taken),
+        "changed_files": len(ingested.changed),
+        "ignored_files": ingested.ignored,
+    }
 
 
 def check_rejects(entries: list[Entry], candidate: Snapshot) -> Finding:
@@ -247,16 +266,25 @@ def _unreadable(entry: Entry) -> str:
     return f"{entry.path}: {entry.quarantined} of {entry.objects}, mostly “{entry.reason}”"
 
 
+def account(ingested: Ingested, snapshot: Snapshot) -> dict[str, Any]:
+    """Objects of all files taken in: rows of the landing table, or quarantined."""
+    quarantined = sum(entry.quarantined for entry in ingested.entries)
+    return {
+        "rows_in": sum(entry.objects for entry in ingested.entries),
+        "kept": snapshot.rows,
+        "withheld": {"quarantined": quarantined},
+    }
+
+
 def check_objects(name: str, ingested: Ingested, candidate: Snapshot) -> Finding:
     """Whether every object of every file is a row of the table or in quarantine."""
-    objects = sum(entry.objects for entry in ingested.entries)
-    quarantined = sum(entry.quarantined for entry in ingested.entries)
-    passed = objects == candidate.rows + quarantined
+    found = account(ingested, candidate)
+    objects, quarantined = found["rows_in"], found["withheld"]["quarantined"]
     return Finding(
         "completeness",
-        passed,
+        objects == candidate.rows + quarantined,
         f"{name}: {objects} objects in files, {candidate.rows} rows, {quarantined} quarantined.",
-        {"rows_in": objects, "kept": candidate.rows, "withheld": {"quarantined": quarantined}},
+        found,
     )
 
 

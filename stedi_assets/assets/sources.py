@@ -2,6 +2,8 @@
 
 import dagster as dg
 
+from stedi_assets.lakehouse.table import Zone
+from stedi_assets.schemas import OWNER
 from stedi_assets.settings import Settings
 
 SOURCES = {
@@ -32,7 +34,9 @@ def source_assets(settings: Settings) -> list[dg.AssetSpec]:
             group_name="sources",
             description=_DESCRIPTIONS[source],
             kinds={"json", kind},
-            metadata={"location": f"{settings.landing_root}/{source}/landing"},
+            owners=[OWNER],
+            tags={"zone": str(Zone.LANDING), "personal-data": "yes"},
+            metadata={"dagster/uri": f"{settings.landing_root}/{source}/landing"},
         )
         for source in SOURCES.values()
     ]

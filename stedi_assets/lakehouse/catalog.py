@@ -341,7 +341,7 @@ class Catalog:
             catalog.create_table_transaction(
                 (namespace, table.name),
                 schema=table.arrow_schema,
-                location=f"{self.warehouse}/{table.zone}/{table.name}",
+                location=table.location(self._storage.root),
                 properties=_properties(table),
             ) as transaction,
         ):

@@ -57,6 +57,10 @@ class Table:
     one_of: tuple[str, ...]
     fingerprint: str
 
+    def location(self, root: str) -> str:
+        """Where its files are in the lakehouse below `root`."""
+        return f"{root}/warehouse/{self.zone}/{self.name}"
+
     @property
     def arrow_schema(self) -> pa.Schema:
         """Columns and types for Arrow and Parquet, descriptions included.
