@@ -9,6 +9,7 @@ from stedi_assets.build import table_asset
 from stedi_assets.deployments import lakehouse
 from stedi_assets.jobs import refresh_lakehouse
 from stedi_assets.lakehouse.resource import LakehouseIOManager
+from stedi_assets.report.asset import report_asset, report_automation
 from stedi_assets.schemas import contracts
 from stedi_assets.settings import Settings
 
@@ -31,8 +32,10 @@ def lakehouse_definitions(settings: Settings) -> dg.Definitions:
             *source_assets(settings),
             landing_assets(contract, settings),
             *(table_asset(rule, contract[rule.__name__], settings) for rule in RULES),
+            report_asset(settings),
         ],
         jobs=[refresh_lakehouse],
+        sensors=[report_automation],
         resources={"lakehouse": tables, "io_manager": LakehouseIOManager(lakehouse=tables)},
         # The embedded engine uses all cores for one table at a time; a process for each step
         # would only pay for its start.

@@ -7,9 +7,10 @@ import base64
 import io
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from stedi_assets.report.figures import Bars, Histogram, History, Numbers, Timeline
+from stedi_assets.report.pictures import Picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,6 +45,21 @@ _THOUSANDS = "{x:,.0f}"
 _LABELS = 4  # dates beside one another, at most
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """A picture as drawn, an address that holds all of it for each theme."""
+
+    picture: Picture
+    light: str
+    dark: str
+
+
+def draw(picture: Picture) -> Drawn:
+    """Draw a picture in both themes."""
+    light, dark = (_data_uri(svg(picture.numbers, theme)) for theme in (Theme.LIGHT, Theme.DARK))
+    return Drawn(picture, light, dark)
+
+
 def svg(numbers: Numbers, theme: Theme) -> bytes:
     """Draw numbers; the same ones give the same bytes."""
     import matplotlib as mpl  # noqa: PLC0415
@@ -65,14 +81,13 @@ def svg(numbers: Numbers, theme: Theme) -> bytes:
                 _draw_timeline(axes, numbers, theme.value)
             case History():
                 _draw_history(axes, numbers, theme.value)
-        _dress(axes, theme.value)
+        _dress(axes, theme.value, "x" if isinstance(numbers, Bars) else "y")
         drawn = io.BytesIO()
         figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None})
         return drawn.getvalue()
 
 
-def data_uri(picture: bytes) -> str:
-    """An SVG picture as an address that holds all of it."""
+def _data_uri(picture: bytes) -> str:
     return f"data:image/svg+xml;base64,{base64.b64encode(picture).decode()}"
 
 
@@ -136,7 +151,7 @@ def _whole_numbers() -> "Locator":
     return MaxNLocator(nbins=5, integer=True)
 
 
-def _dress(axes: "Axes", colors: Colors) -> None:
+def _dress(axes: "Axes", colors: Colors, counts: Literal["x", "y"]) -> None:
     axes.set_facecolor(colors.background)
     axes.tick_params(colors=colors.text, which="both", length=0)
     axes.xaxis.label.set_color(colors.text)
@@ -146,4 +161,4 @@ def _dress(axes: "Axes", colors: Colors) -> None:
     for side in ("bottom", "left"):
         axes.spines[side].set_color(colors.grid)
     axes.set_axisbelow(True)
-    axes.grid(color=colors.grid, linewidth=0.6)
+    axes.grid(axis=counts, color=colors.grid, linewidth=0.6)

@@ -75,8 +75,8 @@ _FORMS: dict[type, str] = {
 }
 
 
-def pictures(lakehouse: Lakehouse) -> list[Picture | Absent]:
-    """All pictures of what is published now."""
+def pictures(lakehouse: Lakehouse) -> tuple[list[Picture], list[Absent]]:
+    """The pictures of what is published now, and those that there are none of."""
     states = lakehouse.catalog.tables()
     published = {name: found for name, state in states.items() if (found := state.published)}
     made: list[Picture | Absent] = []
@@ -87,7 +87,13 @@ def pictures(lakehouse: Lakehouse) -> list[Picture | Absent]:
             made.append(Absent(title, f"{_listed(missing)} {verb} not been published yet."))
         else:
             made.append(picture(title, *(lakehouse.open(published[name]) for name in names)))
-    return [*made, *(_history(name, states[name]) for name in published)]
+    return (
+        [
+            *(picture for picture in made if isinstance(picture, Picture)),
+            *(_history(name, states[name]) for name in published),
+        ],
+        [picture for picture in made if isinstance(picture, Absent)],
+    )
 
 
 def _funnel(  # noqa: PLR0913, PLR0917  (the tables that it counts people in)
@@ -147,7 +153,8 @@ def _per_person(title: str, machine_learning_curated: ir.Table) -> Picture | Abs
     numbers = readings_per_person(machine_learning_curated)
     if numbers is None:
         return Absent(title, "The training set is empty.")
-    return Picture(title, _spread(numbers, TRAINING_SET), numbers, (TRAINING_SET,))
+    people = f"{sum(numbers.counts):,} people have {_range(*_extent(numbers))} rows each"
+    return Picture(title, f"{people}, {_fullest(numbers)}.", numbers, (TRAINING_SET,))
 
 
 def _distance(
@@ -184,7 +191,12 @@ def _distribution(
     """Of the first of these tables that has values."""
     for name, table in tables.items():
         if numbers := histogram(table, column, quantity, "readings"):
-            return Picture(title, _spread(numbers, name), numbers, tuple(tables))
+            missing = f"; {numbers.missing:,} rows have no value" if numbers.missing else ""
+            sentence = (
+                f"{sum(numbers.counts):,} readings of {name} have {_range(*_extent(numbers))}, "
+                f"{_fullest(numbers)}{missing}."
+            )
+            return Picture(title, sentence, numbers, tuple(tables))
     return Absent(title, f"There are no values in {_listed(list(tables))}.")
 
 
@@ -220,14 +232,16 @@ _PICTURES: dict[str, Callable[..., Picture | Absent]] = {
 }
 
 
-def _spread(numbers: Histogram, table: str) -> str:
+def _extent(numbers: Histogram) -> tuple[float, float]:
+    return numbers.bins[0][0], numbers.bins[-1][1]
+
+
+def _fullest(numbers: Histogram) -> str:
+    """Where most values are, and how many are nowhere in the picture."""
     most = max(range(len(numbers.counts)), key=lambda number: numbers.counts[number])
-    all_of_them = _range(numbers.bins[0][0], numbers.bins[-1][1])
-    missing = f"; {numbers.missing:,} rows have no value" if numbers.missing else ""
     return (
-        f"{sum(numbers.counts):,} {numbers.unit} of {table} lie at {all_of_them}, most often "
-        f"({numbers.counts[most]:,}) at {_range(*numbers.bins[most])}; {numbers.outside:,} lie far "
-        f"outside{missing}."
+        f"most often ({numbers.counts[most]:,}) {_range(*numbers.bins[most])}; "
+        f"{numbers.outside:,} lie far outside"
     )
 
 
