@@ -14,6 +14,18 @@ from stedi_assets.status import status
 
 REPORT = "lakehouse_report"
 
+AFTER_REFRESH = dg.AutomationCondition.eager()
+
+# Neither `eager` nor `on_missing` makes what was missing already when Dagster first looked, as
+# where tables were refreshed before. What fails is not tried again until a table is refreshed.
+WHERE_MISSING = (
+    dg.AutomationCondition.missing()
+    & ~dg.AutomationCondition.execution_failed()
+    & ~dg.AutomationCondition.any_deps_missing()
+    & ~dg.AutomationCondition.any_deps_in_progress()
+    & ~dg.AutomationCondition.in_progress()
+)
+
 
 def report_asset(settings: Settings) -> dg.AssetsDefinition:
     """The asset of the report, made anew when a refresh is done."""
@@ -26,7 +38,7 @@ def report_asset(settings: Settings) -> dg.AssetsDefinition:
         "A table's own pictures are under its events, too.",
         kinds={"html"},
         owners=[OWNER],
-        automation_condition=dg.AutomationCondition.eager() | dg.AutomationCondition.on_missing(),
+        automation_condition=AFTER_REFRESH | WHERE_MISSING,
     )
     def lakehouse_report(
         context: dg.AssetExecutionContext, lakehouse: dg.ResourceParam[Lakehouse]
