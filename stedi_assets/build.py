@@ -33,7 +33,7 @@ def table_asset(
         name=table.name,
         ins={name: dg.AssetIn() for name in inputs},
         group_name=str(table.zone),
-        description=getdoc(contract),
+        description=description(contract),
         kinds={"iceberg", settings.engine},
         metadata={
             "dagster/column_schema": column_schema(contract),
@@ -54,6 +54,14 @@ def table_asset(
             yield from audit(table.name, contract, lakehouse, settings)
 
     return asset
+
+
+def description(contract: type[Contract]) -> str:
+    """What the table holds, for its page in the UI, with a link to its pictures.
+
+    They are observed by the report, and the page's overview shows no observations.
+    """
+    return f"{getdoc(contract)}\n\n[Pictures of {table_of(contract).name}](?view=events)"
 
 
 def column_schema(contract: type[Contract]) -> dg.TableSchema:

@@ -2,14 +2,13 @@
 
 import time
 from collections.abc import Iterator
-from inspect import getdoc
 
 import dagster as dg
 import ibis.expr.types as ir
 
 from stedi_assets.assets.sources import SOURCES, source_key
 from stedi_assets.audit import Finding, check_contract, check_specs, conclude, unchanged
-from stedi_assets.build import column_schema
+from stedi_assets.build import column_schema, description
 from stedi_assets.lakehouse.catalog import Snapshot
 from stedi_assets.lakehouse.ingest import Ingest, Ingested
 from stedi_assets.lakehouse.ledger import Entry, LandingFolder
@@ -64,7 +63,7 @@ def _spec(contract: type[Contract], settings: Settings) -> dg.AssetSpec:
         table.name,
         deps=[source_key(source) for source in sources],
         group_name=str(table.zone),
-        description=getdoc(contract),
+        description=description(contract),
         kinds={"iceberg", settings.engine},
         metadata={"dagster/column_schema": column_schema(contract)},
     )

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import Any
 
 import ibis
 import ibis.expr.types as ir
@@ -18,13 +19,13 @@ BUCKETS = 200
 """Buckets of a timeline, at most."""
 
 _DIGITS = (0, 1, 2)
-_FINE = 1e9  # that many steps are as good as none
+_FINE = 1e9  # greater numbers are hardly told apart by their digits
 
 _HOUR = timedelta(hours=1)
 _DAY = timedelta(days=1)
 _WEEK = timedelta(weeks=1)
 _MONDAY = datetime(1970, 1, 5, tzinfo=UTC)  # where hours, days and weeks all begin
-_EARLIEST, _LATEST = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+_EARLIEST, _LATEST = datetime(100, 1, 1, tzinfo=UTC), datetime(9900, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -123,24 +124,13 @@ def readings_per_person(machine_learning_curated: ir.Table) -> Histogram | None:
 def histogram(table: ir.Table, column: str, quantity: str, unit: str) -> Histogram | None:
     """How often a column has which value; nothing where it has none."""
     values = table.select(value=table[column])
-    [found] = (
-        values.agg(
-            rows=values.count(),
-            given=values.value.count(),
-            **{_digits(d): (values.value.round(d) == values.value).all() for d in _DIGITS},
-            **_spread(values.value),
-        )
-        .to_pyarrow()
-        .to_pylist()
-    )
+    [found] = _row(values.agg(rows=values.count(), given=values.value.count()))
     if not found["given"]:
         return None
-    low, high = _most(found)
-    grain = next((10.0**-d for d in _DIGITS if found[_digits(d)]), 0.0)
-    edges = _edges(low, high, grain)
-    counts = _counted(values.filter(values.value.between(low, high)), edges)
-    outside = found["given"] - sum(counts)
-    missing = found["rows"] - found["given"]
+    shown, low, high = _without_outliers(values)
+    edges, grain = _bins(shown, low, high)
+    counts = _counted(shown, edges)
+    outside, missing = found["given"] - sum(counts), found["rows"] - found["given"]
     return Histogram(quantity, unit, edges, counts, outside, missing, grain)
 
 
@@ -153,10 +143,10 @@ def readings_over_time(
         "step trainer": step_trainer_landing.select(value="sensorreadingtime"),
     }
     both = ibis.union(*times.values())
-    [found] = both.agg(rows=both.count(), **_spread(both.value)).to_pyarrow().to_pylist()
-    if not found["rows"]:
+    readings = _number(both.count())
+    if not readings:
         return None
-    low, high = _most(found)
+    _, low, high = _without_outliers(both)
     bucket, edges = _buckets(_moment(low), _moment(high))
     limits = tuple(edge.timestamp() * 1000 for edge in edges)
     counts = {
@@ -165,42 +155,51 @@ def readings_over_time(
         )
         for source, table in times.items()
     }
-    return Timeline(bucket, edges, counts, found["rows"] - sum(map(sum, counts.values())))
+    return Timeline(bucket, edges, counts, readings - sum(map(sum, counts.values())))
 
 
 def _number(expression: ir.IntegerScalar) -> int:
     return int(expression.to_pyarrow().as_py())
 
 
-def _spread(values: ir.NumericColumn) -> dict[str, ir.Value]:
-    return {
-        "least": values.min(),
-        "first": values.quantile(0.01),
-        "last": values.quantile(0.99),
-        "greatest": values.max(),
-    }
+def _row(aggregates: ir.Table) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = aggregates.to_pyarrow().to_pylist()
+    return found
 
 
-def _most(found: Mapping[str, float]) -> tuple[float, float]:
-    """A range without what lies far from where nearly all values are."""
+def _without_outliers(values: ir.Table) -> tuple[ir.Table, float, float]:
+    """The values but for those far from nearly all others; the least and greatest of them."""
+    first, last = values.value.quantile(0.01), values.value.quantile(0.99)
+    least, greatest = values.value.min(), values.value.max()
+    [found] = _row(values.agg(first=first, last=last, least=least, greatest=greatest))
     span = found["last"] - found["first"]
-    # In this order, for a span that is no number (values near the greatest double) is ignored.
-    return max(found["least"], found["first"] - span), min(found["greatest"], found["last"] + span)
+    # In this order a span that is no number, as of the greatest doubles there are, is ignored.
+    low = max(found["least"], found["first"] - span)
+    high = min(found["greatest"], found["last"] + span)
+    near = values.filter(values.value.between(low, high))
+    [found] = _row(near.agg(low=near.value.min(), high=near.value.max()))
+    return near, found["low"], found["high"]
 
 
-def _edges(low: float, high: float, grain: float) -> tuple[float, ...]:
-    if not grain or high / grain - low / grain > _FINE:
+def _bins(values: ir.Table, low: float, high: float) -> tuple[tuple[float, ...], float]:
+    """Edges of bins, and what all values are multiples of."""
+    if low == high:
+        return (low - 0.5, low + 0.5), 0.0
+    grain = _grain(values) if max(-low, high) < _FINE else 0.0
+    if not grain:
         width = high / BINS - low / BINS  # the difference of two doubles may be none
-        return (*(low + width * number for number in range(BINS)), high)
+        return (*(low + width * number for number in range(BINS)), high), grain
     # Were an edge a value, bins would hold more values or fewer by chance.
     first, last = round(low / grain), round(high / grain)
     width = math.ceil((last - first + 1) / BINS)
     bins = math.ceil((last - first + 1) / width)
-    return tuple((first + width * number - 0.5) * grain for number in range(bins + 1))
+    return tuple((first + width * number - 0.5) * grain for number in range(bins + 1)), grain
 
 
-def _digits(number: int) -> str:
-    return f"digits {number}"
+def _grain(values: ir.Table) -> float:
+    rounded = {f"{d}": (values.value.round(d) == values.value).all() for d in _DIGITS}
+    [found] = _row(values.agg(**rounded))
+    return next((10.0**-d for d in _DIGITS if found[f"{d}"]), 0.0)
 
 
 def _counted(values: ir.Table, edges: tuple[float, ...]) -> tuple[int, ...]:
@@ -221,7 +220,7 @@ def _moment(milliseconds: float) -> datetime:
 def _buckets(first: datetime, last: datetime) -> tuple[str, tuple[datetime, ...]]:
     """The finest buckets of which there are not too many, with their edges."""
     span = last - first
-    weeks = span // (_WEEK * BUCKETS) + 1
+    weeks = span // (_WEEK * (BUCKETS - 1)) + 1  # the first and the last may be parts
     name, width = next(
         (name, width)
         for name, width in (

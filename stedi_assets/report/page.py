@@ -21,11 +21,15 @@ def page(state: dict[str, Any], drawn: Sequence[Drawn], absent: Sequence[Absent]
     """The page as HTML.
 
     Args:
-        state: What `status` tells of the lakehouse; it has tables.
+        state: What `status` tells of the lakehouse.
         drawn: The pictures to show.
         absent: The pictures that there are none of.
     """
     published = [entry["published"]["at"] for entry in state["tables"] if entry["published"]]
     return _TEMPLATES.get_template("page.html.jinja").render(
-        state=state, drawn=drawn, absent=absent, refreshed=max(published, default=None)
+        state=state,
+        scope=state.get("consent_scope"),
+        refreshed=max(published, default=None),
+        drawn=drawn,
+        absent=absent,
     )

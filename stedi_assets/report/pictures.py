@@ -193,7 +193,7 @@ def _distribution(
         if numbers := histogram(table, column, quantity, "readings"):
             missing = f"; {numbers.missing:,} rows have no value" if numbers.missing else ""
             sentence = (
-                f"{sum(numbers.counts):,} readings of {name} have {_range(*_extent(numbers))}, "
+                f"{sum(numbers.counts):,} readings of {name} have values of {_range(*_extent(numbers))}, "
                 f"{_fullest(numbers)}{missing}."
             )
             return Picture(title, sentence, numbers, tuple(tables))
