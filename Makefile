@@ -67,4 +67,4 @@ bench: setup-dev
 	$(BIN)/python benchmarks/bench.py
 
 clean:
-	rm -rf $(LAKEHOUSE)/warehouse $(LAKEHOUSE)/catalog.db $(LAKEHOUSE)/scratch .dagster
+	rm -rf $(LAKEHOUSE)/warehouse $(LAKEHOUSE)/catalog.db $(LAKEHOUSE)/scratch $(LAKEHOUSE)/report .dagster

@@ -14,9 +14,6 @@ from stedi_assets.lineage import Lineage
 from stedi_assets.schemas import Contract, column_breaches, table_of
 from stedi_assets.settings import Settings
 
-OBSERVED = "Rows in, kept and withheld, and some of the rows: in the observations under Events."
-"""Where the UI shows what is known only after a table is materialized."""
-
 
 def table_asset(
     rule: Callable[..., ir.Table], contract: type[Contract], settings: Settings, lineage: Lineage
@@ -43,7 +40,7 @@ def table_asset(
         check_specs=check_specs(table.name, checks_of(table.name)),
         output_required=False,  # there is none where a column is missing or of another type
         group_name=spec.group_name,
-        description=f"{spec.description}\n\n{OBSERVED}",
+        description=spec.description,
         owners=spec.owners,
         tags=spec.tags,
         metadata={**spec.metadata, **scope},

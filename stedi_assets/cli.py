@@ -58,14 +58,13 @@ def status(
         _print_status(found)
 
 
+def _no_tables(found: dict[str, Any]) -> str:
+    return f"No tables yet in {found['lakehouse']}: refresh the lakehouse first (stedi refresh)."
+
+
 def _print_status(found: dict[str, Any]) -> None:
     if not found["tables"]:
-        _out.print(
-            f"No tables yet in {found['lakehouse']}: refresh the lakehouse first (stedi refresh).",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
+        _out.print(_no_tables(found), markup=False, highlight=False, soft_wrap=True)
         return
     tables = Table(title="Tables", title_justify="left", box=box.SIMPLE)
     for column in ("table", "rows", "published (UTC)", "snapshot"):
@@ -177,6 +176,28 @@ def _cell(value: object, masked: bool) -> str:
     if value is None:
         return ""
     return "•••" if masked else escape(str(value))
+
+
+@app.command()
+def report(
+    file: Annotated[Path, typer.Argument(help="HTML page to write.")] = Path("report.html"),
+) -> None:
+    """Write a page with pictures of what the lakehouse holds."""
+    settings = _settings()
+    from stedi_assets.deployments import lakehouse  # noqa: PLC0415
+    from stedi_assets.report.charts import draw  # noqa: PLC0415
+    from stedi_assets.report.page import page  # noqa: PLC0415
+    from stedi_assets.report.pictures import pictures  # noqa: PLC0415
+    from stedi_assets.status import status as look  # noqa: PLC0415
+
+    state = look(settings)
+    if not state["tables"]:
+        raise _stop(_no_tables(state))
+    made, absent = pictures(lakehouse(settings))
+    file.write_text(page(state, [draw(picture) for picture in made], absent), encoding="utf-8")
+    _out.print(
+        f"{len(made)} pictures in {file.resolve()}", markup=False, highlight=False, soft_wrap=True
+    )
 
 
 @app.command()

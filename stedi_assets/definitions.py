@@ -10,6 +10,7 @@ from stedi_assets.deployments import lakehouse
 from stedi_assets.jobs import FRESHNESS, refresh_lakehouse, schedules, vacuum_lakehouse
 from stedi_assets.lakehouse.resource import LakehouseIOManager
 from stedi_assets.lineage import Lineage
+from stedi_assets.report.asset import report_asset, report_automation
 from stedi_assets.schemas import contracts
 from stedi_assets.sensors.alerts import alert_sensors
 from stedi_assets.sensors.landing import landing_sensor
@@ -36,12 +37,17 @@ def lakehouse_definitions(settings: Settings) -> dg.Definitions:
         *(table_asset(rule, contract[rule.__name__], settings, lineage) for rule in RULES),
     ]
     return dg.Definitions(
-        assets=[*source_assets(settings), *dg.map_asset_specs(_with_freshness, assets)],
+        assets=[
+            *source_assets(settings),
+            *dg.map_asset_specs(_with_freshness, assets),
+            report_asset(settings),
+        ],
         jobs=[refresh_lakehouse, vacuum_lakehouse(settings)],
         schedules=schedules(),
         sensors=[
             landing_sensor(settings),
             training_set_sensor(settings),
+            report_automation,
             *alert_sensors(settings),
         ],
         resources={"lakehouse": tables, "io_manager": LakehouseIOManager(lakehouse=tables)},

@@ -24,6 +24,9 @@ from stedi_assets.settings import Settings
 PREVIEW_ROWS = 5
 MASK = "•••"
 
+_OBSERVED = "[Pictures, and where its rows went](?view=events)"
+"""What is observed once a table is published; its page in the UI shows it among the events."""
+
 Metadata = dict[str, Any]
 
 
@@ -50,7 +53,7 @@ def table_spec(
         deps=sources,
         group_name=str(table.zone),
         description=f"{table.description}\n\nRule: `{rule.__qualname__}` in `{rule.__module__}`. "
-        f"Columns: `{contract.__name__}` in `{contract.__module__}`.",
+        f"Columns: `{contract.__name__}` in `{contract.__module__}`.\n\n{_OBSERVED}",
         owners=[table.owner],
         kinds={"iceberg", settings.engine},
         tags={"zone": str(table.zone), "personal-data": "yes" if table.personal_columns else "no"},
@@ -131,7 +134,7 @@ def published_metadata(verdict: Verdict, table: Table, lakehouse: Lakehouse) -> 
 
 def told_before(table: str, published: Snapshot, instance: dg.DagsterInstance) -> Metadata:
     """What was told of a published table when it was published, as far as Dagster remembers."""
-    for record in instance.fetch_observations(dg.AssetKey(table), limit=1).records:
+    for record in instance.fetch_observations(dg.AssetKey(table), limit=20).records:
         seen = record.asset_observation
         if seen and _snapshot(published).items() <= seen.metadata.items():
             return dict(seen.metadata)

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import ibis.expr.types as ir
+
 from stedi_assets.deployments import storage
 from stedi_assets.lakehouse.catalog import Catalog, Snapshot, TableState
 from stedi_assets.lakehouse.table import Zone
@@ -72,8 +74,12 @@ def _quarantine(catalog: Catalog, settings: Settings) -> list[dict[str, Any]]:
     published = catalog.published("quarantine")
     if not published or not published.rows:
         return []
-    rows = read_table("quarantine", settings=settings)
-    counts = rows.group_by("source", "reason").agg(rows=rows.count())
+    return quarantine_by_reason(read_table("quarantine", settings=settings))
+
+
+def quarantine_by_reason(quarantine: ir.Table) -> list[dict[str, Any]]:
+    """Rows of quarantine by source and reason."""
+    counts = quarantine.group_by("source", "reason").agg(rows=quarantine.count())
     found: list[dict[str, Any]] = counts.order_by("source", "reason").to_pyarrow().to_pylist()
     return found
 
@@ -82,8 +88,14 @@ def _devices(catalog: Catalog, settings: Settings) -> dict[str, int]:
     needed = ("device_ownership", "step_trainer_landing")
     if not all(catalog.published(name) for name in needed):
         return {}
-    ownership, readings = (read_table(name, settings=settings) for name in needed)
-    counts = ownership.group_by("basis").agg(devices=ownership.count()).order_by("basis")
-    devices = {row["basis"]: row["devices"] for row in counts.to_pyarrow().to_pylist()}
-    seen = readings.serialnumber.nunique().to_pyarrow().as_py()
+    return devices_by_proof(*(read_table(name, settings=settings) for name in needed))
+
+
+def devices_by_proof(device_ownership: ir.Table, step_trainer_landing: ir.Table) -> dict[str, int]:
+    """Devices that sent readings, by what proves whose they are; others are withheld."""
+    counts = device_ownership.group_by("basis").agg(devices=device_ownership.count())
+    devices = {
+        row["basis"]: row["devices"] for row in counts.order_by("basis").to_pyarrow().to_pylist()
+    }
+    seen = step_trainer_landing.serialnumber.nunique().to_pyarrow().as_py()
     return {**devices, "withheld": seen - sum(devices.values())}

@@ -13,8 +13,8 @@ from uuid import uuid4
 import dagster as dg
 import ibis
 import pyarrow as pa
-import pytest
 import pyarrow.parquet as pq
+import pytest
 from pyiceberg.table import StaticTable
 
 from stedi_assets.accounting import ACCOUNTS

@@ -19,6 +19,7 @@ from dagster_aws.s3 import S3Resource
 from stedi_assets.definitions import lakehouse_definitions
 from stedi_assets.lakehouse.aws import S3Lakehouse
 from stedi_assets.settings import Settings
+from stedi_assets_tests.support import TABLES
 
 DEPLOYMENTS = {
     "local": {},
@@ -39,6 +40,7 @@ GROUPS = {
     "device_ownership": "landing",  # it names people who did not consent
     "step_trainer_trusted": "trusted",
     "machine_learning_curated": "curated",
+    "lakehouse_report": "report",
 }
 
 DEPENDENCIES = {
@@ -59,6 +61,7 @@ DEPENDENCIES = {
         "device_ownership",
         "accelerometer_trusted",
     },
+    "lakehouse_report": set(TABLES),
 }
 
 LANDING_CHECKS = {"contract", "readable", "completeness", "files"}
@@ -75,6 +78,7 @@ OTHER_CHECKS = {
     "device_ownership": set(),
     "step_trainer_trusted": set(),
     "machine_learning_curated": set(),
+    "lakehouse_report": set(),
 }
 
 BLOCKING_CHECKS = {
@@ -88,13 +92,14 @@ BLOCKING_CHECKS = {
     "device_ownership": {"contract", "serial_numbers", "completeness"},
     "step_trainer_trusted": {"contract", "consent", "serial_numbers", "completeness"},
     "machine_learning_curated": {"contract", "consent", "serial_numbers", "completeness"},
+    "lakehouse_report": set(),
 }
 
 JOBS = {"refresh_lakehouse", "vacuum_lakehouse"}
 
 SCHEDULES = {"nightly_refresh": "refresh_lakehouse", "nightly_vacuum": "vacuum_lakehouse"}
 
-SENSORS = {"landing_files", "training_sets"}
+SENSORS = {"landing_files", "training_sets", "report_automation"}
 
 
 class ConnectedError(AssertionError):
@@ -187,9 +192,20 @@ def test_webhook_makes_sensors_that_alert_it(deployment: str) -> None:
 def test_schedules_run_at_night_without_being_switched_on(definitions: dg.Definitions) -> None:
     schedules = definitions.get_repository_def().schedule_defs
     assert {schedule.name: schedule.job_name for schedule in schedules} == SCHEDULES
-    assert {schedule.default_status for schedule in schedules} == {
-        dg.DefaultScheduleStatus.RUNNING
-    }
+    assert {schedule.default_status for schedule in schedules} == {dg.DefaultScheduleStatus.RUNNING}
+
+
+def test_nothing_but_the_report_is_automated(definitions: dg.Definitions) -> None:
+    automated = definitions.resolve_all_asset_specs()
+    assert [spec.key.path for spec in automated if spec.automation_condition] == [
+        ["lakehouse_report"]
+    ]
+
+
+def test_refresh_makes_tables_only(definitions: dg.Definitions) -> None:
+    job = definitions.resolve_job_def("refresh_lakehouse")
+    made = {key.to_user_string() for key in job.asset_layer.executable_asset_keys}
+    assert made == set(TABLES)
 
 
 def test_everything_loads_under_every_choice_of_settings(deployment: str) -> None:
@@ -201,7 +217,7 @@ def test_everything_loads_under_every_choice_of_settings(deployment: str) -> Non
 def test_every_asset_says_what_it_is_and_shows_its_columns(specs: dict[str, dg.AssetSpec]) -> None:
     for name, spec in specs.items():
         assert spec.description, name
-        if spec.group_name == "sources":
+        if spec.group_name in {"sources", "report"}:
             continue
         schema = spec.metadata["dagster/column_schema"]
         assert isinstance(schema, dg.TableSchema), name
@@ -237,12 +253,12 @@ def refuse(*_):
 socket.socket.connect = socket.getaddrinfo = refuse
 from stedi_assets.definitions import defs
 defs.get_repository_def().load_all_definitions()
-print("boto3" in sys.modules)
+print("boto3" in sys.modules, "matplotlib" in sys.modules)
 """
 
 
 @pytest.mark.parametrize(("deployment_to_load", "needs_aws"), [("local", False), ("aws", True)])
-def test_code_location_imports_aws_only_on_aws_and_connects_to_nothing(
+def test_code_location_imports_aws_only_on_aws_draws_nothing_and_connects_to_nothing(
     tmp_path: Path, deployment_to_load: str, needs_aws: bool
 ) -> None:
     values = DEPLOYMENTS[deployment_to_load]
@@ -257,4 +273,4 @@ def test_code_location_imports_aws_only_on_aws_and_connects_to_nothing(
         text=True,
         check=False,
     )
-    assert (loaded.returncode, loaded.stdout.strip()) == (0, str(needs_aws)), loaded.stderr
+    assert (loaded.returncode, loaded.stdout.strip()) == (0, f"{needs_aws} False"), loaded.stderr

@@ -29,6 +29,7 @@ AUDIT = "audit"
 _ZONE, _CONTRACT = "stedi.zone", "stedi.contract"
 _IBIS_TYPES = {"string": "string", "long": "int64", "double": "float64"}
 _PREFIX = "stedi."
+_ROWS = "total-records"
 
 
 class PublishConflict(LakehouseError):
@@ -111,6 +112,17 @@ class TableState:
         """What readers see, or nothing before the first publication."""
         found = self._iceberg.snapshot_by_name("main")
         return None if found is None or _is_start(found) else self._snapshot(found)
+
+    @property
+    def history(self) -> list[tuple[datetime, int]]:
+        """When it was published, as far as its snapshots still exist, and the rows it had then."""
+        return [
+            (datetime.fromtimestamp(logged.timestamp_ms / 1000, tz=UTC), int(summary[_ROWS]))
+            for logged in self._iceberg.metadata.snapshot_log
+            if (found := self._iceberg.snapshot_by_id(logged.snapshot_id))
+            and found.summary
+            and PERSONAL in (summary := found.summary.additional_properties)
+        ]
 
     @property
     def candidate(self) -> Snapshot | None:

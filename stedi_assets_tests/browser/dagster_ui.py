@@ -40,11 +40,11 @@ def dagster_dev(folder: Path, module: str = MODULE) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+    where = ["-h", "127.0.0.1", "-p", str(port)]
     address, log = f"http://127.0.0.1:{port}", folder / "dagster.log"
     with log.open("wb") as printed:
         process = subprocess.Popen(
-            [sys.executable, "-m", "dagster", "dev"]
-            + ["-h", "127.0.0.1", "-p", str(port), "-m", module],
+            [sys.executable, "-m", "dagster", "dev", *where, "-m", module],
             cwd=folder,
             env=_environment(folder),
             stdout=printed,

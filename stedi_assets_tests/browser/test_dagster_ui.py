@@ -1,16 +1,15 @@
 """What people do in Dagster's UI, done by a browser in the order people do it."""
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from stedi_assets.sample import Sample, write_sample
 from stedi_assets_tests.browser.dagster_ui import CHROMIUM, DagsterUI, browser, dagster_dev
 from stedi_assets_tests.browser.location import MISTAKE
-from stedi_assets_tests.support import TABLES, customer, deliver
+from stedi_assets_tests.support import TABLES
 from stedi_assets_tests.test_definitions import BLOCKING_CHECKS, GROUPS, OTHER_CHECKS
 
 pytestmark = pytest.mark.skipif(
@@ -64,7 +63,7 @@ def test_lineage_shows_every_table_and_source(ui: DagsterUI) -> None:
 
 
 def test_dropped_landing_files_start_a_run(ui: DagsterUI, by_itself: str) -> None:
-    ui.open(f"/assets/machine_learning_curated")
+    ui.open("/assets/machine_learning_curated")
     expect(ui.page.get_by_text("Row count")).to_be_visible()
 
 

@@ -1,0 +1,1 @@
+"""Pictures of the tables: a page, and the same as metadata in the Dagster UI."""

@@ -1,0 +1,35 @@
+"""The pictures as one page that needs nothing but itself."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from stedi_assets.report.charts import Drawn
+from stedi_assets.report.pictures import Absent
+
+_TEMPLATES = Environment(
+    loader=PackageLoader("stedi_assets.report", package_path=""),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+def page(state: dict[str, Any], drawn: Sequence[Drawn], absent: Sequence[Absent]) -> str:
+    """The page as HTML.
+
+    Args:
+        state: What `status` tells of the lakehouse.
+        drawn: The pictures to show.
+        absent: The pictures that there are none of.
+    """
+    published = [entry["published"]["at"] for entry in state["tables"] if entry["published"]]
+    return _TEMPLATES.get_template("page.html.jinja").render(
+        state=state,
+        scope=state.get("consent_scope"),
+        refreshed=max(published, default=None),
+        drawn=drawn,
+        absent=absent,
+    )
