@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.error import URLError
@@ -110,12 +110,14 @@ class DagsterUI:
         """Open a page of the UI."""
         self.page.goto(f"{self._address}{path}")
 
-    def open_lineage(self, groups: Iterable[str]) -> None:
-        """Open the lineage of all tables, with these groups unfolded."""
+    def open_lineage(self) -> None:
+        """Open the lineage of all tables, with their groups unfolded."""
+        self.page.set_viewport_size({"width": 2400, "height": 2000})
         self.open("/asset-groups")
-        for group in groups:
-            self.page.locator("svg").get_by_text(group, exact=True).first.click()
-        self.page.reload()  # fits the graph into the page
+        expect(self.page.locator("svg").get_by_text("landing", exact=True).first).to_be_visible()
+        self.page.keyboard.press("Alt+e")
+        self.page.wait_for_url(re.compile("expanded"))
+        self.page.reload()  # fits the graph into the window
 
     def materialize_all(self) -> str:
         """Press Materialize all; gives the run's id."""
@@ -125,12 +127,13 @@ class DagsterUI:
         self.page.wait_for_url(re.compile("/runs/"))
         return self.page.url.rpartition("/")[2]
 
-    def newest_run(self, launched_by: str) -> str:
-        """Wait for a run that a sensor or schedule started; gives its id."""
+    def run_launched(self, launched_by: str) -> str:
+        """Wait for the first run that a sensor or schedule starts; gives its id."""
         self.open("/runs")
-        row = self.page.get_by_role("row").filter(has_text=launched_by).first
-        link = row.locator("a[href*='/runs/']").first
-        return str(link.get_attribute("href")).rpartition("/")[2]
+        link = "a[contains(@href, '/runs/')]"
+        launcher = self.page.get_by_role("link", name=launched_by, exact=True).last
+        run = launcher.locator(f"xpath=ancestor::*[.//{link}][1]//{link}").first
+        return str(run.get_attribute("href")).rpartition("/")[2]
 
     def wait_for_end(self, run: str, how: str) -> None:
         """Wait until a run has ended as it should, with SUCCESS or FAILURE."""
