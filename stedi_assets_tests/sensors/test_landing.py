@@ -133,28 +133,22 @@ def taken_in(holding: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wat
 def test_files_are_requested_once_and_seen_as_taken_in_after_the_run(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    deliver(folder / "landing", "first.json", **FIRST)
-    deliver(folder / "landing", "second.json", customer=[customer("bob@x.io")])
+    deliver(folder / "landing", "first.json", customer=[customer(ANN)])
+    both = {"customer": [customer("bob@x.io")], "accelerometer": phone(ANN, 1)}
+    deliver(folder / "landing", "second.json", **both)
     watch = watched(under(folder), monkeypatch)
     again = watch.look()
     result = watch.tick()
     assert result.run_requests and again.run_requests
     [request] = result.run_requests
     assert request == again.run_requests[0]
-    assert request.tags == {
-        "new_files/customer": "2",
-        "new_files/accelerometer": "1",
-        "new_files/step_trainer": "1",
-    }
-    assert watch.refresh(*LANDING) == {
-        "customer_landing": 2,
-        "accelerometer_landing": 1,
-        "step_trainer_landing": 1,
-    }
+    assert request.tags == {"new_files/customer": "2", "new_files/accelerometer": "1"}
+    taken_in = {"customer_landing": 2, "accelerometer_landing": 1}
+    assert watch.refresh(*taken_in) == taken_in
     result = watch.tick()
     assert not result.run_requests and not result.asset_events
     assert result.skip_reason
-    assert result.skip_reason.skip_message == "No new landing files; 4 taken in."
+    assert result.skip_reason.skip_message == "No new landing files; 3 taken in."
     assert watch.requests() == {}
 
 
