@@ -253,12 +253,12 @@ def refuse(*_):
 socket.socket.connect = socket.getaddrinfo = refuse
 from stedi_assets.definitions import defs
 defs.get_repository_def().load_all_definitions()
-print("boto3" in sys.modules, "matplotlib" in sys.modules)
+print("boto3" in sys.modules, "matplotlib" in sys.modules, "sqlglot.lineage" in sys.modules)
 """
 
 
 @pytest.mark.parametrize(("deployment_to_load", "needs_aws"), [("local", False), ("aws", True)])
-def test_code_location_imports_aws_only_on_aws_draws_nothing_and_connects_to_nothing(
+def test_code_location_imports_aws_only_on_aws_draws_and_derives_nothing_and_connects_to_nothing(
     tmp_path: Path, deployment_to_load: str, needs_aws: bool
 ) -> None:
     values = DEPLOYMENTS[deployment_to_load]
@@ -273,4 +273,7 @@ def test_code_location_imports_aws_only_on_aws_draws_nothing_and_connects_to_not
         text=True,
         check=False,
     )
-    assert (loaded.returncode, loaded.stdout.strip()) == (0, f"{needs_aws} False"), loaded.stderr
+    assert (loaded.returncode, loaded.stdout.strip()) == (
+        0,
+        f"{needs_aws} False False",
+    ), loaded.stderr

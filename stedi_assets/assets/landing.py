@@ -57,10 +57,7 @@ def landing_assets(
         selected = {key.path[-1] for key in context.selected_asset_keys}
         with plainly():
             lakehouse.catalog.ensure(table_of(contracts["quarantine"]))
-            last_try = context.retry_number == RETRIES
-            refresh = _Refresh(
-                contracts, settings, lakehouse, lineage, context.run.run_id, last_try
-            )
+            refresh = _Refresh(contracts, settings, lakehouse, lineage, context)
             again: dg.RetryRequested | None = None
             for name in (name for name in SOURCES if name in selected):
                 try:
@@ -93,15 +90,14 @@ class _Refresh:
         settings: Settings,
         lakehouse: Lakehouse,
         lineage: Lineage,
-        run_id: str,
-        last_try: bool,
+        context: dg.AssetExecutionContext,
     ) -> None:
-        self._last_try = last_try
         self._contracts = contracts
         self._settings = settings
         self._lakehouse = lakehouse
         self._lineage = lineage
-        self._run_id = run_id
+        self._run_id = context.run.run_id
+        self._last_try = context.retry_number == RETRIES
         self._ingest = Ingest(
             LandingFolder(settings.landing_root, lakehouse.storage),
             lakehouse.catalog,
