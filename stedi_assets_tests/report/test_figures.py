@@ -8,7 +8,14 @@ import ibis
 import ibis.expr.types as ir
 import pytest
 
-from stedi_assets.report.figures import BINS, BUCKETS, Timeline, histogram, readings_over_time
+from stedi_assets.report.figures import (
+    BINS,
+    BUCKETS,
+    Timeline,
+    histogram,
+    readings_over_time,
+    readings_per_person,
+)
 
 HOUR = 3_600_000
 NOON = int(datetime(2023, 5, 1, 12, tzinfo=UTC).timestamp()) * 1000
@@ -55,6 +62,14 @@ def test_rows_without_a_value_are_told() -> None:
     assert (sum(found.counts), found.missing) == (1, 2)
     assert counted(None) is None
     assert counted() is None
+
+
+def test_people_are_counted_by_their_rows() -> None:
+    rows = ibis.memtable({"subject_id": ["a", "a", "b", "b", "c"]})
+    found = readings_per_person(rows)
+    assert found is not None
+    assert (found.bins, found.counts) == ([(1, 1), (2, 2)], (1, 2))
+    assert readings_per_person(rows.limit(0)) is None
 
 
 def test_outliers_are_told_and_do_not_stretch_the_picture() -> None:
