@@ -3,11 +3,13 @@
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
+from xml.etree import ElementTree
 
 import ibis
 import ibis.expr.types as ir
 import pytest
 
+from stedi_assets.report.charts import Theme, svg
 from stedi_assets.report.figures import (
     BINS,
     BUCKETS,
@@ -78,6 +80,13 @@ def test_outliers_are_told_and_do_not_stretch_the_picture() -> None:
     assert found.outside == 2
 
 
+def test_one_value_alone_has_one_bin() -> None:
+    for value in (0.0, 200.0, 0.123456, -1e300):
+        found = counted(value, value, value)
+        assert (found.bins, found.counts) == ([pytest.approx((value, value))], (3,))
+    assert counted(1.0, 1.0000000000000002).counts == (2,)
+
+
 def test_the_greatest_numbers_there_are_do_not_overflow() -> None:
     found = counted(*[-1.7e308, 0.5, 1.7e308] * 10)
     assert sum(found.counts) + found.outside == 30
@@ -122,6 +131,7 @@ def test_nothing_but_impossible_times_can_be_counted() -> None:
     found = timeline([2**62, -(2**62)], [])
     assert found is not None
     assert len(found.edges) - 1 <= BUCKETS
+    ElementTree.fromstring(svg(found, Theme.LIGHT))
 
 
 def test_without_readings_there_is_nothing_over_time() -> None:
