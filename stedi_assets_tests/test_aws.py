@@ -11,16 +11,18 @@ from inspect import getdoc
 from typing import Any
 from uuid import uuid4
 
+import dagster as dg
 import pyarrow as pa
 import pytest
 from pyiceberg.catalog.glue import GlueCatalog
 
-from stedi_assets.deployments import storage
+from stedi_assets.deployments import lakehouse, storage
 from stedi_assets.lakehouse.aws import PERSONAL_COLUMN
 from stedi_assets.lakehouse.faults import LakehouseError
 from stedi_assets.lakehouse.maintenance import vacuum
 from stedi_assets.lakehouse.s3 import split
 from stedi_assets.read import UnknownTableError, read_table
+from stedi_assets.report.asset import report_asset
 from stedi_assets.schemas import OWNER, contracts, table_of
 from stedi_assets.settings import Settings
 from stedi_assets.status import status
@@ -317,3 +319,13 @@ def test_other_readers_see_the_newest_state_and_none_that_waits(
         metadata = table_in_glue(aws, settings, name)["Parameters"]["metadata_location"]
         assert len(read_iceberg(metadata)) == expected[name]
         assert len(by_polars(aws, metadata)) == expected[name]
+
+
+def test_report_is_written_into_the_bucket(aws: Aws) -> None:
+    settings = under(aws.folder())
+    made = dg.materialize([report_asset(settings)], resources={"lakehouse": lakehouse(settings)})
+    [report] = made.asset_materializations_for_node("lakehouse_report")
+    assert report.metadata["location"].value == f"{settings.lakehouse}/report/report.html"
+    bucket, key = split(f"{settings.lakehouse}/report/report.html")
+    page = aws.s3.client().get_object(Bucket=bucket, Key=key)["Body"].read().decode()
+    assert "Nothing is published yet" in page

@@ -276,6 +276,7 @@ PIPELINE = [
         for table in TABLES
     ),
     ("s3:PutObject", "s3", "lakehouse/compute-logs/storage/run/compute_logs/step.out"),
+    ("s3:PutObject", "s3", "lakehouse/report/report.html"),
     ("s3:GetObject", "s3", "lakehouse/compute-logs/storage/run/compute_logs/step.out"),
     *(
         (f"glue:{action}", "glue", where)

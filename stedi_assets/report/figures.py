@@ -25,7 +25,7 @@ _HOUR = timedelta(hours=1)
 _DAY = timedelta(days=1)
 _WEEK = timedelta(weeks=1)
 _MONDAY = datetime(1970, 1, 5, tzinfo=UTC)  # where hours, days and weeks all begin
-_EARLIEST, _LATEST = datetime(100, 1, 1, tzinfo=UTC), datetime(9900, 1, 1, tzinfo=UTC)
+_EARLIEST, _LATEST = datetime(1000, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def readings_per_person(machine_learning_curated: ir.Table) -> Histogram | None:
 def histogram(table: ir.Table, column: str, quantity: str, unit: str) -> Histogram | None:
     """How often a column has which value; nothing where it has none."""
     values = table.select(value=table[column])
-    [found] = _row(values.agg(rows=values.count(), given=values.value.count()))
+    found = _row(values.agg(rows=values.count(), given=values.value.count()))
     if not found["given"]:
         return None
     shown, low, high = _without_outliers(values)
@@ -162,33 +162,36 @@ def _number(expression: ir.IntegerScalar) -> int:
     return int(expression.to_pyarrow().as_py())
 
 
-def _row(aggregates: ir.Table) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = aggregates.to_pyarrow().to_pylist()
-    return found
+def _row(aggregates: ir.Table) -> dict[str, Any]:
+    [found] = aggregates.to_pyarrow().to_pylist()
+    return dict(found)
 
 
 def _without_outliers(values: ir.Table) -> tuple[ir.Table, float, float]:
     """The values but for those far from nearly all others; the least and greatest of them."""
     first, last = values.value.quantile(0.01), values.value.quantile(0.99)
     least, greatest = values.value.min(), values.value.max()
-    [found] = _row(values.agg(first=first, last=last, least=least, greatest=greatest))
+    found = _row(values.agg(first=first, last=last, least=least, greatest=greatest))
     span = found["last"] - found["first"]
     # In this order a span that is no number, as of the greatest doubles there are, is ignored.
     low = max(found["least"], found["first"] - span)
     high = min(found["greatest"], found["last"] + span)
     near = values.filter(values.value.between(low, high))
-    [found] = _row(near.agg(low=near.value.min(), high=near.value.max()))
+    found = _row(near.agg(low=near.value.min(), high=near.value.max()))
     return near, found["low"], found["high"]
 
 
 def _bins(values: ir.Table, low: float, high: float) -> tuple[tuple[float, ...], float]:
     """Edges of bins, and what all values are multiples of."""
-    if low == high:
-        return (low - 0.5, low + 0.5), 0.0
+    nothing = abs(high) * 1e-9
+    if high - low <= nothing:
+        half = max(0.5, nothing)
+        return (low - half, low + half), 2 * half
     grain = _grain(values) if max(-low, high) < _FINE else 0.0
     if not grain:
-        width = high / BINS - low / BINS  # the difference of two doubles may be none
-        return (*(low + width * number for number in range(BINS)), high), grain
+        shares = [number / BINS for number in range(BINS + 1)]
+        # Not from their difference: that of two doubles may be none.
+        return tuple(low * (1 - share) + high * share for share in shares), grain
     # Were an edge a value, bins would hold more values or fewer by chance.
     first, last = round(low / grain), round(high / grain)
     width = math.ceil((last - first + 1) / BINS)
@@ -198,7 +201,7 @@ def _bins(values: ir.Table, low: float, high: float) -> tuple[tuple[float, ...],
 
 def _grain(values: ir.Table) -> float:
     rounded = {f"{d}": (values.value.round(d) == values.value).all() for d in _DIGITS}
-    [found] = _row(values.agg(**rounded))
+    found = _row(values.agg(**rounded))
     return next((10.0**-d for d in _DIGITS if found[f"{d}"]), 0.0)
 
 

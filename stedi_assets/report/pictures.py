@@ -191,11 +191,9 @@ def _distribution(
     """Of the first of these tables that has values."""
     for name, table in tables.items():
         if numbers := histogram(table, column, quantity, "readings"):
+            values = f"values of {_range(*_extent(numbers))}, {_fullest(numbers)}"
             missing = f"; {numbers.missing:,} rows have no value" if numbers.missing else ""
-            sentence = (
-                f"{sum(numbers.counts):,} readings of {name} have values of {_range(*_extent(numbers))}, "
-                f"{_fullest(numbers)}{missing}."
-            )
+            sentence = f"{sum(numbers.counts):,} readings of {name} have {values}{missing}."
             return Picture(title, sentence, numbers, tuple(tables))
     return Absent(title, f"There are no values in {_listed(list(tables))}.")
 

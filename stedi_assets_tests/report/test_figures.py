@@ -3,12 +3,21 @@
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
+from xml.etree import ElementTree
 
 import ibis
 import ibis.expr.types as ir
 import pytest
 
-from stedi_assets.report.figures import BINS, BUCKETS, Timeline, histogram, readings_over_time
+from stedi_assets.report.charts import Theme, svg
+from stedi_assets.report.figures import (
+    BINS,
+    BUCKETS,
+    Timeline,
+    histogram,
+    readings_over_time,
+    readings_per_person,
+)
 
 HOUR = 3_600_000
 NOON = int(datetime(2023, 5, 1, 12, tzinfo=UTC).timestamp()) * 1000
@@ -57,10 +66,25 @@ def test_rows_without_a_value_are_told() -> None:
     assert counted() is None
 
 
+def test_people_are_counted_by_their_rows() -> None:
+    rows = ibis.memtable({"subject_id": ["a", "a", "b", "b", "c"]})
+    found = readings_per_person(rows)
+    assert found is not None
+    assert (found.bins, found.counts) == ([(1, 1), (2, 2)], (1, 2))
+    assert readings_per_person(rows.limit(0)) is None
+
+
 def test_outliers_are_told_and_do_not_stretch_the_picture() -> None:
     found = counted(*[1.0, 2.0, 3.0] * 200, 1e300, -123.456)
     assert (found.bins, found.counts) == ([(1, 1), (2, 2), (3, 3)], (200, 200, 200))
     assert found.outside == 2
+
+
+def test_one_value_alone_has_one_bin() -> None:
+    for value in (0.0, 200.0, 0.123456, -1e300):
+        found = counted(value, value, value)
+        assert (found.bins, found.counts) == ([pytest.approx((value, value))], (3,))
+    assert counted(1.0, 1.0000000000000002).counts == (2,)
 
 
 def test_the_greatest_numbers_there_are_do_not_overflow() -> None:
@@ -107,6 +131,7 @@ def test_nothing_but_impossible_times_can_be_counted() -> None:
     found = timeline([2**62, -(2**62)], [])
     assert found is not None
     assert len(found.edges) - 1 <= BUCKETS
+    ElementTree.fromstring(svg(found, Theme.LIGHT))
 
 
 def test_without_readings_there_is_nothing_over_time() -> None:
