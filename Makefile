@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 LAKEHOUSE := $(or $(STEDI_LAKEHOUSE),$(CURDIR)/lakehouse)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev system run run-s3 test dev lint bench clean
+.PHONY: help setup setup-dev system run run-s3 test dev screenshots lint bench clean
 
 help:
 	@echo "make run    refresh the lakehouse, on sample data if there is no landing data"
@@ -57,6 +57,9 @@ dev: setup
 		mkdir -p $(foreach source,customer accelerometer step_trainer,"$(LAKEHOUSE)/landing/$(source)/landing"); \
 		echo "Drop landing files into $(LAKEHOUSE)/landing/{customer,accelerometer,step_trainer}/landing."; fi
 	DAGSTER_HOME=$(CURDIR) $(BIN)/dagster dev -h 127.0.0.1
+
+screenshots: setup-dev system
+	$(BIN)/python -m stedi_assets_tests.browser.screenshots
 
 lint: setup-dev
 	$(BIN)/ruff check .

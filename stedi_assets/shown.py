@@ -23,6 +23,8 @@ from stedi_assets.settings import Settings
 
 PREVIEW_ROWS = 5
 MASK = "•••"
+PSEUDONYMS = ("subject_id",)
+"""Columns that say which rows are of one person; Dagster keeps a preview though they withdraw."""
 
 _OBSERVED = "[Pictures, and where its rows went](?view=events)"
 """What is observed once a table is published; its page in the UI shows it among the events."""
@@ -156,7 +158,7 @@ def preview(table: Table, published: Snapshot, lakehouse: Lakehouse) -> Metadata
             f"`stedi show {table.name}` shows some where the landing zone may be read."
         )
         return {"preview": dg.MetadataValue.md(sentence)}
-    masked = dict.fromkeys(table.personal_columns, MASK)
+    masked = dict.fromkeys((*table.personal_columns, *PSEUDONYMS), MASK)
     names = [name for name in table.types if name not in masked]
     rows = lakehouse.open(published).select(names).limit(PREVIEW_ROWS).to_pyarrow().to_pylist()
     cells = [[_cell((row | masked)[name]) for name in table.types] for row in rows]

@@ -117,8 +117,10 @@ class _Source:
                 "bytes": sum(file.size for file in listing.files),
                 "ignored_files": listing.ignored,
                 **({"newest": dg.MetadataValue.timestamp(newest)} if newest else {}),
+                # As Dagster's own data version it would mark the tables as unsynced for good: that
+                # of an external asset is not looked up where the tables' inputs are compared.
+                "data_version": self.digest,
             },
-            tags={"dagster/data_version": self.digest},
         )
 
 

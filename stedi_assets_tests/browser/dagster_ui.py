@@ -112,7 +112,7 @@ class DagsterUI:
 
     def open_lineage(self) -> None:
         """Open the lineage of all tables, with their groups unfolded."""
-        self.page.set_viewport_size({"width": 2400, "height": 2000})
+        self.page.set_viewport_size({"width": 2600, "height": 2200})
         self.open("/asset-groups")
         expect(self.page.locator("svg").get_by_text("landing", exact=True).first).to_be_visible()
         self.page.keyboard.press("Alt+e")
@@ -127,11 +127,11 @@ class DagsterUI:
         self.page.wait_for_url(re.compile("/runs/"))
         return self.page.url.rpartition("/")[2]
 
-    def run_launched(self, launched_by: str) -> str:
+    def run_launched(self, by: str) -> str:
         """Wait for the first run that a sensor or schedule starts; gives its id."""
         self.open("/runs")
         link = "a[contains(@href, '/runs/')]"
-        launcher = self.page.get_by_role("link", name=launched_by, exact=True).last
+        launcher = self.page.get_by_role("link", name=by, exact=True).last
         run = launcher.locator(f"xpath=ancestor::*[.//{link}][1]//{link}").first
         return str(run.get_attribute("href")).rpartition("/")[2]
 

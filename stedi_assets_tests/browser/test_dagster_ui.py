@@ -1,5 +1,6 @@
 """What people do in Dagster's UI, done by a browser in the order people do it."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def ui(folder: Path) -> Iterator[DagsterUI]:
 def by_itself(ui: DagsterUI, folder: Path) -> str:
     """The run that started once landing files were dropped."""
     write_sample(folder / "lakehouse" / "landing", Sample(customers=40))
-    run = ui.run_launched(launched_by="landing_files")
+    run = ui.run_launched(by="landing_files")
     ui.wait_for_end(run, "SUCCESS")
     return run
 
@@ -66,7 +67,8 @@ def violated(ui: DagsterUI, folder: Path, published: dict[str, int]) -> str:
 def test_lineage_shows_every_table_and_source(ui: DagsterUI) -> None:
     ui.open_lineage()
     for table in GROUPS:
-        expect(ui.page.locator("svg").get_by_text(table, exact=True).first).to_be_attached()
+        name = re.compile(rf"^({table}|{table[:7]}\w*…\w*{table[-5:]})$")  # long ones are shortened
+        expect(ui.page.locator("svg").get_by_text(name).first).to_be_visible()
 
 
 def test_landing_files_start_a_run_by_themselves(ui: DagsterUI, by_itself: str) -> None:
@@ -86,17 +88,16 @@ def test_every_check_is_green(ui: DagsterUI, materialized: str, table: str) -> N
 
 def test_table_shows_where_its_columns_come_from(ui: DagsterUI, materialized: str) -> None:
     ui.open("/assets/machine_learning_curated")
-    ui.page.get_by_text("[Show Markdown]").first.click()
-    expect(ui.page.get_by_text("accelerometer_trusted.x").first).to_be_visible()
+    chain = ui.page.get_by_text("accelerometer_trusted.x ← accelerometer_landing.x")
+    expect(chain.first).to_be_visible()
 
 
-def test_table_shows_its_pictures(ui: DagsterUI, materialized: str) -> None:
-    ui.open("/assets/machine_learning_curated")
+def test_table_leads_to_its_pictures(ui: DagsterUI, materialized: str) -> None:
+    ui.open("/assets/customers_curated")
     ui.page.get_by_role("link", name="Pictures").click()
-    ui.page.wait_for_timeout(5000)
-    ui.page.screenshot(path="/tmp/pic.png", full_page=True)
-    print(ui.page.inner_text("body"))
-    assert 0
+    picture = ui.page.get_by_role("img", name="40 customers, 20 consenting")
+    expect(picture.first).to_be_visible(timeout=60_000)  # the report is made after the tables
+    assert picture.first.evaluate("image => image.naturalWidth") > 100
 
 
 def test_failed_check_is_red_and_names_the_rows(ui: DagsterUI, violated: str) -> None:
@@ -111,6 +112,6 @@ def test_tables_after_a_failed_check_are_not_made(
 ) -> None:
     ui.open(f"/runs/{violated}")
     for table in ("accelerometer_trusted", "step_trainer_trusted", "machine_learning_curated"):
-        said = f"Dependencies for step {table} were not executed"
+        said = re.compile(f"Dependencies for step {table} (failed|were not executed)")
         expect(ui.page.get_by_text(said).first).to_be_visible()
     assert snapshots(Settings.load(lakehouse=folder / "lakehouse")) == published

@@ -423,7 +423,7 @@ def test_report_is_made_when_missing_and_after_a_refresh_and_not_again(tmp_path:
     materialize(REPORT)
     instance.report_runless_asset_event(dg.AssetObservation(TABLES[0]))
     cursor = look(look(cursor))
-    materialize("customer_trusted")
+    materialize("machine_learning_curated")
     look(look(cursor))
     assert requested == [0, 1, 0, 0, 1, 0]
 

@@ -248,7 +248,7 @@ def test_sources_are_observed_where_their_files_change(watch: Watch, landing: Pa
     assert watch.tick().asset_events == []
     os.utime(path, (2_000, 2_000))
     [again] = watch.tick().asset_events
-    versions = [(event.tags or {})["dagster/data_version"] for event in (seen, again)]
+    versions = [event.metadata["data_version"].value for event in (seen, again)]
     assert len(set(versions)) == 2
 
 
