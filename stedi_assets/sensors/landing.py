@@ -23,6 +23,7 @@ from stedi_assets.lakehouse.faults import LakehouseError, explain
 from stedi_assets.lakehouse.ingest import Arrived, Ledgers
 from stedi_assets.lakehouse.ledger import LandingFile, LandingFolder
 from stedi_assets.lakehouse.resource import Lakehouse
+from stedi_assets.runs import end_dead_runs
 from stedi_assets.settings import Settings
 
 STILL_ARRIVING, WAITED_ENOUGH = 5, 60
@@ -49,6 +50,7 @@ def landing_sensor(settings: Settings) -> dg.SensorDefinition:
         description="Requests a refresh where landing files have arrived that none has read.",
     )
     def landing_files(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        end_dead_runs(context.instance)
         # Not as a resource of Dagster's: that locks the tables, and so waits for a refresh.
         return _Tick(context, settings, lakehouse(settings)).result()
 

@@ -239,11 +239,13 @@ def test_sources_are_observed_where_their_files_change(watch: Watch, landing: Pa
     os.utime(path, (1_000, 1_000))
     [seen] = watch.tick().asset_events
     assert seen.asset_key == dg.AssetKey("customer_files")
-    assert {name: value.value for name, value in seen.metadata.items()} == {
+    found = {name: value.value for name, value in seen.metadata.items()}
+    assert found | {"data_version": ""} == {
         "files": 1,
         "bytes": path.stat().st_size,
         "ignored_files": 1,
         "newest": 1_000.0,
+        "data_version": "",
     }
     assert watch.tick().asset_events == []
     os.utime(path, (2_000, 2_000))
