@@ -99,6 +99,11 @@ class Settings(BaseSettings):
         ge=timedelta(0),
         description="how long a snapshot lives after it was replaced, such as 12h or 7d",
     )
+    training_sets: int = Field(
+        30,
+        ge=1,
+        description="how many training sets with a tag are kept; older ones go like any snapshot",
+    )
     memory_limit: str | None = Field(
         None,
         pattern=r"^\d+(\.\d+)?\s?([KMGT]i?B)$",

@@ -57,7 +57,7 @@ def tag_training_set(catalog: Catalog, training_set: Snapshot) -> str:
     return free
 
 
-# Withdrawal: a training set is kept as long as everybody in it consents.
+# Retention: a training set is kept as long as everybody in it consents, and few are newer.
 
 
 def withdrawals(
@@ -69,8 +69,8 @@ def withdrawals(
     return without_consent(rows, since.select("person"), since, settings)
 
 
-def withdrawn(lakehouse: "Lakehouse", settings: Settings) -> list[str]:
-    """Tags of the training sets that hold rows which may not be used any more.
+def released(lakehouse: "Lakehouse", settings: Settings) -> list[str]:
+    """Tags that keep their training sets no longer: of those withdrawn from, and of the oldest.
 
     Raises:
         LakehouseError: The key is not that of the published training set, so that everybody would
@@ -82,8 +82,8 @@ def withdrawn(lakehouse: "Lakehouse", settings: Settings) -> list[str]:
     customers = lakehouse.table("customer_trusted")
     if state.published:
         _assert_key(lakehouse.open(state.published), customers, settings)
-    found = []
-    for tag in state.tags:
+    found = [tag.name for tag in state.tags[: -settings.training_sets]]
+    for tag in state.tags[-settings.training_sets :]:
         if training_set := state.snapshot(tag.snapshot_id):
             rows = withdrawals(lakehouse.open(training_set), customers, settings)
             if rows.to_pyarrow().as_py():
@@ -96,7 +96,7 @@ def vacuum(
 ) -> maintenance.Vacuumed:
     """Let go what was replaced longer than the retention ago, and files nothing refers to.
 
-    A tag keeps a training set only as long as everybody in it consents.
+    A tag keeps a training set as long as everybody in it consents, and it is not too old.
 
     Args:
         lakehouse: Which lakehouse; no refresh of this machine may run meanwhile.
@@ -111,7 +111,7 @@ def vacuum(
         lakehouse.storage,
         settings.retention,
         safety_age,
-        released={TRAINING_SET: withdrawn(lakehouse, settings)},
+        released={TRAINING_SET: released(lakehouse, settings)},
         dry_run=dry_run,
     )
 

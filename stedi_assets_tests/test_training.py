@@ -20,7 +20,7 @@ from stedi_assets.lakehouse.catalog import Catalog
 from stedi_assets.lakehouse.faults import LakehouseError
 from stedi_assets.read import UnknownTableError
 from stedi_assets.sensors.training import training_set_sensor
-from stedi_assets.training import TRAINING_SET, tag_training_set, vacuum, withdrawn
+from stedi_assets.training import TRAINING_SET, released, tag_training_set, vacuum
 from stedi_assets_tests.support import (
     ANN,
     BOB,
@@ -121,6 +121,16 @@ def test_observation_tells_how_to_read_that_set_again(
     assert list(names["rows"].sensorreadingtime) == [1, 2]
 
 
+def test_every_training_set_published_between_two_ticks_is_tagged(
+    settings: Settings, tick: Ticks
+) -> None:
+    publish(settings, TRAINING_SET, rows_of(ANN, 1))
+    tick()
+    new = [publish(settings, TRAINING_SET, rows_of(ANN, time)).id for time in (2, 3)]
+    assert [seen["snapshot"] for seen in tick()] == [str(snapshot) for snapshot in new]
+    assert list(tags(settings).values())[1:] == new
+
+
 def test_tick_without_news_does_nothing(settings: Settings, tick: Ticks) -> None:
     publish(settings, TRAINING_SET, rows_of(ANN, 1))
     tick()
@@ -186,15 +196,15 @@ def test_fault_is_said_in_a_sentence_and_the_next_tick_makes_up_for_it(
         raise fault
 
     publish(settings, TRAINING_SET, rows_of(ANN, 1))
-    context = dg.build_sensor_context(cursor="of the set before")
+    context = dg.build_sensor_context(cursor="7")
     with monkeypatch.context() as patch:
         patch.setattr(Catalog, "tag", fail)
-        with pytest.raises(dg.Failure) as raised:
+        with pytest.raises(LakehouseError) as raised:
             training_set_sensor(settings)(context)
-    assert (raised.value.description or "").startswith(sentence)
+    assert str(raised.value).startswith(sentence)
     assert ANN not in str(raised.value)
     assert raised.value.__suppress_context__
-    assert context.cursor == "of the set before"
+    assert context.cursor == "7"
     assert len(tick()) == 1
 
 
@@ -257,6 +267,15 @@ def test_tagged_training_set_stays_while_all_consent_and_goes_with_a_withdrawal(
         assert read_table(TRAINING_SET, tag, settings=settings).to_pyarrow().num_rows == rows
 
 
+def test_of_many_training_sets_the_newest_are_kept(settings: Settings, tick: Ticks) -> None:
+    consenting(settings, ann=1)
+    sets = [publish(settings, TRAINING_SET, rows_of(ANN, time)).id for time in (1, 2, 3)]
+    tick()
+    cleaned = clean(settings.model_copy(update={"training_sets": 2}))
+    assert len(cleaned.tags[TRAINING_SET]) == 1
+    assert list(tags(settings).values()) == sets[1:]
+
+
 def test_tag_given_by_hand_keeps_withdrawn_people_no_longer_either(settings: Settings) -> None:
     consenting(settings, ann=1, bob=1)
     train(settings, rows_of(ANN, 1))
@@ -271,7 +290,7 @@ def test_what_is_published_stays_though_somebody_in_it_withdrew(settings: Settin
     consenting(settings, ann=1, bob=1)
     tag = train(settings, [*rows_of(ANN, 1), *rows_of(BOB, 2)])
     consenting(settings, bob=1)  # and the training set has not been refreshed yet
-    assert withdrawn(lakehouse(settings), settings) == [tag]
+    assert released(lakehouse(settings), settings) == [tag]
     assert clean(settings).tags == {}
     assert list(tags(settings)) == [tag]
 
@@ -280,10 +299,10 @@ def test_rows_from_before_a_later_consent_date_count_in_that_scope_only(settings
     dated = settings.model_copy(update={"consent_scope": "from_consent_date"})
     consenting(settings, ann=10)
     tag = train(settings, rows_of(ANN, 10, 11))
-    assert withdrawn(lakehouse(dated), dated) == []
+    assert released(lakehouse(dated), dated) == []
     consenting(settings, ann=11)  # withdrew, and came back later
-    assert withdrawn(lakehouse(settings), settings) == []
-    assert withdrawn(lakehouse(dated), dated) == [tag]
+    assert released(lakehouse(settings), settings) == []
+    assert released(lakehouse(dated), dated) == [tag]
 
 
 def test_training_set_without_rows_stays(settings: Settings) -> None:

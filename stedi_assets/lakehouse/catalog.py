@@ -117,12 +117,17 @@ class TableState:
     def history(self) -> list[tuple[datetime, int]]:
         """When it was published, as far as its snapshots still exist, and the rows it had then."""
         return [
-            (datetime.fromtimestamp(logged.timestamp_ms / 1000, tz=UTC), int(summary[_ROWS]))
-            for logged in self._iceberg.metadata.snapshot_log
-            if (found := self._iceberg.snapshot_by_id(logged.snapshot_id))
-            and found.summary
-            and PERSONAL in (summary := found.summary.additional_properties)
+            (at, int(found.summary.additional_properties[_ROWS]))
+            for at, found in self._history
+            if found.summary
         ]
+
+    def published_since(self, snapshot_id: int | None) -> list[Snapshot]:
+        """What was published after a snapshot, oldest first; all that is left where it is gone."""
+        found = [found for _, found in self._history]
+        known = [known.snapshot_id for known in found]
+        start = known.index(snapshot_id) + 1 if snapshot_id in known else 0
+        return [self._snapshot(published) for published in found[start:]]
 
     @property
     def candidate(self) -> Snapshot | None:

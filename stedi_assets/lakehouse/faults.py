@@ -6,6 +6,7 @@ rows, those of AWS name access keys.
 
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import duckdb
 
@@ -20,6 +21,17 @@ def explain(error: BaseException) -> str | None:
     The causes of an error are looked at, too: libraries wrap those of others.
     """
     return next(filter(None, map(_explain, _chain(error))), None)
+
+
+@contextmanager
+def in_a_sentence() -> Iterator[None]:
+    """Let what is known to go wrong be raised with its sentence alone."""
+    try:
+        yield
+    except Exception as error:
+        if said := explain(error):
+            raise LakehouseError(said) from None
+        raise
 
 
 def passes(error: BaseException) -> bool:

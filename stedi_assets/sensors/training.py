@@ -4,13 +4,14 @@ import dagster as dg
 
 from stedi_assets.deployments import lakehouse
 from stedi_assets.lakehouse.catalog import Snapshot
-from stedi_assets.lakehouse.resource import Lakehouse, plainly
+from stedi_assets.lakehouse.faults import in_a_sentence
+from stedi_assets.lakehouse.resource import Lakehouse
 from stedi_assets.settings import Settings
 from stedi_assets.training import TRAINING_SET, tag_training_set
 
 
 def training_set_sensor(settings: Settings) -> dg.SensorDefinition:
-    """Tags what is published of the training set, whenever that is another snapshot.
+    """Tags every snapshot of the training set that was published since it last looked.
 
     It looks at the table and not for materializations: those also come where a candidate was held
     back, or where nothing changed. The cursor is the snapshot that was handled last.
@@ -23,16 +24,18 @@ def training_set_sensor(settings: Settings) -> dg.SensorDefinition:
         default_status=dg.DefaultSensorStatus.RUNNING,
     )
     def training_sets(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        with plainly():
+        with in_a_sentence():
             # Not the resource of the runs, which would wait until no refresh is running.
             tables = lakehouse(settings)
-            published = tables.catalog.published(TRAINING_SET) if tables.storage.exists() else None
-            if published is None or str(published.id) == context.cursor:
+            state = tables.catalog.find(TRAINING_SET) if tables.storage.exists() else None
+            new = state.published_since(int(context.cursor or 0)) if state else []
+            if not new:
                 return dg.SensorResult(skip_reason="No training set was published since.")
-            tag = tag_training_set(tables.catalog, published)
-            return dg.SensorResult(
-                cursor=str(published.id), asset_events=[_observation(tables, published, tag)]
-            )
+            observed = [
+                _observation(tables, training_set, tag_training_set(tables.catalog, training_set))
+                for training_set in new
+            ]
+            return dg.SensorResult(cursor=str(new[-1].id), asset_events=observed)
 
     return training_sets
 
