@@ -59,14 +59,6 @@ def table_asset(
             yield dg.Output(expression, metadata=shown.lineage_metadata(lineage, table.name))
             verdict = audit(table.name, contract, lakehouse, settings)
             yield from verdict.results()
-            if published := verdict.published:
-                # The materialization is recorded by now: an observation tells what came after it.
-                told = verdict.audit_seconds is None and shown.told_before(
-                    table.name, published, context.instance
-                )
-                yield dg.AssetObservation(
-                    table.name,
-                    metadata=told or shown.published_metadata(verdict, table, lakehouse),
-                )
+            yield from shown.observations(verdict, table, lakehouse, context.instance)
 
     return asset

@@ -129,19 +129,7 @@ def vacuum(
         return
     with tables.locked(lambda said: _errors.print(said, style="yellow")):
         found = clean(tables, settings, age, dry_run)
-    size = sum(file.size for file in found.files)
-    _out.print(
-        f"{'Would remove' if dry_run else 'Removed'} {sum(found.snapshots.values()):,} snapshots "
-        f"older than the retention, {len(found.files):,} files ({size / 1e6:,.1f} MB) that no "
-        f"snapshot refers to, {found.uploads:,} unfinished uploads.",
-        highlight=False,
-    )
-    if tags := [tag for names in found.tags.values() for tag in names]:
-        _out.print(
-            f"{'Would let' if dry_run else 'Let'} go these training sets, as people in them "
-            f"consent no longer: {', '.join(tags)}.",
-            highlight=False,
-        )
+    _out.print(f"{'Would remove' if dry_run else 'Removed'} {found}.", highlight=False)
 
 
 @app.command()

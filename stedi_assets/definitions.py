@@ -45,7 +45,7 @@ def lakehouse_definitions(settings: Settings) -> dg.Definitions:
         jobs=[refresh_lakehouse, vacuum_lakehouse(settings)],
         schedules=schedules(),
         sensors=[
-            landing_sensor(settings),
+            landing_sensor(settings, RULES),
             training_set_sensor(settings),
             report_automation,
             *alert_sensors(settings),

@@ -1,4 +1,4 @@
-"""Whether a refresh would find anything to do."""
+"""What a refresh would find to do."""
 
 from collections.abc import Callable, Iterable, Mapping
 from inspect import signature
@@ -6,6 +6,7 @@ from inspect import signature
 import ibis.expr.types as ir
 
 from stedi_assets.assets.sources import SOURCES
+from stedi_assets.lakehouse.catalog import Catalog, Snapshot
 from stedi_assets.lakehouse.faults import explain
 from stedi_assets.lakehouse.ingest import Ingest
 from stedi_assets.lakehouse.ledger import LandingFolder
@@ -42,6 +43,39 @@ def up_to_date(
     if not ingest.quarantine_is_current(SOURCES):
         return False
     return all(_current(rule, lakehouse, settings) for rule in rules)
+
+
+def behind(catalog: Catalog, rules: Iterable[Callable[..., ir.Table]]) -> dict[str, str]:
+    """Tables that a refresh has not made from what is published, with what they are to be made of.
+
+    A table is not behind where a check holds back what it was made into, nor are those after it,
+    and not where an input was never published.
+
+    Args:
+        catalog: The tables.
+        rules: Their rules, in the order data flows.
+    """
+    states = catalog.tables()
+    published = {name: str(s.published.id) for name, s in states.items() if s.published}
+    held_back: set[str] = set()
+    found = {}
+    for rule in rules:
+        name, inputs = rule.__name__, _inputs(rule)
+        made_of = {f"input.{i}": published[i] for i in inputs if i in published}
+        state = states.get(name)
+        if held_back.intersection(inputs) or (state and _is_of(state.candidate, made_of)):
+            held_back.add(name)
+        elif len(made_of) == len(inputs) and not (state and _is_of(state.published, made_of)):
+            found[name] = " ".join(sorted(made_of.values()))
+    return found
+
+
+def _is_of(made: Snapshot | None, inputs: Mapping[str, str]) -> bool:
+    return made is not None and inputs.items() <= made.properties.items()
+
+
+def _inputs(rule: Callable[..., ir.Table]) -> list[str]:
+    return [name for name in signature(rule).parameters if name != "settings"]
 
 
 def _has_news(ingest: Ingest, source: str, table: str) -> bool:

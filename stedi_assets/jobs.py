@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
+from stedi_assets import training
 from stedi_assets.lakehouse.resource import Lakehouse, plainly
 from stedi_assets.lakehouse.table import Zone
 from stedi_assets.settings import Settings
@@ -26,17 +27,12 @@ def vacuum_lakehouse(settings: Settings) -> dg.JobDefinition:
     @dg.op(out=dg.Out(dg.Nothing))
     def vacuum(context: dg.OpExecutionContext, lakehouse: dg.ResourceParam[Lakehouse]) -> None:
         """Expire snapshots past STEDI_RETENTION, and remove the files that none refers to."""
-        from stedi_assets.training import vacuum  # noqa: PLC0415
-
         with plainly():
-            if not lakehouse.storage.exists():
+            if lakehouse.storage.exists():
+                removed = training.vacuum(lakehouse, settings, SAFETY_AGE)
+                context.log.info(f"Removed {removed}.")
+            else:
                 context.log.info("No tables yet: there is nothing to remove.")
-                return
-            removed = vacuum(lakehouse, settings, SAFETY_AGE)
-        context.log.info(
-            f"Removed {sum(removed.snapshots.values()):,} snapshots and {len(removed.files):,} "
-            f"files ({sum(file.size for file in removed.files) / 1e6:,.1f} MB)."
-        )
 
     @dg.job(
         name=VACUUM,

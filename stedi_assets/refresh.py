@@ -18,7 +18,6 @@ from stedi_assets.definitions import RULES, lakehouse_definitions
 from stedi_assets.deployments import lakehouse
 from stedi_assets.freshness import up_to_date
 from stedi_assets.jobs import REFRESH
-from stedi_assets.runs import end_dead_runs, process_tag
 from stedi_assets.schemas import contracts
 from stedi_assets.settings import PROJECT, Settings
 
@@ -43,11 +42,10 @@ def refresh(settings: Settings, console: Console) -> bool:
             dg.Definitions(loggers={"progress": progress.logger_definition()}),
         )
         with _instance() as instance:
-            end_dead_runs(instance)
             result = definitions.resolve_job_def(REFRESH).execute_in_process(
                 instance=instance,
                 run_config={"loggers": {"progress": {}}},
-                tags={"lakehouse": settings.lakehouse, **process_tag()},
+                tags={"lakehouse": settings.lakehouse},
                 raise_on_error=False,
             )
     progress.summarize(list(contract), time.perf_counter() - started, result.run_id)

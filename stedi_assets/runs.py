@@ -1,33 +1,49 @@
-"""Runs that a terminal starts: Dagster neither launches nor watches their process."""
+"""Runs that died with their process: Dagster's default launcher does not notice."""
 
-import os
-import socket
+from datetime import UTC, datetime, timedelta
+from time import sleep
 
 import dagster as dg
 
-_PROCESS = "stedi/process"
+from stedi_assets.lakehouse.resource import Lakehouse
+
+STARTING = timedelta(minutes=3)
+"""How long a run takes at most from its launch until it locks the lakehouse."""
+
+_ENDING = 2.0
+"""Seconds a run takes at most to tell that it has ended, once it left the lakehouse."""
 
 
-def process_tag() -> dict[str, str]:
-    """Tag of a run that is executed in this process."""
-    return {_PROCESS: f"{socket.gethostname()}:{os.getpid()}"}
+def end_dead_runs(instance: dg.DagsterInstance, tables: Lakehouse, jobs: tuple[str, ...]) -> None:
+    """Mark runs as failed that say they are at work on the lakehouse and do not lock it.
+
+    Else they keep all others in the queue. Where runs may be on another machine nothing is done:
+    its locks are not seen from here.
+
+    Args:
+        instance: Knows the runs.
+        tables: The lakehouse.
+        jobs: The jobs whose runs lock it.
+    """
+    if not isinstance(instance.run_launcher, dg.DefaultRunLauncher):
+        return
+    suspects = _suspects(instance, tables, jobs)
+    if not suspects or tables.is_locked():
+        return
+    sleep(_ENDING)
+    for run_id in suspects:
+        run = instance.get_run_by_id(run_id)
+        if run and run.status == dg.DagsterRunStatus.STARTED and not tables.is_locked():
+            instance.report_run_failed(run, "Its process is gone; a refresh goes on where it was.")
 
 
-def end_dead_runs(instance: dg.DagsterInstance) -> None:
-    """Mark runs as failed whose process was killed; else they keep all others in the queue."""
+def _suspects(instance: dg.DagsterInstance, tables: Lakehouse, jobs: tuple[str, ...]) -> list[str]:
     started = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])
-    for record in instance.get_run_records(started):
-        run = record.dagster_run
-        host, _, pid = run.tags.get(_PROCESS, "").partition(":")
-        if host == socket.gethostname() and not _lives(int(pid)):
-            instance.report_run_failed(run, "Its process was killed; refresh again.")
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    limit = (datetime.now(UTC) - STARTING).timestamp()
+    return [
+        record.dagster_run.run_id
+        for record in instance.get_run_records(started)
+        if record.dagster_run.job_name in jobs
+        and record.dagster_run.tags.get("lakehouse", tables.storage.root) == tables.storage.root
+        and (record.start_time or 0) < limit
+    ]

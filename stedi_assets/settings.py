@@ -91,6 +91,12 @@ class Settings(BaseSettings):
         description="key of `subject_id`, at least 32 characters; where unset, made once and kept "
         "in the lakehouse folder (not on `aws`)",
     )
+    refresh_interval: timedelta = Field(
+        timedelta(0),
+        ge=timedelta(0),
+        description="least time between two refreshes that new landing files start, such as 15m; "
+        "each makes all tables anew",
+    )
     max_quarantine_share: float = Field(
         0.05, ge=0, le=1, description="share of a source's new objects that may be unreadable"
     )
@@ -102,7 +108,8 @@ class Settings(BaseSettings):
     training_sets: int = Field(
         30,
         ge=1,
-        description="how many training sets with a tag are kept; older ones go like any snapshot",
+        description="of how many days the last tagged training set is kept; others go with "
+        "STEDI_RETENTION",
     )
     memory_limit: str | None = Field(
         None,
@@ -136,7 +143,7 @@ class Settings(BaseSettings):
         except ValidationError as error:
             raise SettingsError("\n".join(_sentence(e) for e in error.errors())) from None
 
-    @field_validator("retention", mode="before")
+    @field_validator("retention", "refresh_interval", mode="before")
     @classmethod
     def _duration(cls, text: str | timedelta) -> timedelta:
         return text if isinstance(text, timedelta) else duration(text)

@@ -4,7 +4,7 @@ Whoever sees the UI sees all of this, and Dagster keeps it outside of the lakeho
 data is in it, and nothing of a single row of the landing zone.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from inspect import getdoc, getsourcefile, getsourcelines, unwrap
 from typing import Any
@@ -23,8 +23,6 @@ from stedi_assets.settings import Settings
 
 PREVIEW_ROWS = 5
 MASK = "•••"
-PSEUDONYMS = ("subject_id",)
-"""Columns that say which rows are of one person; Dagster keeps a preview though they withdraw."""
 
 _OBSERVED = "[Pictures, and where its rows went](?view=events)"
 """What is observed once a table is published; its page in the UI shows it among the events."""
@@ -121,6 +119,28 @@ def lineage_metadata(lineage: Lineage, table: str) -> Metadata:
         return {}
 
 
+def observations(
+    verdict: Verdict, table: Table, lakehouse: Lakehouse, instance: dg.DagsterInstance
+) -> Iterator[dg.AssetObservation]:
+    """What is known of a table once it is published; its materialization was recorded before.
+
+    The table is published whatever becomes of this, so a fault costs a warning.
+    """
+    if verdict.published is None:
+        return
+    try:
+        unchanged = verdict.audit_seconds is None
+        told = told_before(table.name, verdict.published, instance) if unchanged else {}
+        metadata = told or published_metadata(verdict, table, lakehouse)
+    except Exception as error:
+        dg.get_dagster_logger().warning(
+            f"{table.name} is published; what became of its rows is not shown "
+            f"({type(error).__name__})."
+        )
+    else:
+        yield dg.AssetObservation(table.name, metadata=metadata)
+
+
 def published_metadata(verdict: Verdict, table: Table, lakehouse: Lakehouse) -> Metadata:
     """What the gate has to tell of a table; nothing where it was held back."""
     if verdict.published is None:
@@ -136,7 +156,7 @@ def published_metadata(verdict: Verdict, table: Table, lakehouse: Lakehouse) -> 
 
 def told_before(table: str, published: Snapshot, instance: dg.DagsterInstance) -> Metadata:
     """What was told of a published table when it was published, as far as Dagster remembers."""
-    for record in instance.fetch_observations(dg.AssetKey(table), limit=20).records:
+    for record in instance.fetch_observations(dg.AssetKey(table), limit=5).records:
         seen = record.asset_observation
         if seen and _snapshot(published).items() <= seen.metadata.items():
             return dict(seen.metadata)
@@ -158,11 +178,28 @@ def preview(table: Table, published: Snapshot, lakehouse: Lakehouse) -> Metadata
             f"`stedi show {table.name}` shows some where the landing zone may be read."
         )
         return {"preview": dg.MetadataValue.md(sentence)}
-    masked = dict.fromkeys((*table.personal_columns, *PSEUDONYMS), MASK)
-    names = [name for name in table.types if name not in masked]
+    hidden = dict.fromkeys(_hidden(table), MASK)
+    names = [name for name in table.types if name not in hidden]
+    if not names:
+        sentence = (
+            f"All its columns tell of a person; `stedi show {table.name}` shows some rows."
+        )
+        return {"preview": dg.MetadataValue.md(sentence)}
     rows = lakehouse.open(published).select(names).limit(PREVIEW_ROWS).to_pyarrow().to_pylist()
-    cells = [[_cell((row | masked)[name]) for name in table.types] for row in rows]
+    cells = [[_cell((row | hidden)[name]) for name in table.types] for row in rows]
     return {"preview": dg.MetadataValue.md(_markdown(list(table.types), cells))}
+
+
+def _hidden(table: Table) -> list[str]:
+    """Columns whose values are a person's own; all whole numbers here are times.
+
+    Dagster keeps a preview though the people in it withdraw: nothing in it may lead to them.
+    """
+    return [
+        column.name
+        for column in table.columns
+        if column.personal or column.name == "subject_id" or column.type == "int64"
+    ]
 
 
 def where_rows_went(account: Mapping[str, Any], rule: str = "") -> Metadata:

@@ -1,10 +1,10 @@
 """Training sets: their names, how long they may be kept, and what data scientists do with them."""
 
 import hashlib
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from itertools import count
 from typing import TYPE_CHECKING
 
 import ibis
@@ -28,6 +28,7 @@ TRAINING_SET = "machine_learning_curated"
 """The table of which each published snapshot is a training set."""
 
 _TAG = "training"
+_DAY = re.compile(rf"({_TAG}-\d{{4}}-\d\d-\d\d)(?:-(\d+))?")
 _LANDING = (
     "device_ownership",
     "step_trainer_landing",
@@ -42,6 +43,8 @@ _LANDING = (
 def tag_training_set(catalog: Catalog, training_set: Snapshot) -> str:
     """Tag a snapshot with the day it was made on (UTC), numbered from the day's second on.
 
+    No number is given twice as long as a later one of that day is there.
+
     Returns:
         The tag, such as `training-2026-11-22` or `training-2026-11-22-2`; the one it has already
         where there is one.
@@ -51,10 +54,16 @@ def tag_training_set(catalog: Catalog, training_set: Snapshot) -> str:
         if snapshot_id == training_set.id and name.startswith(f"{_TAG}-"):
             return name
     day = f"{_TAG}-{training_set.committed_at:%Y-%m-%d}"
-    names = (day if number == 1 else f"{day}-{number}" for number in count(1))
-    free = next(name for name in names if name not in tags)
-    catalog.tag(training_set, free)
-    return free
+    numbers = [number for found, number in map(_day, tags) if found == day]
+    name = f"{day}-{max(numbers) + 1}" if numbers else day
+    catalog.tag(training_set, name)
+    return name
+
+
+def _day(tag: str) -> tuple[str, int]:
+    """The day that a tag names, with its prefix, and the number of the set on that day."""
+    found = _DAY.fullmatch(tag)
+    return (found[1], int(found[2] or 1)) if found else (tag, 0)
 
 
 # Retention: a training set is kept as long as everybody in it consents, and few are newer.
@@ -70,25 +79,42 @@ def withdrawals(
 
 
 def released(lakehouse: "Lakehouse", settings: Settings) -> list[str]:
-    """Tags that keep their training sets no longer: of those withdrawn from, and of the oldest.
+    """Tags that keep their training sets no longer.
+
+    These are of a day's sets all but the last, of the days all but the newest
+    STEDI_TRAINING_SETS, and of whatever is tagged the sets that hold rows of people who withdrew.
 
     Raises:
-        LakehouseError: The key is not that of the published training set, so that everybody would
-            seem to have withdrawn.
+        LakehouseError: The key is not that of the training sets, so that everybody would seem to
+            have withdrawn.
     """
     state = lakehouse.catalog.find(TRAINING_SET)
     if state is None or not state.tags:
         return []
     customers = lakehouse.table("customer_trusted")
-    if state.published:
-        _assert_key(lakehouse.open(state.published), customers, settings)
-    found = [tag.name for tag in state.tags[: -settings.training_sets]]
-    for tag in state.tags[-settings.training_sets :]:
-        if training_set := state.snapshot(tag.snapshot_id):
-            rows = withdrawals(lakehouse.open(training_set), customers, settings)
-            if rows.to_pyarrow().as_py():
-                found.append(tag.name)
-    return found
+    sets = {tag.name: state.snapshot(tag.snapshot_id) for tag in state.tags}
+    known = [lakehouse.open(found) for found in (*sets.values(), state.published) if found]
+    _assert_key(known, customers, settings)
+    old = _older([tag.name for tag in state.tags], settings.training_sets)
+    withdrawn = [
+        name
+        for name, found in sets.items()
+        if found
+        and name not in old
+        and withdrawals(lakehouse.open(found), customers, settings).to_pyarrow().as_py()
+    ]
+    return [*old, *withdrawn]
+
+
+def _older(tags: list[str], days: int) -> list[str]:
+    """All but the last set of each of the newest days; tags given by hand are no days'."""
+    last: dict[str, str] = {}
+    for tag in tags:
+        day, number = _day(tag)
+        if number and number >= _day(last.get(day, day))[1]:
+            last[day] = tag
+    kept = {last[day] for day in sorted(last)[-days:]}
+    return [tag for tag in tags if _day(tag)[1] and tag not in kept]
 
 
 def vacuum(
@@ -122,8 +148,8 @@ def _customers(customer_trusted: ir.Table, settings: Settings) -> ir.Table:
     )
 
 
-def _assert_key(published: ir.Table, customer_trusted: ir.Table, settings: Settings) -> None:
-    people = published.select(person="subject_id").distinct()
+def _assert_key(sets: list[ir.Table], customer_trusted: ir.Table, settings: Settings) -> None:
+    people = ibis.union(*(one.select(person="subject_id") for one in sets), distinct=True)
     known = people.semi_join(_customers(customer_trusted, settings), "person")
     counts = people.agg(people=people.count(), known=known.count().as_scalar())
     [found] = counts.to_pyarrow().to_pylist()

@@ -292,15 +292,17 @@ def test_history_is_in_postgresql(
     deployment: Deployment, delivered: dict[str, int], runs: Runs
 ) -> None:
     query = deployment.database.query
-    assert {run_id for (run_id,) in query("select run_id from runs")} == set(runs)
+    # The sensors, and the schedules at night, may have started others.
+    assert {run_id for (run_id,) in query("select run_id from runs")} >= set(runs)
     assets = set(query("select asset_key from asset_keys"))
     observed = {(f'["{source}_files"]',) for source in delivered}  # as soon as the sensor looked
-    assert assets - observed == {(f'["{table}"]',) for table in TABLES}
+    tables = {(f'["{table}"]',) for table in TABLES}
+    assert tables <= assets <= tables | observed | {('["lakehouse_report"]',)}
     checked = query(f"""
         select distinct asset_key from asset_check_executions
         where execution_status = 'SUCCEEDED' and run_id in ('{runs.again}', '{runs.other}')
     """)
-    assert set(checked) == assets - observed
+    assert set(checked) == tables
 
 
 def test_logs_of_runs_are_on_s3(runs: Runs, aws: Aws) -> None:
@@ -319,7 +321,7 @@ def test_data_scientists_read_the_curated_zone_alone(runs: Runs, aws: Aws) -> No
             assert error.response["Error"]["Code"] == "AccessDenied"
             denied.add(place)
     assert read == {"warehouse/curated"}
-    assert denied == {
+    assert denied - {"report/report.html"} == {
         "warehouse/database",
         "warehouse/landing",
         "warehouse/trusted",

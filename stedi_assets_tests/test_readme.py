@@ -4,6 +4,7 @@
 """
 
 import re
+from datetime import timedelta
 from inspect import getdoc
 from pathlib import Path
 
@@ -31,8 +32,8 @@ def settings() -> str:
             default = f"{Path(default).relative_to(PROJECT)}/ in the project"
         elif name == "landing":
             default = "landing/ in the lakehouse"
-        elif name == "retention":
-            default = f"{default.days}d"
+        elif isinstance(default, timedelta):
+            default = f"{default.days}d" if default else "0m"
         shown = {None: "", True: "true", False: "false"}.get(default, default)
         lines.append(f"| STEDI_{name.upper()} | {field.description} | {shown} |")
     return "\n".join(lines)

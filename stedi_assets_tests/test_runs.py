@@ -1,53 +1,94 @@
-import os
-import socket
-import subprocess
+"""A run whose process died must not keep others in the queue for hours."""
+
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 
-from stedi_assets.runs import end_dead_runs, process_tag
+from stedi_assets import runs
+from stedi_assets.deployments import lakehouse
+from stedi_assets.lakehouse.resource import Lakehouse
+from stedi_assets_tests.support import under
+
+JOBS = ("refresh_lakehouse",)
 
 
 @dg.op
 def nothing() -> None: ...
 
 
-@dg.job
-def job() -> None:
+@dg.job(name="refresh_lakehouse")
+def refresh() -> None:
     nothing()
 
 
-@pytest.fixture(scope="module")
-def dead() -> int:
-    """Process id of a process that has ended."""
-    process = subprocess.Popen(["true"])
-    process.wait()
-    return process.pid
+@dg.job
+def other() -> None:
+    nothing()
 
 
-@pytest.mark.parametrize("status", [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.SUCCESS])
-def test_only_a_started_run_whose_process_is_gone_is_ended(
-    dead: int, status: dg.DagsterRunStatus
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "_ENDING", 0.0)
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> Lakehouse:
+    return lakehouse(under(tmp_path, landing=None))
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    launcher = {"module": "dagster", "class": "DefaultRunLauncher"}
+    with dg.DagsterInstance.local_temp(str(tmp_path), {"run_launcher": launcher}) as made:
+        yield made
+
+
+def started(
+    instance: dg.DagsterInstance, age: float = 200, job: dg.JobDefinition = refresh, **tags: str
+) -> str:
+    """A run that started so many seconds ago."""
+    run = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTING, tags=tags)
+    event = dg.DagsterEvent(dg.DagsterEventType.RUN_START.value, job.name)
+    instance.report_dagster_event(event, run.run_id, timestamp=time.time() - age)
+    return run.run_id
+
+
+def status(instance: dg.DagsterInstance, run_id: str) -> str:
+    run = instance.get_run_by_id(run_id)
+    assert run
+    return run.status.value
+
+
+@pytest.mark.parametrize(
+    ("given", "locked", "ends"),
+    [
+        ({}, False, True),
+        ({}, True, False),  # it is at work, or waits for the one that is
+        ({"age": 100}, False, False),  # it may not have come to the lock
+        ({"job": other}, False, False),
+        ({"lakehouse": "/of/another/folder"}, False, False),
+    ],
+)
+def test_run_ends_that_says_it_is_at_work_and_does_not_lock_the_lakehouse(
+    instance: dg.DagsterInstance,
+    tables: Lakehouse,
+    given: dict[str, Any],
+    locked: bool,
+    ends: bool,
 ) -> None:
-    tags = {
-        "dead": {"stedi/process": f"{socket.gethostname()}:{dead}"},
-        "alive": process_tag(),
-        "elsewhere": {"stedi/process": f"another.{socket.gethostname()}:{dead}"},
-        "launched by Dagster": {},
-    }
+    run_id = started(instance, **given)
+    with tables.locked(print) if locked else nullcontext():
+        runs.end_dead_runs(instance, tables, JOBS)
+    assert status(instance, run_id) == ("FAILURE" if ends else "STARTED")
+
+
+def test_runs_that_may_be_on_another_machine_are_left_alone(tables: Lakehouse) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
-        runs = {}
-        for name, tag in tags.items():
-            run = instance.create_run_for_job(job, status=status, tags=tag)
-            runs[run.run_id] = name
-        end_dead_runs(instance)
-        ended = {
-            runs[run.run_id]
-            for run in instance.get_runs()
-            if run.status == dg.DagsterRunStatus.FAILURE
-        }
-    assert ended == ({"dead"} if status == dg.DagsterRunStatus.STARTED else set())
-
-
-def test_tag_names_this_process() -> None:
-    assert process_tag() == {"stedi/process": f"{socket.gethostname()}:{os.getpid()}"}
+        run_id = started(instance)
+        runs.end_dead_runs(instance, tables, JOBS)
+        assert status(instance, run_id) == "STARTED"

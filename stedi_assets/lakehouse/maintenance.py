@@ -30,6 +30,16 @@ class Vacuumed:
     files: tuple[StoredFile, ...]
     uploads: int
 
+    def __str__(self) -> str:
+        """What it was, in words."""
+        size = sum(file.size for file in self.files)
+        tags = ", ".join(name for names in self.tags.values() for name in names)
+        return (
+            f"{sum(self.snapshots.values()):,} snapshots older than the retention, "
+            f"{len(self.files):,} files ({size / 1e6:,.1f} MB) that no snapshot refers to, "
+            f"{self.uploads:,} unfinished uploads" + (f", the tags {tags}" if tags else "")
+        )
+
 
 def vacuum(
     storage: Storage,

@@ -68,13 +68,12 @@ def observations(drawn: Iterable[Drawn]) -> Iterator[dg.AssetObservation]:
         for table in one.picture.tables:
             by_table.setdefault(table, []).append(one)
     for table, of_table in by_table.items():
-        shown = {one.picture.title: _markdown(one) for one in of_table}
-        first = next(iter(shown))
+        first, *others = of_table
         yield dg.AssetObservation(
             table,
             # The UI draws a description right away, long metadata at a click.
-            description=f"**{first}**\n\n{shown[first]}",
-            metadata={title: dg.MetadataValue.md(markdown) for title, markdown in shown.items()},
+            description=f"**{first.picture.title}**\n\n{_markdown(first)}",
+            metadata={one.picture.title: dg.MetadataValue.md(_markdown(one)) for one in others},
         )
 
 

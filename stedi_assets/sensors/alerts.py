@@ -1,4 +1,4 @@
-"""Tells a webhook, such as one of Slack or Teams, what failed in a run."""
+"""Tells a webhook, such as one of Slack, what failed in a run."""
 
 import logging
 import threading
@@ -17,7 +17,7 @@ from stedi_assets.settings import Settings
 TRIES = Retry(
     total=3,
     backoff_factor=0.5,
-    status_forcelist=(500, 502, 503, 504),
+    status_forcelist=(429, 500, 502, 503, 504),
     allowed_methods=("POST",),
     raise_on_status=False,
     respect_retry_after_header=False,  # a tick has a minute
@@ -52,6 +52,7 @@ def alert_sensors(settings: Settings) -> list[dg.SensorDefinition]:
 
     @dg.run_failure_sensor(
         name="alert_of_failed_run",
+        monitor_all_code_locations=True,  # a refresh in a terminal belongs to none
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Tells STEDI_WEBHOOK which tables and rules failed in a failed run.",
     )
@@ -66,6 +67,7 @@ def alert_sensors(settings: Settings) -> list[dg.SensorDefinition]:
     @dg.run_status_sensor(
         run_status=dg.DagsterRunStatus.SUCCESS,
         name="alert_of_failed_checks",
+        monitor_all_code_locations=True,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Tells STEDI_WEBHOOK which tables a check held back in a run that went on.",
     )
@@ -78,13 +80,14 @@ def alert_sensors(settings: Settings) -> list[dg.SensorDefinition]:
 
 def failed_checks(context: dg.RunStatusSensorContext) -> list[Failure]:
     """The checks that failed with more than a warning."""
-    found = (
+    found = [
         event.asset_check_evaluation_data
         for event in _events(context, dg.DagsterEventType.ASSET_CHECK_EVALUATION)
-    )
+    ]
+    last = {check.asset_check_key: check for check in found}  # a step may have been tried again
     return [
         Failure(check.asset_key.path[-1], check.check_name, check.description or "It failed.")
-        for check in found
+        for check in last.values()
         if not check.passed and check.severity == dg.AssetCheckSeverity.ERROR
     ]
 
@@ -115,11 +118,12 @@ def _events(
 
 
 def message(run: dg.DagsterRun, failures: list[Failure], settings: Settings) -> dict[str, object]:
-    """What the webhook is told: a line for people, and the same for programs."""
+    """What the webhook is told: a text for people, and the same for programs."""
     link = f"{settings.webserver}/runs/{run.run_id}"
     failed = ", ".join(f"{failure.rule} of {failure.table}" for failure in failures)
+    sentences = " ".join(failure.sentence for failure in failures)
     return {
-        "text": f"STEDI lakehouse: {failed} failed. {link}",
+        "text": f"STEDI lakehouse: {failed} failed. {sentences} {link}",
         "run": link,
         "job": run.job_name,
         "failures": [asdict(failure) for failure in failures],

@@ -6,41 +6,46 @@ and no clock can make it miss one. The cursor only keeps it from asking twice fo
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import cached_property
 from time import time
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import dagster as dg
+import ibis.expr.types as ir
 
 from stedi_assets.assets.sources import SOURCES, source_key
 from stedi_assets.deployments import lakehouse
-from stedi_assets.jobs import REFRESH, refresh_lakehouse
+from stedi_assets.freshness import behind
+from stedi_assets.jobs import REFRESH, VACUUM, refresh_lakehouse
 from stedi_assets.lakehouse.catalog import Snapshot
 from stedi_assets.lakehouse.faults import LakehouseError, explain
 from stedi_assets.lakehouse.ingest import Arrived, Ledgers
 from stedi_assets.lakehouse.ledger import LandingFile, LandingFolder
 from stedi_assets.lakehouse.resource import Lakehouse
-from stedi_assets.runs import end_dead_runs
+from stedi_assets.runs import STARTING, end_dead_runs
 from stedi_assets.settings import Settings
 
-STILL_ARRIVING, WAITED_ENOUGH = 5, 60
+STILL_ARRIVING, WAITED_ENOUGH = 5, 600
 """Seconds: a new file younger than that may not be the last; one older does not wait for others."""
 
 PAUSES = 1, 5, 15, 60
 """Minutes before a refresh is requested again for files that the last one left unread."""
 
-_STARTING = timedelta(minutes=3)
-"""How long a run takes at most from its launch until it locks the lakehouse."""
-
+Rules = Sequence[Callable[..., ir.Table]]
 _T = TypeVar("_T")
+_TABLES = "tables"  # beside the sources in the cursor
 _JOBS = REFRESH, "__ASSET_JOB"  # the latter is of runs that a person starts for single assets
 
 
-def landing_sensor(settings: Settings) -> dg.SensorDefinition:
-    """The sensor that requests a refresh for new landing files."""
+def landing_sensor(settings: Settings, rules: Rules) -> dg.SensorDefinition:
+    """The sensor that requests a refresh for new landing files.
+
+    And where a refresh took in files and ended before it made the tables of these rules from them:
+    somebody who withdrew must not wait in them for the next file.
+    """
 
     @dg.sensor(
         name="landing_files",
@@ -50,9 +55,10 @@ def landing_sensor(settings: Settings) -> dg.SensorDefinition:
         description="Requests a refresh where landing files have arrived that none has read.",
     )
     def landing_files(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        end_dead_runs(context.instance)
         # Not as a resource of Dagster's: that locks the tables, and so waits for a refresh.
-        return _Tick(context, settings, lakehouse(settings)).result()
+        tables = lakehouse(settings)
+        end_dead_runs(context.instance, tables, (VACUUM, *_JOBS))
+        return _Tick(context, settings, tables, rules).result()
 
     return landing_files
 
@@ -130,8 +136,14 @@ class _Tick:
     """One look at all sources, and what follows from it."""
 
     def __init__(
-        self, context: dg.SensorEvaluationContext, settings: Settings, tables: Lakehouse
+        self,
+        context: dg.SensorEvaluationContext,
+        settings: Settings,
+        tables: Lakehouse,
+        rules: Rules,
     ) -> None:
+        self._rules = rules
+        self._interval = settings.refresh_interval.total_seconds()
         self._instance = context.instance
         self._log = context.log
         self._cursor = _Cursor.read(context.cursor)
@@ -151,7 +163,11 @@ class _Tick:
         at_work = self._attempt(self._is_refresh_at_work)
         looked = [self._attempt(self._look, *source) for source in SOURCES.items()]
         sources = [source for source in looked if source]
-        reason = self._reason_to_skip(sources, at_work=bool(at_work))
+        left = {}
+        if at_work is False and not _news(sources):
+            left = self._attempt(behind, self._tables.catalog, self._rules) or {}
+        # Where it is not known whether a refresh is at work, none is requested.
+        reason = self._reason_to_skip(sources, left, at_work=at_work is not False)
         faults = " ".join(dict.fromkeys(self._faults))
         if faults and reason:
             raise LakehouseError(faults)
@@ -161,17 +177,17 @@ class _Tick:
         cursor = replace(self._cursor, observed={**self._cursor.observed, **observed})
         changed = [s for s in sources if self._cursor.observed.get(s.name) != s.digest]
         if reason is None:
-            cursor = self._requested(cursor, sources)
-        elif not _news(sources):
+            cursor = self._requested(cursor, sources, left)
+        elif not (_news(sources) or left):
             cursor = replace(cursor, requested={}, requests=0)
         return dg.SensorResult(
-            run_requests=None if reason else [self._request(sources)],
+            run_requests=None if reason else [self._request(sources, left)],
             skip_reason=reason,
             cursor=json.dumps(asdict(cursor)),
             asset_events=[source.observation() for source in changed],
         )
 
-    def _attempt(self, look: Callable[..., _T], *given: str) -> _T | None:
+    def _attempt(self, look: Callable[..., _T], *given: Any) -> _T | None:
         try:
             return look(*given)
         except Exception as error:
@@ -181,7 +197,7 @@ class _Tick:
     def _is_refresh_at_work(self) -> bool:
         status = dg.DagsterRunStatus
         launched = {status.NOT_STARTED, status.STARTING, status.STARTED}
-        since = datetime.fromtimestamp(self._now, UTC) - _STARTING
+        since = datetime.fromtimestamp(self._now, UTC) - STARTING
         # A run that is older has locked the tables, or its process is gone.
         filters = (
             dg.RunsFilter(statuses=[status.QUEUED]),
@@ -214,25 +230,40 @@ class _Tick:
         snapshot = event.asset_check_evaluation_data.metadata.get("snapshot")
         return snapshot is not None and snapshot.value == str(candidate.id)
 
-    def _reason_to_skip(self, sources: list[_Source], *, at_work: bool) -> str | None:
+    def _reason_to_skip(
+        self, sources: list[_Source], left: dict[str, str], *, at_work: bool
+    ) -> str | None:
         news = _news(sources)
+        if left:
+            asked = self._cursor.requested.get(_TABLES) == _digest_of(left)
+            return (
+                self._pause(f"Tables that the last refresh did not come to: {', '.join(left)}")
+                if asked
+                else None
+            )
         if not news:
             return self._nothing_new(sources)
         count = f"new files: {len(news):,}"
         if at_work:
             return f"A refresh is queued or at work; {count}, to come in with it or after it."
+        next_one = (self._cursor.requested_at or 0) + self._interval
+        if self._now < next_one:
+            at = datetime.fromtimestamp(next_one, UTC)
+            return f"{count.capitalize()}; the next refresh is requested at {at:%H:%M:%S} UTC."
         if self._are_arriving(sources):
             return (
                 f"{count.capitalize()}, and more may be on their way; a refresh follows the last."
             )
         fresh = any(s.news and self._cursor.requested.get(s.name) != s.digest for s in sources)
-        if not fresh and self._now < self._cursor.due:
-            due = datetime.fromtimestamp(self._cursor.due, UTC)
-            return (
-                f"Files left unread by the last refresh: {len(news):,}, its run says why; the next "
-                f"one is requested at {due:%H:%M:%S} UTC."
-            )
-        return None
+        return (
+            None if fresh else self._pause(f"Files left unread by the last refresh: {len(news):,}")
+        )
+
+    def _pause(self, left: str) -> str | None:
+        if self._now >= self._cursor.due:
+            return None
+        due = datetime.fromtimestamp(self._cursor.due, UTC)
+        return f"{left}. Its run says why; the next one is requested at {due:%H:%M:%S} UTC."
 
     def _nothing_new(self, sources: list[_Source]) -> str:
         taken = sum(source.arrived.taken for source in sources)
@@ -253,16 +284,18 @@ class _Tick:
             return False
         return min(ages) < STILL_ARRIVING and max(ages) <= WAITED_ENOUGH
 
-    def _request(self, sources: list[_Source]) -> dg.RunRequest:
+    def _request(self, sources: list[_Source], left: dict[str, str]) -> dg.RunRequest:
         # The same for a tick that is evaluated twice, another one after the lakehouse was emptied.
-        key = f"{_digest(_news(sources))} {self._cursor.requested_at or ''}".strip()
+        asked = _digest_of(left) if left else _digest(_news(sources))
+        key = f"{asked} {self._cursor.requested_at or ''}".strip()
         return dg.RunRequest(
             run_key=key,
-            tags={f"new_files/{s.name}": str(len(s.news)) for s in sources if s.news},
+            tags={f"new_files/{s.name}": str(len(s.news)) for s in sources if s.news}
+            | ({_TABLES: ", ".join(left)} if left else {}),
         )
 
-    def _requested(self, cursor: _Cursor, sources: list[_Source]) -> _Cursor:
-        digests = {source.name: source.digest for source in sources}
+    def _requested(self, cursor: _Cursor, sources: list[_Source], left: dict[str, str]) -> _Cursor:
+        digests = {source.name: source.digest for source in sources} | {_TABLES: _digest_of(left)}
         replaced = {s.name: _digest(s.arrived.replaced) for s in sources if s.arrived.replaced}
         return replace(
             cursor,
@@ -278,8 +311,11 @@ def _news(sources: list[_Source]) -> list[LandingFile]:
 
 
 def _digest(files: Iterable[LandingFile]) -> str:
-    listed = sorted((file.path, file.size, file.version) for file in files)
-    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()[:32]
+    return _digest_of(sorted((file.path, file.size, file.version) for file in files))
+
+
+def _digest_of(what: object) -> str:
+    return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:32]
 
 
 def _sentence(error: Exception) -> str:

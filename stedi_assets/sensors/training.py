@@ -11,7 +11,7 @@ from stedi_assets.training import TRAINING_SET, tag_training_set
 
 
 def training_set_sensor(settings: Settings) -> dg.SensorDefinition:
-    """Tags every snapshot of the training set that was published since it last looked.
+    """Tags each snapshot of the training set that was published since it last looked.
 
     It looks at the table and not for materializations: those also come where a candidate was held
     back, or where nothing changed. The cursor is the snapshot that was handled last.
@@ -27,15 +27,16 @@ def training_set_sensor(settings: Settings) -> dg.SensorDefinition:
         with in_a_sentence():
             # Not the resource of the runs, which would wait until no refresh is running.
             tables = lakehouse(settings)
+            if tables.is_locked():  # a tag would get in the way of a publication
+                return dg.SensorResult(skip_reason="A refresh is at work.")
             state = tables.catalog.find(TRAINING_SET) if tables.storage.exists() else None
             new = state.published_since(int(context.cursor or 0)) if state else []
             if not new:
                 return dg.SensorResult(skip_reason="No training set was published since.")
-            observed = [
-                _observation(tables, training_set, tag_training_set(tables.catalog, training_set))
-                for training_set in new
-            ]
-            return dg.SensorResult(cursor=str(new[-1].id), asset_events=observed)
+            tag = tag_training_set(tables.catalog, new[0])  # one a tick: a tick has a minute
+            return dg.SensorResult(
+                cursor=str(new[0].id), asset_events=[_observation(tables, new[0], tag)]
+            )
 
     return training_sets
 

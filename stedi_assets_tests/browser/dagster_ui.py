@@ -144,4 +144,4 @@ class DagsterUI:
         """Press Reload definitions, and wait until they are."""
         self.open("/asset-groups")
         self.page.get_by_role("button", name="Reload definitions").click()
-        expect(self.page.get_by_text(re.compile("reloaded", re.IGNORECASE)).first).to_be_visible()
+        expect(self.page.get_by_text("Definitions reloaded!")).to_be_visible(timeout=60_000)

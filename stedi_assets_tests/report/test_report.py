@@ -323,10 +323,11 @@ def test_each_table_gets_its_pictures_as_an_observation(
     assert set(found) == set(TABLES)
     for table, note in found.items():
         titles = [title for title, picture in made.items() if table in picture.tables]
-        assert set(note.metadata) == set(titles)
+        assert list(note.metadata) == titles[1:]
         for title, value in note.metadata.items():
             assert drawn(str(value.value)) == [of_page[title]]
         assert str(note.description).startswith(f"**{titles[0]}**")
+        assert drawn(str(note.description)) == [of_page[titles[0]]]
 
 
 def test_nothing_of_a_person_is_in_events(run: dg.ExecuteInProcessResult) -> None:

@@ -149,7 +149,7 @@ def test_failed_run_tells_table_rule_and_reason_with_a_link(
     link = f"http://127.0.0.1:3000/runs/{run_id}"
     assert webhook.told == [
         {
-            "text": f"STEDI lakehouse: {rule} of {table} failed. {link}",
+            "text": f"STEDI lakehouse: {rule} of {table} failed. {sentence} {link}",
             "run": link,
             "job": "__ephemeral_asset_job__",
             "failures": [{"table": table, "rule": rule, "sentence": sentence}],
@@ -166,7 +166,7 @@ def test_run_that_failed_outside_of_its_steps_is_told(webhook: Webhook, desk: De
     desk.instance.report_run_failed(run, "The worker is gone.")
     assert desk.tick() == []
     [told] = webhook.told
-    assert told["text"].startswith("STEDI lakehouse: run of refresh_lakehouse failed. http://")
+    assert told["text"].startswith("STEDI lakehouse: run of refresh_lakehouse failed. It failed")
 
 
 def test_landing_table_held_back_in_a_run_that_succeeded_is_told(
@@ -182,7 +182,8 @@ def test_landing_table_held_back_in_a_run_that_succeeded_is_told(
     assert desk.tick() == []
     [told] = webhook.told
     link = f"{address}/runs/{result.run_id}"
-    assert told["text"] == f"STEDI lakehouse: readable of customer_landing failed. {link}"
+    assert told["text"].startswith("STEDI lakehouse: readable of customer_landing failed. ")
+    assert told["text"].endswith(f", and refresh again. {link}")
     assert (told["run"], told["job"]) == (link, "refresh_lakehouse")
     [failure] = told["failures"]
     assert (failure["table"], failure["rule"]) == ("customer_landing", "readable")

@@ -12,9 +12,12 @@ from typing import Any
 from uuid import uuid4
 
 import dagster as dg
+import ibis
 import pytest
 
 from stedi_assets.assets import landing as landing_tables
+from stedi_assets.checks import CONSENT
+from stedi_assets.definitions import RULES
 from stedi_assets.deployments import lakehouse
 from stedi_assets.lakehouse.catalog import Catalog
 from stedi_assets.lakehouse.faults import LakehouseError
@@ -23,7 +26,17 @@ from stedi_assets.sensors import landing as sensor
 from stedi_assets.settings import Settings
 from stedi_assets_tests.conftest import Aws
 from stedi_assets_tests.fault_proxy import FaultProxy, access_denied
-from stedi_assets_tests.support import ANN, customer, deliver, device, phone, refresh, under, write
+from stedi_assets_tests.support import (
+    ANN,
+    BOB,
+    customer,
+    deliver,
+    device,
+    phone,
+    refresh,
+    under,
+    write,
+)
 
 LANDING = ("customer_landing", "accelerometer_landing", "step_trainer_landing")
 FIRST = {
@@ -39,7 +52,10 @@ class Watch:
 
     Attributes:
         ahead: Seconds by which it is.
+        rules: Of the tables that it expects to follow the landing tables.
     """
+
+    rules: sensor.Rules = ()
 
     def __init__(self, settings: Settings) -> None:
         self.settings, self.instance = settings, dg.DagsterInstance.ephemeral()
@@ -50,7 +66,7 @@ class Watch:
     def look(self) -> dg.SensorResult:
         """A tick that leaves no trace."""
         context = dg.build_sensor_context(instance=self.instance, cursor=self.cursor)
-        result: Any = sensor.landing_sensor(self.settings)(context)
+        result: Any = sensor.landing_sensor(self.settings, self.rules)(context)
         return result
 
     def tick(self) -> dg.SensorResult:
@@ -227,6 +243,52 @@ def test_garbled_cursor_is_none(watch: Watch, landing: Path) -> None:
     for cursor in ("x", "[]", '{"a": 1}'):
         watch.cursor = cursor
         assert watch.requests() == dict.fromkeys(FIRST, "1")
+
+
+def test_refreshes_keep_the_least_time_between_them(
+    tmp_path: Path, landing: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deliver(landing, "first.json", **FIRST)
+    watch = watched(under(tmp_path, refresh_interval="15m"), monkeypatch)
+    assert watch.requests()
+    watch.refresh(*LANDING)
+    deliver(landing, "second.json", customer=[customer(BOB)])
+    assert "New files: 1; the next refresh is requested at" in watch.reason()
+    watch.ahead += 901
+    assert watch.requests() == {"customer": "1"}
+
+
+# Refreshes cut short
+
+
+def test_refresh_that_ended_after_the_landing_tables_is_asked_for_again(
+    watch: Watch, landing: Path
+) -> None:
+    watch.rules = RULES
+    deliver(landing, "first.json", **FIRST)
+    assert watch.requests()
+    watch.refresh(*LANDING)
+    [again] = watch.tick().run_requests or ()
+    assert again.tags["tables"] == "customer_trusted, device_ownership"
+    assert "did not come to: customer_trusted" in watch.reason()
+    watch.ahead += 301
+    assert watch.requests()
+    assert refresh(watch.settings, watch.instance).success
+    assert "No new landing files; 3 taken in." in watch.reason()
+
+
+def test_table_that_a_check_holds_back_is_not_asked_for_again(
+    watch: Watch, landing: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch.rules = RULES
+    deliver(landing, "first.json", **FIRST)
+    assert refresh(watch.settings, watch.instance).success
+    deliver(landing, "second.json", customer=[customer(BOB, "e")], accelerometer=phone(BOB, 1))
+    assert watch.requests()
+    monkeypatch.setitem(CONSENT, "customer_trusted", lambda customer_trusted: ibis.literal(1))
+    assert not refresh(watch.settings, watch.instance).success
+    monkeypatch.undo()
+    assert "No new landing files" in watch.reason()
 
 
 # Observations
