@@ -1,8 +1,10 @@
 """Where things are and how the lakehouse behaves: the only reader of the environment."""
 
+import difflib
 import os
 import re
 import secrets
+from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -136,8 +138,9 @@ class Settings(BaseSettings):
         """Read the settings from the environment; `values` win over it.
 
         Raises:
-            SettingsError: A value is wrong; one sentence a wrong value.
+            SettingsError: A value is wrong, one sentence each; or there is no such setting.
         """
+        _assert_known(name for name in os.environ if name.startswith("STEDI_"))
         try:
             return cls(**values)
         except ValidationError as error:
@@ -229,6 +232,15 @@ class Settings(BaseSettings):
                 "STEDI_PSEUDONYM_KEY."
             )
         return key
+
+
+def _assert_known(names: Iterable[str]) -> None:
+    """Refuse a variable that is no setting: who wrote it believes that it does something."""
+    known = {f"STEDI_{name}".upper() for name in Settings.model_fields}
+    for name in sorted(set(names) - known):
+        close = difflib.get_close_matches(name, known, n=1, cutoff=0.85)
+        hint = f"; did you mean {close[0]}?" if close else "; the README lists them all."
+        raise SettingsError(f"There is no setting {name}{hint}")
 
 
 def duration(text: str) -> timedelta:

@@ -24,7 +24,7 @@ from stedi_assets.settings import Settings
 PREVIEW_ROWS = 5
 MASK = "•••"
 
-_OBSERVED = "[Pictures, and where its rows went](?view=events)"
+_OBSERVED = "[Pictures, and what became of its rows](?view=events)"
 """What is observed once a table is published; its page in the UI shows it among the events."""
 
 Metadata = dict[str, Any]
@@ -138,7 +138,9 @@ def observations(
             f"({type(error).__name__})."
         )
     else:
-        yield dg.AssetObservation(table.name, metadata=metadata)
+        yield dg.AssetObservation(
+            table.name, description="Published: what became of its rows.", metadata=metadata
+        )
 
 
 def published_metadata(verdict: Verdict, table: Table, lakehouse: Lakehouse) -> Metadata:
@@ -181,9 +183,7 @@ def preview(table: Table, published: Snapshot, lakehouse: Lakehouse) -> Metadata
     hidden = dict.fromkeys(_hidden(table), MASK)
     names = [name for name in table.types if name not in hidden]
     if not names:
-        sentence = (
-            f"All its columns tell of a person; `stedi show {table.name}` shows some rows."
-        )
+        sentence = f"All its columns tell of a person; `stedi show {table.name}` shows some rows."
         return {"preview": dg.MetadataValue.md(sentence)}
     rows = lakehouse.open(published).select(names).limit(PREVIEW_ROWS).to_pyarrow().to_pylist()
     cells = [[_cell((row | hidden)[name]) for name in table.types] for row in rows]

@@ -374,3 +374,17 @@ def test_settings_that_messages_name_exist() -> None:
     }
     assert len(named) > 10
     assert named <= {f"STEDI_{name.upper()}" for name in Settings.model_fields}
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("STEDI_RETENSION", "; did you mean STEDI_RETENTION?"),
+        ("STEDI_QWERTZUIOP", "; the README lists them all."),
+    ],
+)
+def test_misspelt_setting_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, hint: str) -> None:
+    monkeypatch.setenv(name, "3d")
+    with pytest.raises(SettingsError) as raised:
+        Settings.load()
+    assert str(raised.value) == f"There is no setting {name}{hint}"

@@ -68,6 +68,7 @@ class Arrived:
         waiting: Files that the candidate on `audit` has and the table does not.
         replaced: Files that the table holds and that have another size or version now.
         candidate: What the waiting files are in.
+        outdated: The candidate that lacks some of its files by now, and nothing is waiting in.
     """
 
     listing: Listing
@@ -76,6 +77,7 @@ class Arrived:
     waiting: tuple[LandingFile, ...]
     replaced: tuple[LandingFile, ...]
     candidate: Snapshot | None
+    outdated: Snapshot | None
 
 
 class Ledgers:
@@ -105,6 +107,7 @@ class Ledgers:
             tuple(file for file in pending if file in held),
             tuple(_touched(listing.files, known)),
             candidate if held else None,
+            None if held else candidate,
         )
 
     def _base(self, state: TableState) -> Snapshot | None:

@@ -141,9 +141,9 @@ def _over_time(
     if numbers is None:
         return Absent(title, "No readings have landed yet.")
     totals = " and ".join(f"{sum(rows):,} {name}" for name, rows in numbers.counts.items())
-    outside = f" {numbers.outside:,} readings lie far outside." if numbers.outside else ""
+    outside = f" {numbers.outside:,} more lie far outside." if numbers.outside else ""
     sentence = (
-        f"{totals} readings landed, from {numbers.edges[0]:%Y-%m-%d %H:%M} to "
+        f"{totals} readings are from {numbers.edges[0]:%Y-%m-%d %H:%M} to "
         f"{numbers.edges[-1]:%Y-%m-%d %H:%M} UTC, counted per {numbers.bucket}.{outside}"
     )
     return Picture(title, sentence, numbers, ("accelerometer_landing", "step_trainer_landing"))
@@ -153,7 +153,7 @@ def _per_person(title: str, machine_learning_curated: ir.Table) -> Picture | Abs
     numbers = readings_per_person(machine_learning_curated)
     if numbers is None:
         return Absent(title, "The training set is empty.")
-    people = f"{sum(numbers.counts):,} people have {_range(*_extent(numbers))} rows each"
+    people = f"{sum(numbers.counts):,} people by their rows, in bins of {_range(*_extent(numbers))}"
     return Picture(title, f"{people}, {_fullest(numbers)}.", numbers, (TRAINING_SET,))
 
 
@@ -191,7 +191,7 @@ def _distribution(
     """Of the first of these tables that has values."""
     for name, table in tables.items():
         if numbers := histogram(table, column, quantity, "readings"):
-            values = f"values of {_range(*_extent(numbers))}, {_fullest(numbers)}"
+            values = f"values in bins of {_range(*_extent(numbers))}, {_fullest(numbers)}"
             missing = f"; {numbers.missing:,} rows have no value" if numbers.missing else ""
             sentence = f"{sum(numbers.counts):,} readings of {name} have {values}{missing}."
             return Picture(title, sentence, numbers, tuple(tables))

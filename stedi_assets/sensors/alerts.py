@@ -103,6 +103,8 @@ def failed_steps(context: dg.RunStatusSensorContext) -> list[Failure]:
             continue  # the check says it
         # The message of an unforeseen error may quote data.
         sentence = f"It stopped with {kind or 'an error'}; the run's log says more."
+        if kind == "DagsterExecutionInterruptedError":
+            sentence = "It was stopped from outside; the next refresh goes on where it was."
         if failed.user_failure_data and failed.user_failure_data.description:
             sentence = failed.user_failure_data.description
         failures.append(Failure(event.step_key or "", "step", sentence))

@@ -165,7 +165,8 @@ class _Tick:
         sources = [source for source in looked if source]
         left = {}
         if at_work is False and not _news(sources):
-            left = self._attempt(behind, self._tables.catalog, self._rules) or {}
+            outdated = {s.table: str(s.arrived.outdated.id) for s in sources if s.arrived.outdated}
+            left = outdated | (self._attempt(behind, self._tables.catalog, self._rules) or {})
         # Where it is not known whether a refresh is at work, none is requested.
         reason = self._reason_to_skip(sources, left, at_work=at_work is not False)
         faults = " ".join(dict.fromkeys(self._faults))

@@ -35,7 +35,9 @@ def training_set_sensor(settings: Settings) -> dg.SensorDefinition:
                 return dg.SensorResult(skip_reason="No training set was published since.")
             tag = tag_training_set(tables.catalog, new[0])  # one a tick: a tick has a minute
             return dg.SensorResult(
-                cursor=str(new[0].id), asset_events=[_observation(tables, new[0], tag)]
+                skip_reason=f"Tagged {tag}.",  # it requests no run
+                cursor=str(new[0].id),
+                asset_events=[_observation(tables, new[0], tag)],
             )
 
     return training_sets

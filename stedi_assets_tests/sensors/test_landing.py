@@ -277,6 +277,21 @@ def test_refresh_that_ended_after_the_landing_tables_is_asked_for_again(
     assert "No new landing files; 3 taken in." in watch.reason()
 
 
+def test_held_back_table_heals_once_its_bad_file_is_removed(watch: Watch, landing: Path) -> None:
+    deliver(landing, "first.json", **FIRST)
+    assert watch.requests()
+    watch.refresh(*LANDING)
+    bad = write(landing, "customer", "bad.json", "garbage")
+    assert watch.requests()
+    watch.refresh(*LANDING)
+    assert "1 held back by a check of customer_landing" in watch.reason()
+    bad.unlink()
+    [request] = watch.tick().run_requests or ()
+    assert request.tags["tables"] == "customer_landing"
+    watch.refresh(*LANDING)
+    assert watch.reason() == "No new landing files; 3 taken in."
+
+
 def test_table_that_a_check_holds_back_is_not_asked_for_again(
     watch: Watch, landing: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
