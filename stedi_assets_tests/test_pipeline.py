@@ -135,8 +135,14 @@ def changed(before: dict[str, int], settings: Settings) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("name", "scope"),
-    [("stedi-2023", "any"), ("stedi-2023", "from_consent_date"), ("stedi-2022", "any")],
+    ("new_folder", "name", "scope"),
+    [
+        ("local", "stedi-2023", "any"),
+        ("aws", "stedi-2023", "any"),
+        ("local", "stedi-2023", "from_consent_date"),
+        ("local", "stedi-2022", "any"),
+    ],
+    indirect=["new_folder"],
 )
 def test_real_deliveries_give_the_expected_counts(
     folder: Path, name: str, scope: ConsentScope
@@ -278,6 +284,7 @@ def accelerometer_trusted(
     return joined.select(*readings.columns)
 
 
+@on_this_machine
 def test_table_that_breaks_a_rule_stays_at_its_last_good_snapshot_with_all_after_it(
     settings: Settings, landing: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -439,6 +446,7 @@ def test_allowing_more_unreadable_objects_publishes_the_readable_ones(
 # Interrupted and simultaneous runs
 
 
+@on_this_machine
 @pytest.mark.parametrize(
     ("method", "call", "done"),
     [
@@ -472,6 +480,7 @@ def test_run_after_an_interrupted_one_neither_loses_nor_repeats_a_row(
     assert counts(settings) == FIRST_COUNTS
 
 
+@on_this_machine
 @pytest.mark.parametrize("call", [1, 9])
 def test_run_after_one_interrupted_while_it_made_a_table_succeeds(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, call: int
@@ -815,6 +824,7 @@ def test_column_renamed_upstream_holds_the_landing_table_back(
     assert "customer_landing" in changed(before, settings)
 
 
+@on_this_machine
 def test_trouble_with_one_source_does_not_keep_a_withdrawal_from_the_others(
     settings: Settings, landing: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
