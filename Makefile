@@ -49,9 +49,8 @@ run-s3: setup-dev
 	env -u STEDI_LANDING $(BIN)/python -m stedi_assets_tests.aws_servers \
 		-- stedi sample -- stedi refresh -- stedi status
 
-# Three processes: some tests wait for servers and browsers, which leaves room on two cores.
 test: setup-dev system
-	$(BIN)/python -m pytest -n 3 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 dev: setup
 	@if [ "$(STEDI_DEPLOYMENT)" != aws ] && [ -z "$(STEDI_LANDING)" ]; then \

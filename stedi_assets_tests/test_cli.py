@@ -209,6 +209,7 @@ def test_wrong_setting_is_said_in_one_sentence(
         assert result.output.startswith("STEDI_ENGINE has an unknown value; allowed:")
 
 
+@on_this_machine
 def test_vacuum_says_what_goes_and_tables_stay(
     refreshed: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -538,6 +538,7 @@ def start(settings: Settings, tmp_path: Path) -> Start:
     return start
 
 
+@on_this_machine
 def test_run_after_a_killed_one_is_not_locked_out_and_completes_it(
     settings: Settings, start: Start
 ) -> None:
@@ -548,6 +549,7 @@ def test_run_after_a_killed_one_is_not_locked_out_and_completes_it(
     assert counts(settings) == FIRST_COUNTS
 
 
+@on_this_machine
 def test_two_refreshes_at_once_both_end_and_neither_doubles_a_row(
     settings: Settings, start: Start
 ) -> None:

@@ -21,6 +21,7 @@ from stedi_assets_tests.support import (
     customer,
     deliver,
     device,
+    on_this_machine,
     phone,
     refresh,
     snapshots,
@@ -131,6 +132,7 @@ def test_refreshes_go_on_after_a_vacuum(
     assert rows["quarantine"] == 1
 
 
+@on_this_machine
 def test_candidate_and_tagged_snapshot_stay(
     folder: Path, settings: Settings, lakehouse: Storage
 ) -> None:
