@@ -177,13 +177,8 @@ class _Progress(logging.Handler):
         retry = event.step_retry_data
         cause = retry.error.cause if retry.error else None
         said = cause.message.partition(": ")[2].strip() if cause else ""  # after its class's name
-        self._console.print(
-            f"{event.step_key}: {said} Trying again in {retry.seconds_to_wait:.0f} s.",
-            style="yellow",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
+        again = f"Trying again in {retry.seconds_to_wait:.0f} s."
+        self._say(f"{event.step_key}: {said} {again}", "yellow")
 
     def _fail(self, event: dg.DagsterEvent) -> None:
         error = event.step_failure_data.error
@@ -194,13 +189,10 @@ class _Progress(logging.Handler):
         said = failure.description if failure and failure.description else cause.message
         if cause.cls_name == "DagsterExecutionInterruptedError":
             said = "interrupted; nothing is lost: refresh again."
-        self._console.print(
-            f"{event.step_key}: {said.strip()}",
-            style="red",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
+        self._say(f"{event.step_key}: {said.strip()}", "red")
+
+    def _say(self, sentence: str, style: str) -> None:
+        self._console.print(sentence, style=style, markup=False, highlight=False, soft_wrap=True)
 
     def summarize(self, tables: list[str], seconds: float, run_id: str) -> None:
         """Print the table of tables, and what became of the run."""

@@ -20,11 +20,10 @@ from stedi_assets.report.figures import (
     readings_per_person,
 )
 from stedi_assets.status import devices_by_proof, quarantine_by_reason
+from stedi_assets.training import TRAINING_SET
 
 LAST = 20
 """Refreshes that the history of a table goes back."""
-
-TRAINING_SET = "machine_learning_curated"
 
 
 @dataclass(frozen=True)
