@@ -256,13 +256,9 @@ def main() -> None:
 def _sentence(error: Exception) -> str | None:
     if isinstance(error, SettingsError):
         return str(error)
-    from stedi_assets.lakehouse.faults import explain  # noqa: PLC0415
+    from stedi_assets.lakehouse.faults import sentence  # noqa: PLC0415
 
-    if said := explain(error):
-        return said
-    if isinstance(error, OSError) and error.filename:
-        return f"{error.filename}: {error.strerror}."
-    return None
+    return sentence(error)
 
 
 if __name__ == "__main__":

@@ -408,7 +408,7 @@ def _snapshot(table: str, iceberg: IcebergTable, found: IcebergSnapshot) -> Snap
 
 def _tag(name: str, found: IcebergSnapshot) -> Tag:
     summary = found.summary.additional_properties if found.summary else {}
-    rows = int(summary.get("total-records", "0"))
+    rows = int(summary.get(_ROWS, "0"))
     return Tag(name, found.snapshot_id, _time(found.timestamp_ms), rows)
 
 

@@ -23,13 +23,22 @@ def explain(error: BaseException) -> str | None:
     return next(filter(None, map(_explain, _chain(error))), None)
 
 
+def sentence(error: BaseException) -> str | None:
+    """The same for a person at a terminal or in the UI, where a file alone may be the trouble."""
+    if said := explain(error):
+        return said
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}."
+    return None
+
+
 @contextmanager
 def in_a_sentence() -> Iterator[None]:
     """Let what is known to go wrong be raised with its sentence alone."""
     try:
         yield
     except Exception as error:
-        if said := explain(error):
+        if said := sentence(error):
             raise LakehouseError(said) from None
         raise
 

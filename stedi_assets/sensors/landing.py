@@ -21,7 +21,7 @@ from stedi_assets.deployments import lakehouse
 from stedi_assets.freshness import behind
 from stedi_assets.jobs import REFRESH, VACUUM, refresh_lakehouse
 from stedi_assets.lakehouse.catalog import Snapshot
-from stedi_assets.lakehouse.faults import LakehouseError, explain
+from stedi_assets.lakehouse.faults import LakehouseError, sentence
 from stedi_assets.lakehouse.ingest import Arrived, Ledgers
 from stedi_assets.lakehouse.ledger import LandingFile, LandingFolder
 from stedi_assets.lakehouse.resource import Lakehouse
@@ -192,7 +192,9 @@ class _Tick:
         try:
             return look(*given)
         except Exception as error:
-            self._faults.append(_sentence(error))
+            if not (said := sentence(error)):
+                raise
+            self._faults.append(said)
             return None
 
     def _is_refresh_at_work(self) -> bool:
@@ -237,11 +239,8 @@ class _Tick:
         news = _news(sources)
         if left:
             asked = self._cursor.requested.get(_TABLES) == _digest_of(left)
-            return (
-                self._pause(f"Tables that the last refresh did not come to: {', '.join(left)}")
-                if asked
-                else None
-            )
+            unmade = f"Tables that the last refresh did not come to: {', '.join(left)}"
+            return self._pause(unmade) if asked else None
         if not news:
             return self._nothing_new(sources)
         count = f"new files: {len(news):,}"
@@ -256,9 +255,8 @@ class _Tick:
                 f"{count.capitalize()}, and more may be on their way; a refresh follows the last."
             )
         fresh = any(s.news and self._cursor.requested.get(s.name) != s.digest for s in sources)
-        return (
-            None if fresh else self._pause(f"Files left unread by the last refresh: {len(news):,}")
-        )
+        unread = f"Files left unread by the last refresh: {len(news):,}"
+        return None if fresh else self._pause(unread)
 
     def _pause(self, left: str) -> str | None:
         if self._now >= self._cursor.due:
@@ -317,12 +315,3 @@ def _digest(files: Iterable[LandingFile]) -> str:
 
 def _digest_of(what: object) -> str:
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:32]
-
-
-def _sentence(error: Exception) -> str:
-    """What a fault means; a mistake in the program is none."""
-    if said := explain(error):
-        return said
-    if isinstance(error, OSError) and error.filename:
-        return f"{error.filename}: {error.strerror}."
-    raise error
