@@ -12,7 +12,7 @@ from stedi_assets.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
     from stedi_assets.lakehouse.aws import S3Lakehouse
-    from stedi_assets.lakehouse.resource import Lakehouse
+    from stedi_assets.lakehouse.resource import Compute, Lakehouse
 
 
 def storage(settings: Settings) -> Storage:
@@ -28,9 +28,30 @@ def lakehouse(settings: Settings) -> "Lakehouse":
         return _on_aws(settings)
     from stedi_assets.lakehouse.resource import LocalLakehouse  # noqa: PLC0415
 
-    return LocalLakehouse(
-        root=settings.lakehouse, memory_limit=settings.memory_limit, threads=settings.threads
-    )
+    return LocalLakehouse(root=settings.lakehouse, compute=_compute(settings))
+
+
+def _compute(settings: Settings) -> "Compute":
+    if settings.engine == "spark":
+        return _on_spark(settings)
+    from stedi_assets.lakehouse.resource import Embedded  # noqa: PLC0415
+
+    return Embedded(memory_limit=settings.memory_limit, threads=settings.threads)
+
+
+def _on_spark(settings: Settings) -> "Compute":
+    try:
+        from dagster_pyspark import LazyPySparkResource  # noqa: PLC0415
+
+        from stedi_assets.lakehouse.spark import Spark, configuration  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f"STEDI_ENGINE=spark takes the package {error.name}, which is not installed: install "
+            "the project with its extra, pip install -e '.[spark]'."
+        ) from None
+
+    session = LazyPySparkResource(spark_config=configuration(settings.spark_configuration))
+    return Spark(session=session, task_memory=settings.memory_limit)
 
 
 def _on_aws(settings: Settings) -> "S3Lakehouse":
@@ -55,6 +76,5 @@ def _on_aws(settings: Settings) -> "S3Lakehouse":
         kms_key=settings.s3_kms_key,
         # With dots in it, a name does not match the certificate of its own address.
         path_style=any("." in split(place)[0] for place in places),
-        memory_limit=settings.memory_limit,
-        threads=settings.threads,
+        compute=_compute(settings),
     )

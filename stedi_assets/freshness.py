@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from inspect import signature
 
+import ibis
 import ibis.expr.types as ir
 
 from stedi_assets.assets.sources import SOURCES
@@ -87,10 +88,15 @@ def _has_news(ingest: Ingest, source: str, table: str) -> bool:
         return True  # a refresh says what is wrong with this source, and takes in the others
 
 
+def _named(snapshot: Snapshot) -> ir.Table:
+    """The table as expressions see it; no engine opens it, as nothing is computed."""
+    return ibis.table(snapshot.types, name=snapshot.name)
+
+
 def _current(rule: Callable[..., ir.Table], lakehouse: Lakehouse, settings: Settings) -> bool:
     expression = rule(
         **{
-            name: settings if name == "settings" else lakehouse.table(name)
+            name: settings if name == "settings" else _named(lakehouse.published(name))
             for name in signature(rule).parameters
         }
     )

@@ -6,7 +6,7 @@ import ibis.expr.types as ir
 
 from stedi_assets.deployments import storage
 from stedi_assets.lakehouse.catalog import Catalog, Snapshot, TableState, Tag
-from stedi_assets.lakehouse.engine import shared_engine
+from stedi_assets.lakehouse.embedded import shared_engine
 from stedi_assets.settings import Settings
 
 

@@ -1,6 +1,7 @@
 """Where things are and how the lakehouse behaves: the only reader of the environment."""
 
 import difflib
+import json
 import os
 import re
 import secrets
@@ -78,7 +79,17 @@ class Settings(BaseSettings):
     s3_kms_key: str | None = Field(
         None, description="key for `aws:kms`: id, ARN or alias, such as alias/aws/s3"
     )
-    engine: Literal["duckdb"] = Field("duckdb", description="what executes the transformations")
+    engine: Literal["duckdb", "spark"] = Field(
+        "duckdb",
+        description="what executes the transformations: DuckDB, embedded, or Spark (`spark`), "
+        "where one machine is not enough",
+    )
+    spark_conf: str = Field(
+        "{}",
+        description='Spark\'s configuration as JSON, such as `{"spark.master": "yarn"}` or '
+        '`{"spark.remote": "sc://host:15002"}`; this machine where it names neither. No secrets: '
+        "Spark shows it",
+    )
     consent_scope: ConsentScope = Field(
         "any",
         description="which readings of a consenting customer may be used: `any`, or those "
@@ -116,10 +127,13 @@ class Settings(BaseSettings):
     memory_limit: str | None = Field(
         None,
         pattern=r"^\d+(\.\d+)?\s?([KMGT]i?B)$",
-        description="memory of the embedded engine, such as 4GB; the machine's where unset",
+        description="memory of the embedded engine, such as 4GB; the machine's where unset (with "
+        "Spark: of each task that reads landing files, 1GB where unset)",
     )
     threads: int | None = Field(
-        None, ge=1, description="threads of the embedded engine; the machine's where unset"
+        None,
+        ge=1,
+        description="threads of the embedded engine; the machine's where unset",
     )
 
     webhook: SecretStr | None = Field(
@@ -157,6 +171,20 @@ class Settings(BaseSettings):
         if webhook and not re.fullmatch(r"https?://[^/\s]+\S*", webhook.get_secret_value()):
             raise ValueError("write an address that begins with https:// or http://")
         return webhook
+
+    @field_validator("spark_conf")
+    @classmethod
+    def _json_object(cls, text: str) -> str:
+        try:
+            found = json.loads(text)
+        except ValueError:
+            found = None
+        if not isinstance(found, dict) or not all(
+            name.startswith("spark.") and isinstance(value, str | int | float)
+            for name, value in found.items()
+        ):
+            raise ValueError("write a JSON object of texts and numbers, each named spark. and more")
+        return text
 
     @field_validator("lakehouse", "landing", mode="before")
     @classmethod
@@ -202,6 +230,12 @@ class Settings(BaseSettings):
     def landing_root(self) -> str:
         """Root of the landing folders; it need not exist."""
         return self.landing or f"{self.lakehouse}/landing"
+
+    @property
+    def spark_configuration(self) -> dict[str, str]:
+        """Spark's configuration, each value as Spark writes it."""
+        found = json.loads(self.spark_conf)
+        return {k: v if isinstance(v, str) else json.dumps(v) for k, v in found.items()}
 
     def subject_key(self) -> str:
         """Key of `subject_id`: STEDI_PSEUDONYM_KEY, or one made once for this lakehouse."""

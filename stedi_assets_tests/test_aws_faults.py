@@ -25,7 +25,7 @@ from stedi_assets.cli import main
 from stedi_assets.definitions import lakehouse_definitions
 from stedi_assets.deployments import storage
 from stedi_assets.lakehouse.catalog import Catalog, Snapshot
-from stedi_assets.lakehouse.engine import DuckDBEngine
+from stedi_assets.lakehouse.embedded import DuckDBEngine
 from stedi_assets.lakehouse.faults import explain
 from stedi_assets.settings import Settings
 from stedi_assets_tests.aws_servers import BUCKET, Identity, S3Server

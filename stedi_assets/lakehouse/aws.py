@@ -5,7 +5,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from functools import cached_property
 from importlib import import_module
@@ -33,7 +33,7 @@ from pyiceberg.table import Table
 from pyiceberg.typedef import Identifier
 
 from stedi_assets.lakehouse.aws_faults import remember_place, retry_cut_answers
-from stedi_assets.lakehouse.engine import sql_text
+from stedi_assets.lakehouse.embedded import sql_text
 from stedi_assets.lakehouse.faults import LakehouseError
 from stedi_assets.lakehouse.resource import Lakehouse
 from stedi_assets.lakehouse.s3 import BUCKET, Bucket, S3FileIO, split
@@ -68,6 +68,10 @@ class S3Storage:
     encryption: str | None = None
     kms_key: str | None = None
     path_style: bool = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What is open here stays here when it is sent to another process."""
+        return type(self), tuple(getattr(self, field.name) for field in fields(self))
 
     @cached_property
     def client(self) -> Any:

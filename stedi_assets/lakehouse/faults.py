@@ -67,6 +67,11 @@ def _explain(error: BaseException) -> str | None:
 
         if said := explain_aws(error):
             return said
+    if "pyspark.errors" in sys.modules:
+        from stedi_assets.lakehouse.spark_faults import explain_spark  # noqa: PLC0415
+
+        if said := explain_spark(error):
+            return said
     match error:
         case duckdb.OutOfMemoryException():
             return (

@@ -4,12 +4,14 @@ import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
+from itertools import chain
 
 import duckdb
 from pyiceberg.exceptions import NoSuchTableError
 
 from stedi_assets.lakehouse.catalog import Catalog, Snapshot, TableState
-from stedi_assets.lakehouse.engine import DuckDBEngine
+from stedi_assets.lakehouse.engine import Engine
 from stedi_assets.lakehouse.faults import LakehouseError
 from stedi_assets.lakehouse.ledger import (
     LEDGER,
@@ -21,7 +23,7 @@ from stedi_assets.lakehouse.ledger import (
     read_ledger,
     write_ledger,
 )
-from stedi_assets.lakehouse.reader import LandingReader
+from stedi_assets.lakehouse.reader import examine, parse
 from stedi_assets.lakehouse.table import Table
 
 _ROOT, _FINGERPRINT = "landing-root", "fingerprint"
@@ -129,7 +131,7 @@ class Ingest(Ledgers):
     """Ingests the landing files below one root into the tables of a catalog."""
 
     def __init__(
-        self, landing: LandingFolder, catalog: Catalog, engine: DuckDBEngine, quarantine: Table
+        self, landing: LandingFolder, catalog: Catalog, engine: Engine, quarantine: Table
     ) -> None:
         """Read there; what cannot be read goes to the table `quarantine`."""
         super().__init__(landing, catalog)
@@ -235,27 +237,35 @@ class Ingest(Ledgers):
     def _read(self, news: "_News", run_id: str) -> Snapshot:
         location = self._catalog.location(news.table.name)
         paths = [file.path for file in news.files]
-        contents: dict[str, Content] = dict(zip(paths, self._landing.examine(paths), strict=True))
-        entries = news.entries(contents)
-        unique = {e.path: contents[e.path] for e in entries if e.duplicate_of is None}
-        reader = LandingReader(
-            self._engine,
-            self._landing,
-            news.source,
-            news.table,
-            self._quarantine,
+        sizes = {file.path: file.size for file in news.files}
+        examined = self._engine.spread(
+            partial(examine, landing=self._landing), paths, list(sizes.values())
         )
-        rejects = f"{self._catalog.location(self._quarantine.name)}/data"
-        parsed = reader.parse(unique, f"{location}/data", rejects)
+        contents = {path: content for share in examined for path, content in share.items()}
+        entries = news.entries(contents)
+        unique = [(e.path, contents[e.path]) for e in entries if e.duplicate_of is None]
+        work = partial(
+            parse,
+            landing=self._landing,
+            source=news.source,
+            table=news.table,
+            quarantine=self._quarantine,
+            folder=f"{location}/data",
+            rejects=f"{self._catalog.location(self._quarantine.name)}/data",
+        )
+        shares = self._engine.spread(work, unique, [sizes[path] for path, _ in unique])
         self._assert_unchanged(news)
+        read = {path: (share, counts) for share in shares for path, counts in share.counts.items()}
         for i, entry in enumerate(entries):
-            if counts := parsed.counts.get(entry.path):
-                path = parsed.rejects if counts.quarantined else None
-                entries[i] = replace(entry, **asdict(counts), rejects=path)
+            if entry.path in read:
+                share, counts = read[entry.path]
+                rejects = share.rejects if counts.quarantined else None
+                entries[i] = replace(entry, **asdict(counts), rejects=rejects)
         ledger = write_ledger(
             f"{location}/ledger", [*news.known.values(), *entries], self._catalog.io
         )
-        files = [*(news.published.files if news.published else ()), *parsed.rows]
+        rows = chain.from_iterable(share.rows for share in shares)
+        files = [*(news.published.files if news.published else ()), *rows]
         properties = {
             "run-id": run_id,
             LEDGER: ledger,

@@ -6,7 +6,7 @@ The engine reads clean JSON lines; the tolerant reader reads the files that are 
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyiceberg.io import FileIO, OutputStream
 
-from stedi_assets.lakehouse.engine import DuckDBEngine, marker
+from stedi_assets.lakehouse.embedded import DuckDBEngine, marker
 from stedi_assets.lakehouse.ledger import Content, LandingFolder
 from stedi_assets.lakehouse.table import SOURCE_FILE, Table
 from stedi_assets.lakehouse.tolerant import Unreadable, read_objects
@@ -51,6 +51,32 @@ class Parsed:
     rows: list[str] = field(default_factory=list)
     rejects: str | None = None
     counts: dict[str, Counts] = field(default_factory=dict)
+
+
+def examine(
+    engine: DuckDBEngine,
+    paths: Sequence[str],
+    *,
+    landing: LandingFolder,
+) -> dict[str, Content]:
+    """A share of the work of an ingest: what a pass over the bytes of these files tells."""
+    return dict(zip(paths, landing.examine(paths), strict=True))
+
+
+def parse(  # noqa: PLR0913
+    engine: DuckDBEngine,
+    contents: Sequence[tuple[str, Content]],
+    *,
+    landing: LandingFolder,
+    source: str,
+    table: Table,
+    quarantine: Table,
+    folder: str,
+    rejects: str,
+) -> Parsed:
+    """A share of the work of an ingest: read these files of a source; see `LandingReader`."""
+    reader = LandingReader(engine, landing, source, table, quarantine)
+    return reader.parse(dict(contents), folder, rejects)
 
 
 class LandingReader:

@@ -14,7 +14,8 @@ import ibis.expr.types as ir
 from filelock import FileLock, Timeout
 
 from stedi_assets.lakehouse.catalog import Catalog, Snapshot
-from stedi_assets.lakehouse.engine import DuckDBEngine, drop_leftovers, shared_engine
+from stedi_assets.lakehouse.embedded import drop_leftovers, shared_engine
+from stedi_assets.lakehouse.engine import Engine
 from stedi_assets.lakehouse.faults import LakehouseError, explain, passes
 from stedi_assets.lakehouse.storage import LocalStorage, Storage
 
@@ -46,14 +47,32 @@ def plainly() -> Iterator[None]:
         raise failure from None
 
 
+class Compute(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Where the transformations are executed."""
+
+    def engine(self, storage: Storage) -> Engine:
+        """What executes them for the lakehouse that is stored there."""
+        raise NotImplementedError
+
+
+class Embedded(Compute):
+    """In this process, by DuckDB."""
+
+    memory_limit: str | None = None
+    threads: int | None = None
+
+    def engine(self, storage: Storage) -> Engine:
+        """The engine of this process: one for a lakehouse, so that its limits hold for all."""
+        return shared_engine(storage, self.memory_limit, self.threads)
+
+
 class Lakehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
     """The tables, wherever they are stored.
 
     A run has them to itself: a second run on this machine waits for the first.
     """
 
-    memory_limit: str | None = None
-    threads: int | None = None
+    compute: dg.ResourceDependency[Compute]
 
     @property
     def storage(self) -> Storage:
@@ -66,9 +85,9 @@ class Lakehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
         return Catalog(self.storage)
 
     @cached_property
-    def engine(self) -> DuckDBEngine:
+    def engine(self) -> Engine:
         """What executes the transformations."""
-        return shared_engine(self.storage, self.memory_limit, self.threads)
+        return self.compute.engine(self.storage)
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["Lakehouse"]:
@@ -135,8 +154,9 @@ class Lakehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def fingerprint(self, expression: ir.Table, contract: str) -> str:
         """What a table is made from: its rule, its contract, its inputs' snapshots."""
-        # The names of the inputs in the SQL hold their snapshot ids.
-        sql = ibis.to_sql(expression, dialect=self.engine.dialect)
+        # The names of the inputs in the SQL hold their snapshot ids. Which engine executes it makes
+        # no difference to the rows, hence one dialect for all.
+        sql = ibis.to_sql(expression, dialect="duckdb")
         return hashlib.sha256(f"{sql}\n{contract}".encode()).hexdigest()
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from pyiceberg.catalog import Catalog as IcebergCatalog
 from pyiceberg.catalog.sql import SqlCatalog
@@ -92,6 +92,10 @@ class LocalStorage:
     """A folder of this machine, its catalog a SQLite file in it."""
 
     folder: Path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What is open here stays here when it is sent to another process."""
+        return type(self), (self.folder,)
 
     @property
     def root(self) -> str:

@@ -7,7 +7,7 @@ import pytest
 
 from stedi_assets import deployments
 from stedi_assets.lakehouse.catalog import Catalog
-from stedi_assets.lakehouse.engine import DuckDBEngine
+from stedi_assets.lakehouse.embedded import DuckDBEngine
 from stedi_assets.lakehouse.storage import Storage
 from stedi_assets.lakehouse.table import Table
 from stedi_assets.schemas import contracts, table_of

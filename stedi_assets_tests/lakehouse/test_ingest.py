@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 import pytest
 
-from stedi_assets.lakehouse import ingest as ingest_module
+from stedi_assets.lakehouse import reader as reader_module
 from stedi_assets.lakehouse.catalog import Catalog
-from stedi_assets.lakehouse.engine import shared_engine
+from stedi_assets.lakehouse.embedded import shared_engine
 from stedi_assets.lakehouse.ingest import Ingest, LandingFileError
 from stedi_assets.lakehouse.ledger import LandingFolder
 from stedi_assets.lakehouse.reader import LandingReader
@@ -451,7 +451,7 @@ def test_file_that_changes_while_it_is_read_stops_the_refresh(
     meddling = staticmethod(lambda: meddle(path))
     monkeypatch.setattr(MeddledReader, "meddle", meddling, raising=False)
     with monkeypatch.context() as patch:
-        patch.setattr(ingest_module, "LandingReader", MeddledReader)
+        patch.setattr(reader_module, "LandingReader", MeddledReader)
         with pytest.raises(LandingFileError, match=rf"{FOLDER}/a\.json .*{said}"):
             lakehouse.stage()
     assert lakehouse.catalog.candidate(TABLE) is None

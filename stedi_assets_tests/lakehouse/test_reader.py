@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from stedi_assets.lakehouse.engine import DuckDBEngine
+    from stedi_assets.lakehouse.embedded import DuckDBEngine
     from stedi_assets.lakehouse.table import Table
 
 Rows = Counter[str]

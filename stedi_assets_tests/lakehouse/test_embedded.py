@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from stedi_assets.lakehouse.engine import DuckDBEngine, drop_leftovers, shared_engine
+from stedi_assets.lakehouse.embedded import DuckDBEngine, drop_leftovers, shared_engine
 from stedi_assets.lakehouse.storage import LocalStorage
 
 

@@ -1,0 +1,212 @@
+"""The Spark engine: transformations on a cluster, or on all cores of this machine."""
+
+import os
+import pickle
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import Any, TypeVar
+from uuid import uuid4
+
+import dagster as dg
+import ibis
+import ibis.expr.operations as ops
+import ibis.expr.types as ir
+import pyarrow.parquet as pq
+from dagster_pyspark import LazyPySparkResource
+from ibis.backends.pyspark import Backend
+from ibis.backends.sql import compilers
+from pyspark.sql import SparkSession
+
+from stedi_assets.lakehouse.embedded import DuckDBEngine
+from stedi_assets.lakehouse.engine import Engine
+from stedi_assets.lakehouse.resource import Compute
+from stedi_assets.lakehouse.storage import Storage
+from stedi_assets.lakehouse.tasks import Done, Failed, Tasks
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+SHARE = 128 << 20
+"""Bytes of landing files that one task reads, as large as the parts Spark itself reads."""
+
+_SQL = {
+    # Of a rule that overflows no row is to be published, whatever the version's default.
+    "spark.sql.ansi.enabled": "true",
+    # Letters as Java lower-cases them; Spark's newer tables know letters that DuckDB's do not.
+    "spark.sql.icu.caseMappings.enabled": "false",
+    # Rather few files of a good size than as many as there are cores.
+    "spark.sql.adaptive.enabled": "true",
+    "spark.sql.adaptive.coalescePartitions.parallelismFirst": "false",
+    "spark.sql.adaptive.advisoryPartitionSizeInBytes": "128m",
+    # The derived keys of `subject_id` are in the SQL, which Spark shows and logs.
+    "spark.sql.redaction.string.regex": "[0-9a-f]{64}",
+    "spark.sql.execution.arrow.pyspark.enabled": "true",
+}
+_CLUSTER = {
+    "spark.app.name": "STEDI lakehouse",
+    # It shows plans to everybody who reaches the driver's machine.
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+}
+_LOCAL = {
+    "spark.master": "local[*]",
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.bindAddress": "127.0.0.1",
+}
+
+
+def configuration(given: Mapping[str, str]) -> dict[str, str]:
+    """Spark's configuration: what is given, and sane values for what is not.
+
+    It runs on this machine, unless `spark.master` or `spark.remote` is given.
+    """
+    if "spark.remote" in given:  # the server is configured where it is started
+        return _SQL | dict(given)
+    here = {} if "spark.master" in given else _LOCAL
+    return _SQL | _CLUSTER | here | dict(given)
+
+
+class Spark(Compute):
+    """On Spark: its session begins when the first table is opened.
+
+    Attributes:
+        session: The Spark session.
+        task_memory: Memory that each task may take to read landing files.
+    """
+
+    session: dg.ResourceDependency[LazyPySparkResource]
+    task_memory: str | None = None
+
+    def engine(self, storage: Storage) -> Engine:
+        """The engine for the lakehouse that is stored there."""
+        return SparkEngine(storage, lambda: self.session.spark_session, self.task_memory)
+
+
+class SparkEngine:
+    """Opens Parquet files as ibis tables and writes expressions to Parquet files."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        session: Callable[[], SparkSession],
+        task_memory: str | None = None,
+    ) -> None:
+        """Ask for the session when there is something to compute; `task_memory` as of DuckDB."""
+        self._storage = storage
+        self._session = session
+        self._task_memory = task_memory or "1GB"
+
+    @property
+    def backend(self) -> Backend:
+        """The ibis backend."""
+        # The Python that runs the tasks has to be one that has the project.
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+        return _connected(self._session())
+
+    def open(self, name: str, files: Sequence[str], types: Mapping[str, str]) -> ir.Table:
+        """Open Parquet files as the table `name`, with columns of these types."""
+        session = self.backend.session
+        columns = ", ".join(f"`{column}` {_SPARK_TYPES[dtype]}" for column, dtype in types.items())
+        if files:
+            reader = session.read.schema(columns).option("__globPaths__", "false")
+            rows = reader.parquet(*map(_uri, files))
+        else:
+            rows = session.createDataFrame([], columns)
+        rows.createOrReplaceTempView(name)
+        return self.backend.table(name)
+
+    def write(self, expression: ir.Table, folder: str) -> list[str]:
+        """Write the rows of the expression as Parquet files below `folder`.
+
+        Returns:
+            The files with rows; none where there are no rows.
+        """
+        backend, target = self.backend, f"{folder}/{uuid4().hex}"
+        backend.session.sql(backend.compile(expression)).write.parquet(_uri(target))
+        written = [file.location for file in self._storage.files(target)]
+        with ThreadPoolExecutor() as pool:
+            filled = list(pool.map(self._has_rows, written))
+        files = []
+        for file, keep in zip(written, filled, strict=True):
+            if keep:
+                files.append(file)
+            else:
+                self._storage.io.delete(file)
+        if files:  # they are stored alike
+            self._storage.check_written(files[0])
+        return files
+
+    def _has_rows(self, file: str) -> bool:
+        """Whether it is a Parquet file with rows; checksums and the mark of success are none."""
+        if not file.endswith(".parquet"):
+            return False
+        with self._storage.io.new_input(file).open() as opened:
+            return bool(pq.read_metadata(opened).num_rows)
+
+    def spread(
+        self,
+        work: Callable[[DuckDBEngine, Sequence[Item]], Result],
+        items: Sequence[Item],
+        sizes: Sequence[int],
+    ) -> list[Result]:
+        """Have the work done by tasks, in shares of about the same size."""
+        shares = _shares(items, sizes)
+        if not shares:
+            return []
+        tasks = Tasks(work, shares, self._storage, self._task_memory)
+        numbers = self.backend.session.range(0, len(shares), 1, len(shares))
+        done = numbers.mapInArrow(tasks.run, "result binary").collect()
+        results: list[Result] = []
+        for (pickled,) in done:
+            outcome: Done | Failed = pickle.loads(pickled)
+            if isinstance(outcome, Failed):
+                raise outcome.error
+            results.append(outcome.result)
+        return results
+
+
+class _Compiler(compilers.PySparkCompiler):  # type: ignore[misc]
+    """Spark's SQL, with the same lower-case letters as DuckDB's: one letter makes one letter.
+
+    By itself Spark makes two of İ, and of Σ another one at a word's end than elsewhere.
+    """
+
+    def visit_Lowercase(self, op: ops.Lowercase, *, arg: Any) -> Any:
+        return self.f.lower(self.f.translate(arg, "İΣ", "i\u03c3"))
+
+
+class _Backend(Backend):  # type: ignore[misc]
+    compiler = _Compiler()
+
+    @property
+    def session(self) -> SparkSession:
+        session: SparkSession = self._session
+        return session
+
+
+@lru_cache(maxsize=1)
+def _connected(session: SparkSession) -> _Backend:
+    """The one backend of a session: expressions cannot mix tables of two."""
+    ibis.pyspark  # noqa: B018  (registers the backend's options)
+    backend: _Backend = _Backend().connect(session)
+    return backend
+
+
+_SPARK_TYPES = {"string": "string", "int64": "bigint", "float64": "double"}
+
+
+def _uri(location: str) -> str:
+    # A cluster may take a path without a scheme for one of its own file system.
+    return location if "://" in location else f"file://{location}"
+
+
+def _shares(items: Sequence[Item], sizes: Sequence[int]) -> list[list[Item]]:
+    """The items in shares of about the same size, the largest items first."""
+    number = min(len(items), -(-sum(sizes) // SHARE) or 1)
+    shares: list[tuple[int, list[Item]]] = [(0, []) for _ in range(number)]
+    for size, item in sorted(zip(sizes, items, strict=True), key=lambda pair: -pair[0]):
+        smallest = min(range(number), key=lambda i: shares[i][0])
+        shares[smallest] = (shares[smallest][0] + size, [*shares[smallest][1], item])
+    return [share for _, share in shares]
