@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -120,25 +120,21 @@ def cluster(
 
 
 @contextmanager
-def connect_server(folder: Path, conf: Mapping[str, str]) -> Iterator[str]:
+def connect_server(folder: Path) -> Iterator[str]:
     """A Spark Connect server on a free port; gives its address."""
     with socket.socket() as free:
         free.bind((HOST, 0))
         port = free.getsockname()[1]
-    given = (
-        QUICK
-        | dict(conf)
-        | {
-            "spark.master": "local[2]",
-            "spark.ui.enabled": "false",
-            "spark.driver.host": HOST,
-            "spark.driver.bindAddress": HOST,
-            "spark.driver.extraJavaOptions": QUICK_JAVA,
-            "spark.connect.grpc.binding.address": HOST,
-            "spark.connect.grpc.binding.port": str(port),
-            "spark.sql.warehouse.dir": str(folder / "unused"),
-        }
-    )
+    given = QUICK | {
+        "spark.master": "local[2]",
+        "spark.ui.enabled": "false",
+        "spark.driver.host": HOST,
+        "spark.driver.bindAddress": HOST,
+        "spark.driver.extraJavaOptions": QUICK_JAVA,
+        "spark.connect.grpc.binding.address": HOST,
+        "spark.connect.grpc.binding.port": str(port),
+        "spark.sql.warehouse.dir": str(folder / "unused"),
+    }
     options = [part for name, value in given.items() for part in ("--conf", f"{name}={value}")]
     server = "org.apache.spark.sql.connect.service.SparkConnectServer"
     with SparkProcess(
