@@ -13,7 +13,7 @@ help:
 	@echo "make run-s3 refresh a lakehouse on S3 and Glue servers of this machine, and remove it"
 	@echo "make test   run the whole test suite"
 	@echo "make lint   check style and types"
-	@echo "make bench  compare a refresh with a bare script"
+	@echo "make bench  measure a refresh beside other ways to the same tables"
 	@echo "make clean  remove the tables and the run history; landing files and key stay"
 
 setup: $(VENV)/ready
@@ -26,6 +26,10 @@ $(VENV)/ready: pyproject.toml setup.py
 
 $(VENV)/ready-dev: $(VENV)/ready
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+$(VENV)/ready-bench: $(VENV)/ready-dev
+	$(BIN)/python -m pip install --quiet --editable '.[spark]'
 	@touch $@
 
 # What the tests of the production settings and of the UI need; without it they are skipped with
@@ -67,8 +71,9 @@ lint: setup-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: setup-dev
-	$(BIN)/python benchmarks/bench.py
+# Java, where there is one, for the sides on Spark.
+bench: $(VENV)/ready-bench
+	$(BIN)/python -m benchmarks.bench $(BENCH)
 
 clean:
 	rm -rf $(LAKEHOUSE)/warehouse $(LAKEHOUSE)/catalog.db $(LAKEHOUSE)/scratch $(LAKEHOUSE)/report .dagster
