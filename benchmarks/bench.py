@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,22 +31,19 @@ HERE = Path(__file__).parent
 CUSTOMERS = (1_000, 10_000, 100_000)
 
 
-class SkippedError(RuntimeError):
-    """A size cannot be measured here; the message is a sentence that says why."""
-
-
 def main() -> None:
     """Measure each size, print its tables, and write them where that is asked for."""
-    options = _options()
+    options = parse_options()
     console = Console()
     sizes: list[Size] = []
     skipped: list[str] = []
     for customers in sorted(options.customers):
         try:
-            size = _measure(customers, options, console)
-        except SkippedError as error:
-            skipped.append(str(error))
-            console.print(str(error), style="yellow")
+            size = measure_size(customers, options, console)
+        except (samples.NoRoomError, CommandError) as error:
+            said = f"{customers:,} customers are skipped: {report.last_line(str(error))}"
+            skipped.append(said)
+            console.print(said, style="yellow", markup=False)
         else:
             sizes.append(size)
             _print(size, console)
@@ -56,7 +55,8 @@ def main() -> None:
         _write(sizes, skipped)
 
 
-def _options() -> argparse.Namespace:
+def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """What is asked for on the command line."""
     parser = argparse.ArgumentParser(description=__doc__, prog="make bench")
     parser.add_argument(
         "--customers", type=int, nargs="+", default=CUSTOMERS, metavar="N", help="sizes to measure"
@@ -77,20 +77,33 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--write", action="store_true", help="write RESULTS.md, results.svg and results.json"
     )
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if unknown := set(options.only) - SIDES.keys():
         parser.error(f"unknown sides: {', '.join(sorted(unknown))}")
     return options
 
 
-def _measure(customers: int, options: argparse.Namespace, console: Console) -> Size:
+def measure_size(customers: int, options: argparse.Namespace, console: Console) -> Size:
+    """Measure what is asked for at a size.
+
+    Raises:
+        NoRoomError: The disk is too small for the samples.
+        CommandError: A sample cannot be made, or the project cannot be loaded.
+    """
     chosen = [*options.only, *(("s3",) if options.s3 else ())]
     with ExitStack() as stack:
         with console.status(f"{customers:,} customers: writing landing files"):
-            plain, shared = _samples(customers, chosen, options.timeout)
+            defects = (False, True) if "shared-serials" in chosen else (False,)
+            samples.make(customers, defects, inherited(), options.timeout)
             copy = stack.enter_context(checkout())
-        setup = Setup(plain, shared, copy, options.memory_limit, options.timeout)
-        size = Size(customers, samples.size(plain), failures=lacking(chosen))
+        setup = Setup(
+            samples.folder(customers),
+            samples.folder(customers, shared_serials=True),
+            copy,
+            options.memory_limit,
+            options.timeout,
+        )
+        size = Size(customers, samples.size(setup.landing), failures=lacking(chosen))
         for number in range(1, options.rounds + 1):
             size.rounds.append({})
             order = [side for side in SIDES if side in chosen and side not in size.failures]
@@ -99,25 +112,6 @@ def _measure(customers: int, options: argparse.Namespace, console: Console) -> S
                     _run_side(side, setup, size, console)
             _strike_differing(size, console)
     return size
-
-
-def _samples(customers: int, chosen: Sequence[str], timeout: float) -> tuple[Path, Path]:
-    """The sample, and that with the serial-number defect, made where it is needed.
-
-    Raises:
-        SkippedError: They cannot be made.
-    """
-    defects = (False, True) if "shared-serials" in chosen else (False,)
-    folders = [samples.folder(customers, shared_serials=defect) for defect in (False, True)]
-    if said := samples.lacking_disk(customers, folders[: len(defects)]):
-        raise SkippedError(said)
-    try:
-        for defect in defects:
-            samples.make(customers, inherited(), timeout, shared_serials=defect)
-    except CommandError as error:
-        said = report.last_line(str(error))
-        raise SkippedError(f"{customers:,} customers are skipped: no sample. {said}") from None
-    return folders[0], folders[1]
 
 
 def _run_side(side: str, setup: Setup, size: Size, console: Console) -> None:
@@ -158,4 +152,6 @@ def _write(sizes: list[Size], skipped: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    # By default it would end without a word to what it started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     main()

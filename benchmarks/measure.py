@@ -98,11 +98,12 @@ def run(
             raise CommandError(_tail(errors) or _tail(output) or "It failed without a word.")
         output.seek(0)
         unit = 1_000_000 if sys.platform == "darwin" else 1_000_000 / 1024
+        # Spark's JVM is reaped by nobody here; the session has seen it, to the last look.
+        cpu_seconds = max(usage.ru_utime + usage.ru_stime, session.cpu_seconds)
         return Run(
-            seconds,
-            # Spark's JVM is reaped by nobody here; the session has seen it, to the last look.
-            max(usage.ru_utime + usage.ru_stime, session.cpu_seconds),
-            session.peak / 1e6 or usage.ru_maxrss / unit,
+            round(seconds, 3),
+            round(cpu_seconds, 2),
+            round(session.peak / 1e6 or usage.ru_maxrss / unit, 1),
             output.read(),
         )
 
@@ -161,9 +162,10 @@ class _Session(threading.Thread):
     def _look(self) -> None:
         resident, highest = 0, 0
         for pid, fields in self._members().items():
-            self._cpu[pid] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
             memory = _memory(pid)
-            resident += memory.get("VmRSS", 0)
+            if pid in self._cpu:  # not at first sight: until it runs a program, it has its parent's
+                resident += memory.get("VmRSS", 0)
+            self._cpu[pid] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
             highest = max(highest, memory.get("VmHWM", 0))
         self.peak = max(self.peak, resident, highest)
 

@@ -116,10 +116,12 @@ def _parts(runs: list[Run]) -> list[tuple[str, ...]]:
 def training_sets(size: Size) -> str:
     """How many rows each way gives the training set; empty where not both were measured."""
     rows = {
-        name: next((runs[name].rows[TRAINING_SET] for runs in size.rounds if name in runs), None)
+        name: runs[name].rows[TRAINING_SET]
+        for runs in size.rounds
         for name in (REFRESH, GLUE)
+        if name in runs and TRAINING_SET in runs[name].rows
     }
-    if None in rows.values():
+    if rows.keys() != {REFRESH, GLUE}:
         return ""
     return (
         f"Rows of {TRAINING_SET}: {rows[REFRESH]:,} by the refresh, {rows[GLUE]:,} by the "
@@ -175,6 +177,7 @@ def machine() -> Grid:
         ("Python", platform.python_version()),
         *((package, _version(package)) for package in PACKAGES),
         ("Java", _java()),
+        ("options of make bench", " ".join(sys.argv[1:])),
     ]
     return Grid("Machine", ("", ""), rows)
 

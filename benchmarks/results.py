@@ -51,10 +51,10 @@ class Size:
 
     def plain(self) -> dict[str, Any]:
         """As plain data, without what the commands printed."""
-        rounds = [{name: asdict(run) for name, run in runs.items()} for runs in self.rounds]
-        for run in (run for runs in rounds for run in runs.values()):
+        plain = asdict(self)
+        for run in (run for runs in plain["rounds"] for run in runs.values()):
             del run["output"]
-        return asdict(self) | {"rounds": rounds}
+        return plain
 
 
 @dataclass(frozen=True)

@@ -22,40 +22,57 @@ BYTES_PER_CUSTOMER = 11_800
 PROJECT = Path(__file__).resolve().parent.parent
 
 
+class NoRoomError(RuntimeError):
+    """The disk is too small."""
+
+
 def folder(customers: int, *, shared_serials: bool = False) -> Path:
     """Where the sample of a size is kept."""
     defect = "-shared-serials" if shared_serials else ""
     return Path(tempfile.gettempdir()) / f"stedi-bench-{customers}-customers{defect}"
 
 
-def lacking_disk(customers: int, samples: Sequence[Path]) -> str | None:
-    """A sentence where the disk is too small for samples and for what is made of them."""
-    missing = [sample for sample in samples if not sample.exists()]
-    needed = customers * BYTES_PER_CUSTOMER * (len(missing) + 1)
-    free = shutil.disk_usage(tempfile.gettempdir()).free
-    if needed <= free:
-        return None
-    return (
-        f"{customers:,} customers are skipped: they take {needed / 1e9:,.1f} GB of disk, and "
-        f"{free / 1e9:,.1f} GB are free."
-    )
-
-
 def make(
-    customers: int, environment: Mapping[str, str], timeout: float, *, shared_serials: bool = False
+    customers: int, defects: Sequence[bool], environment: Mapping[str, str], timeout: float
 ) -> None:
-    """Write the sample of a size unless it is there."""
-    target = folder(customers, shared_serials=shared_serials)
-    if not target.exists():
+    """Write samples of a size unless they are there.
+
+    Args:
+        customers: The size.
+        defects: Whether with the serial-number defect, for each sample.
+        environment: The environment to write them in.
+        timeout: Seconds that one of them may take.
+
+    Raises:
+        NoRoomError: The disk is too small for them.
+        CommandError: One of them cannot be written.
+    """
+    folders = {folder(customers, shared_serials=defect): defect for defect in defects}
+    missing = {target: defect for target, defect in folders.items() if not target.exists()}
+    assert_room(customers * BYTES_PER_CUSTOMER * (len(missing) + 1))
+    size = ("--customers", str(customers), "--files", str(FILES))
+    for target, defect in missing.items():
         partial = target.with_name(f"{target.name}.{os.getpid()}")
-        defect = ("--shared-serials",) if shared_serials else ()
-        size = ("--customers", str(customers), "--files", str(FILES))
-        command = (sys.executable, "-m", "stedi_assets.cli", "sample", str(partial), *size, *defect)
+        options = (*size, "--shared-serials") if defect else size
+        command = (sys.executable, "-m", "stedi_assets.cli", "sample", str(partial), *options)
         try:
             run(command, PROJECT, environment, timeout)
             partial.rename(target)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+
+
+def assert_room(needed: int) -> None:
+    """Refuse what the temporary folder has no room for: samples, and about as much for the tables.
+
+    Raises:
+        NoRoomError: It has not.
+    """
+    free = shutil.disk_usage(tempfile.gettempdir()).free
+    if needed > free:
+        raise NoRoomError(
+            f"It takes {needed / 1e9:,.1f} GB of disk, and {free / 1e9:,.1f} GB are free."
+        )
 
 
 def files(landing: Path) -> list[Path]:
