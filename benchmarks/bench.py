@@ -137,7 +137,7 @@ def _strike_differing(size: Size, console: Console) -> None:
 def _print(size: Size, console: Console) -> None:
     console.rule(report.heading(size))
     console.print(report.ratios(size).rich())
-    for said in (*report.failures(size), report.training_sets(size)):
+    for said in filter(None, (*report.failures(size), report.training_sets(size))):
         console.print(said, markup=False, highlight=False)
     console.print(report.times(size).rich())
 

@@ -74,7 +74,8 @@ def _draw_ratios(axes: Axes, sizes: Sequence[Size]) -> None:
     for ratio, name in _drawn():
         color, marker = _LOOKS[name]
         values = [(size.customers, _middle(ratio, size)) for size in sizes]
-        _draw_line(axes, values, ratio.name, color, marker)
+        asked = f" ({ratio.bound})" if ratio.bound else ""
+        _draw_line(axes, values, ratio.name + asked, color, marker)
         if ratio.bound and any(value for _, value in values):
             axes.axhline(ratio.bound.limit, color=color, linestyle=(0, (4, 3)), linewidth=1)
     axes.set_ylabel("ratio")

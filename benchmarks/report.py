@@ -130,8 +130,8 @@ def training_sets(size: Size) -> str:
 
 
 def failures(size: Size) -> list[str]:
-    """What failed at a size, a line each."""
-    return [f"Failed: {name}: {last_line(said)}" for name, said in size.failures.items()]
+    """What could not be measured at a size, a line each."""
+    return [f"Not measured: {name}: {last_line(said)}" for name, said in size.failures.items()]
 
 
 def last_line(said: str) -> str:

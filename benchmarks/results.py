@@ -36,7 +36,7 @@ class Size:
         customers: Customers of the sample.
         landing_bytes: Bytes of its landing files.
         rounds: Each round's runs by name.
-        failures: What failed, with a sentence; it has no run in that round and those after it.
+        failures: What could not be measured, and why; it has no run in that round and those after.
     """
 
     customers: int

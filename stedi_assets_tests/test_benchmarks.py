@@ -21,7 +21,7 @@ from benchmarks.audit_seconds import audit_seconds
 from benchmarks.chart import svg
 from benchmarks.glue_way import JOBS, LANDING
 from benchmarks.measure import CommandError, Run, run
-from benchmarks.results import RATIOS, Round, Size, growth, slope
+from benchmarks.results import Round, Size, growth, slope
 from benchmarks.sides import (
     AUDIT,
     BARE,
@@ -149,7 +149,7 @@ def test_side_that_fails_loses_no_other_and_is_not_tried_again(
     size = bench.measure_size(5, options, Console(file=StringIO()))
     assert tried == ["broken", "bare", "bare", "bare"]
     assert [runs.keys() for runs in size.rounds] == [{IMPORT, BARE}, {BARE}, {BARE}]
-    assert report.failures(size) == ["Failed: start-up: out of memory"]
+    assert report.failures(size) == ["Not measured: start-up: out of memory"]
 
 
 def test_run_with_another_answer_than_the_bare_script_counts_as_failed() -> None:
@@ -228,11 +228,18 @@ def test_page_and_chart_say_what_was_measured_and_what_was_not() -> None:
     assert "## 1,000 customers: 0 MB of landing files, 1 round\n" in page
     assert "| refresh : bare.py | 2.00 | 2.00 to 2.00 | at most 1.3 | not reached |" in page
     assert "machine_learning_curated: 1,000 by the refresh, 1,010 by the Glue-style jobs" in page
-    assert "\n\nFailed: glue: b\n\n" in page
+    assert "\n\nNot measured: glue: b\n\n" in page
     assert "\n\n100,000 customers are skipped: no disk.\n\n" in page
     chart = ET.fromstring(svg(sizes))
     said = {text for node in chart.iter() if (text := (node.text or "").strip())}
-    assert {"1,000", "10,000", "customers", REFRESH, BARE, RATIOS[0].name} <= said
+    assert {
+        "1,000",
+        "10,000",
+        "customers",
+        REFRESH,
+        BARE,
+        "refresh : bare.py (at most 1.3)",
+    } <= said
     plain = json.dumps([size.plain() for size in sizes])
     assert "printed" not in plain
 
