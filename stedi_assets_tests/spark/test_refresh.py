@@ -15,9 +15,13 @@ from hypothesis import Phase, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from stedi_assets.definitions import RULES
+from stedi_assets.deployments import lakehouse
+from stedi_assets.freshness import up_to_date
 from stedi_assets.lakehouse.embedded import DuckDBEngine
 from stedi_assets.lakehouse.storage import LocalStorage
 from stedi_assets.sample import Sample, write_sample
+from stedi_assets.schemas import contracts
 from stedi_assets.settings import Settings
 from stedi_assets_tests.lakehouse.test_reader import CLEAN, SURPRISES, behind, json_objects, lines
 from stedi_assets_tests.spark.servers import (
@@ -173,6 +177,17 @@ def test_cluster_that_loses_a_worker_makes_the_rows_of_the_embedded_engine(
             workers[0].stop()
     assert "Lost executor" in log.read_text(errors="replace")
     assert differing(on_duckdb["any"], settings, tmp_path) == {}
+
+
+def test_switch_to_spark_makes_no_table_anew_and_starts_no_java(
+    monkeypatch: pytest.MonkeyPatch, on_duckdb: dict[str, Settings]
+) -> None:
+    def start(*_: object) -> None:
+        raise AssertionError("Java was started")
+
+    monkeypatch.setattr("dagster_pyspark.resources.spark_session_from_config", start)
+    settings = on_duckdb["any"].model_copy(update={"engine": "spark"})
+    assert up_to_date(lakehouse(settings), RULES, contracts(), settings)
 
 
 def differing(first: Settings, second: Settings, scratch: Path) -> dict[str, int]:
