@@ -12,8 +12,10 @@ from typing import TypeVar
 from uuid import uuid4
 
 import ibis
+import ibis.expr.operations as ops
 import ibis.expr.types as ir
 from ibis.backends.duckdb import Backend
+from ibis.backends.sql import SQLBackend
 
 from stedi_assets.lakehouse.storage import Storage
 from stedi_assets.lakehouse.table import SOURCE_FILE, Column, Table
@@ -52,6 +54,7 @@ class DuckDBEngine:
         self._storage = storage
         self._connected: Backend | None = None
         self._told: list[str] = []
+        self._opened: dict[str, tuple[Sequence[str], Mapping[str, str]]] = {}
         # Two processes that spill to one folder overwrite each other's files.
         spilled = storage.scratch / f"{os.getpid()}-{uuid4().hex}"
         weakref.finalize(self, shutil.rmtree, spilled, ignore_errors=True)
@@ -78,17 +81,13 @@ class DuckDBEngine:
 
     def open(self, name: str, files: Sequence[str], types: Mapping[str, str]) -> ir.Table:
         """Open Parquet files as the table `name`, with columns of these types."""
-        if files:
-            columns = ", ".join(map(_identifier, types))
-            source = f"SELECT {columns} FROM read_parquet({_list(files)}, union_by_name=true)"
-        else:
-            columns = ", ".join(
-                f"NULL::{_DUCKDB_TYPES[dtype]} AS {_identifier(name)}"
-                for name, dtype in types.items()
+        backend, files = self.backend, tuple(files)
+        if self._opened.get(name) != (files, types):
+            backend.raw_sql(
+                f"CREATE OR REPLACE TEMP VIEW {_identifier(name)} AS {_rows_of(files, types)}"
             )
-            source = f"SELECT {columns} WHERE false"
-        self.backend.raw_sql(f"CREATE OR REPLACE TEMP VIEW {_identifier(name)} AS {source}")
-        return self.backend.table(name)
+            self._opened[name] = files, types
+        return named(name, types, backend)
 
     def write(self, expression: ir.Table, folder: str) -> list[str]:
         """Write the rows of the expression as Parquet files below `folder`.
@@ -183,6 +182,24 @@ class DuckDBEngine:
             f"FROM read_ndjson_objects({sql_text(file)}, ignore_errors=true)"
         ).fetchall()
         return {key for (key,) in found}
+
+
+def named(name: str, types: Mapping[str, str], backend: SQLBackend) -> ir.Table:
+    """A table that the backend has under that name; it is not asked for the types."""
+    return ops.DatabaseTable(
+        name, schema=ibis.schema(types), source=backend, namespace=ops.Namespace()
+    ).to_expr()
+
+
+def _rows_of(files: Sequence[str], types: Mapping[str, str]) -> str:
+    """A query of all rows of Parquet files."""
+    if files:
+        columns = ", ".join(map(_identifier, types))
+        return f"SELECT {columns} FROM read_parquet({_list(files)}, union_by_name=true)"
+    columns = ", ".join(
+        f"NULL::{_DUCKDB_TYPES[dtype]} AS {_identifier(name)}" for name, dtype in types.items()
+    )
+    return f"SELECT {columns} WHERE false"
 
 
 def marker(table: Table) -> str:

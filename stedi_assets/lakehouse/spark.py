@@ -21,9 +21,9 @@ from ibis.backends.pyspark import Backend
 from ibis.backends.sql import compilers
 from ibis.formats.pyarrow import PyArrowData
 from pyspark.errors import PySparkException
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
-from stedi_assets.lakehouse.embedded import DuckDBEngine
+from stedi_assets.lakehouse.embedded import DuckDBEngine, named
 from stedi_assets.lakehouse.engine import Engine
 from stedi_assets.lakehouse.faults import LakehouseError
 from stedi_assets.lakehouse.resource import Compute
@@ -140,7 +140,7 @@ class SparkEngine:
         self._task_memory = task_memory or "1GB"
 
     @property
-    def backend(self) -> Backend:
+    def backend(self) -> "_Backend":
         """The ibis backend."""
         # The Python that runs the tasks has to be one that has the project.
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
@@ -148,15 +148,19 @@ class SparkEngine:
 
     def open(self, name: str, files: Sequence[str], types: Mapping[str, str]) -> ir.Table:
         """Open Parquet files as the table `name`, with columns of these types."""
+        backend, files = self.backend, tuple(files)
+        if (opened := (files, types)) != backend.opened.get(name):
+            self._rows_of(files, types).createOrReplaceTempView(name)
+            backend.opened[name] = opened
+        return named(name, types, backend)
+
+    def _rows_of(self, files: Sequence[str], types: Mapping[str, str]) -> DataFrame:
         session = self.backend.session
         columns = ", ".join(f"`{column}` {_SPARK_TYPES[dtype]}" for column, dtype in types.items())
-        if files:
-            reader = session.read.schema(columns).option("__globPaths__", "false")
-            rows = reader.parquet(*map(_uri, files))
-        else:
-            rows = session.createDataFrame([], columns)
-        rows.createOrReplaceTempView(name)
-        return self.backend.table(name)
+        if not files:
+            return session.createDataFrame([], columns)
+        reader = session.read.schema(columns).option("__globPaths__", "false")
+        return reader.parquet(*map(_uri, files))
 
     def write(self, expression: ir.Table, folder: str) -> list[str]:
         """Write the rows of the expression as Parquet files below `folder`.
@@ -228,6 +232,10 @@ class _Compiler(compilers.PySparkCompiler):  # type: ignore[misc]
 
 class _Backend(Backend):  # type: ignore[misc]
     compiler = _Compiler()
+
+    def __init__(self, *given: Any, **options: Any) -> None:
+        super().__init__(*given, **options)
+        self.opened: dict[str, tuple[Sequence[str], Mapping[str, str]]] = {}
 
     @property
     def session(self) -> SparkSession:
