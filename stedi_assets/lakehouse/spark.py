@@ -14,7 +14,6 @@ import ibis
 import ibis.expr.operations as ops
 import ibis.expr.types as ir
 import pyarrow.parquet as pq
-from dagster_pyspark import LazyPySparkResource
 from ibis.backends.pyspark import Backend
 from ibis.backends.sql import compilers
 from pyspark.sql import SparkSession
@@ -31,7 +30,7 @@ Result = TypeVar("Result")
 SHARE = 128 << 20
 """Bytes of landing files that one task reads, as large as the parts Spark itself reads."""
 
-_SQL = {
+SQL = {
     # Of a rule that overflows no row is to be published, whatever the version's default.
     "spark.sql.ansi.enabled": "true",
     # Letters as Java lower-cases them; Spark's newer tables know letters that DuckDB's do not.
@@ -44,6 +43,7 @@ _SQL = {
     "spark.sql.redaction.string.regex": "[0-9a-f]{64}",
     "spark.sql.execution.arrow.pyspark.enabled": "true",
 }
+"""What every session has to be told, wherever Spark is."""
 _CLUSTER = {
     "spark.app.name": "STEDI lakehouse",
     # It shows plans to everybody who reaches the driver's machine.
@@ -63,9 +63,9 @@ def configuration(given: Mapping[str, str]) -> dict[str, str]:
     It runs on this machine, unless `spark.master` or `spark.remote` is given.
     """
     if "spark.remote" in given:  # the server is configured where it is started
-        return _SQL | dict(given)
+        return SQL | dict(given)
     here = {} if "spark.master" in given else _LOCAL
-    return _SQL | _CLUSTER | here | dict(given)
+    return SQL | _CLUSTER | here | dict(given)
 
 
 class Spark(Compute):
@@ -76,7 +76,8 @@ class Spark(Compute):
         task_memory: Memory that each task may take to read landing files.
     """
 
-    session: dg.ResourceDependency[LazyPySparkResource]
+    # A LazyPySparkResource. Not to be imported here: Glue has a Spark, and no dagster-pyspark.
+    session: dg.ResourceDependency[Any]
     task_memory: str | None = None
 
     def engine(self, storage: Storage) -> Engine:
