@@ -91,7 +91,7 @@ class Settings(BaseSettings):
         "Spark shows it",
     )
     glue_job: str = Field(
-        "stedi", pattern=r"^[A-Za-z0-9_.-]+$", description="name of that job (deploy/glue.yaml)"
+        "stedi", pattern=r"^[A-Za-z0-9_.-]+$", description="name of the Glue job (deploy/glue.yaml)"
     )
     consent_scope: ConsentScope = Field(
         "any",

@@ -5,10 +5,12 @@ The tables are in a folder, as the Spark of a package cannot read S3; order and 
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import chain
 from pathlib import Path
@@ -17,24 +19,34 @@ from threading import Thread
 from typing import IO, Any
 
 import dagster as dg
+import ibis
 import pytest
 from dagster_aws.s3 import S3Resource
+from pydantic import SecretStr
 
-from stedi_assets import definitions, read_table
-from stedi_assets.lakehouse.glue import OnGlue
+from stedi_assets import definitions, glue_job, read_table
+from stedi_assets.assets import curated, trusted
+from stedi_assets.deployments import lakehouse, storage
+from stedi_assets.lakehouse.embedded import DuckDBEngine
+from stedi_assets.lakehouse.faults import LakehouseError
+from stedi_assets.lakehouse.glue import OnGlue, Order, digest
 from stedi_assets.lakehouse.resource import Embedded, LocalLakehouse
-from stedi_assets.settings import Settings
+from stedi_assets.schemas import contracts, table_of
+from stedi_assets.settings import Settings, SettingsError
 from stedi_assets_tests.aws_servers import BUCKET
 from stedi_assets_tests.conftest import Aws
 from stedi_assets_tests.support import (
     ANN,
     KEY,
     TABLES,
+    catalog_of,
     customer,
     deliver,
     device,
     phone,
+    publish,
     refresh,
+    snapshots,
     subject_id,
     under,
 )
@@ -55,6 +67,8 @@ class Jobs:
 
     def __init__(self, defaults: dict[str, str], environment: dict[str, str]) -> None:
         self.started: list[dict[str, Any]] = []
+        self.script = SCRIPT
+        self.log = ""
         self._defaults = defaults
         self._environment = environment
         self._runs: dict[str, tuple[subprocess.Popen[bytes], IO[bytes]]] = {}
@@ -66,7 +80,7 @@ class Jobs:
         arguments = self._defaults | asked["Arguments"]
         log = TemporaryFile()
         run = subprocess.Popen(
-            [sys.executable, SCRIPT, *chain.from_iterable(arguments.items())],
+            [sys.executable, self.script, *chain.from_iterable(arguments.items())],
             env=self._environment,
             stdout=log,
             stderr=log,
@@ -81,7 +95,8 @@ class Jobs:
         if run.wait() == 0:
             return {"JobRun": {**known, "JobRunState": "SUCCEEDED"}}
         log.seek(0)
-        said = log.read().decode().strip().splitlines()[-1]  # of a traceback, as Glue does
+        self.log = log.read().decode()
+        said = self.log.strip().splitlines()[-1]  # of a traceback, as Glue does
         return {"JobRun": {**known, "JobRunState": "FAILED", "ErrorMessage": said}}
 
     def __enter__(self) -> "Jobs":
@@ -210,3 +225,131 @@ def test_table_is_made_by_the_job_and_published_here(
         assert private not in told
     assert refresh(settings, only=[TABLE]).success
     assert len(jobs.started) == 1  # nothing changed, so there was nothing to order
+
+
+FAILING = """
+from pyspark.errors import PySparkException
+
+from stedi_assets import glue_job
+
+row = "@".join({parts})  # for the stack shows lines of this file
+
+
+def make(*_):
+    try:
+        raise ValueError(row)
+    except ValueError as error:
+        raise PySparkException(row) from error
+
+
+glue_job.make = make
+glue_job.main()
+"""
+
+
+@pytest.mark.usefixtures("on_glue")
+def test_job_that_fails_gives_a_sentence_without_rows_and_publishes_nothing(
+    aws: Aws,
+    jobs: Jobs,
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    failing = tmp_path / "failing.py"
+    failing.write_text(FAILING.format(parts=ANN.split("@")))
+    monkeypatch.setattr(jobs, "script", failing)
+    published, instance = snapshots(settings), dg.DagsterInstance.ephemeral()
+    other = settings.model_copy(update={"consent_scope": "from_consent_date"})
+    result = refresh(other, instance, only=["accelerometer_trusted"])
+    assert re.fullmatch(
+        rf"Glue job {JOB} run jr_\d completed with status FAILED : .*Spark failed with "
+        r"PySparkException\..*",
+        failure(result),
+    )
+    events = map(str, instance.all_logs(result.run_id))
+    told = " ".join([*events, *exchanged(aws).values(), jobs.log])
+    assert "PySparkException" in told
+    assert ANN not in told
+    assert snapshots(settings) == published
+    assert catalog_of(settings).candidate("accelerometer_trusted") is None
+
+
+# What a job makes of an order; with DuckDB in Spark's place, for the time that Spark takes
+
+Meet = Callable[[Order], glue_job.Written]
+
+
+@pytest.fixture
+def meet(aws: Aws, secret: str, monkeypatch: pytest.MonkeyPatch) -> Meet:
+    """Has an order met by a job, which knows no settings but those in the order."""
+
+    def met(order: Order) -> glue_job.Written:
+        with monkeypatch.context() as patch:
+            for name in [name for name in os.environ if name.startswith("STEDI_")]:
+                patch.delenv(name)
+            patch.setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", aws.glue.endpoint)
+            patch.setattr(glue_job, "SparkEngine", lambda storage, _: DuckDBEngine(storage))
+            return glue_job.make(Order(**json.loads(json.dumps(asdict(order)))), secret)
+
+    return met
+
+
+@pytest.fixture(scope="module")
+def on_aws(aws: Aws) -> Settings:
+    """A lakehouse on S3 with the consenting customer Ann, whose tables a Glue job is to make."""
+    settings = under(aws.folder(), engine="glue", glue_job=JOB)
+    publish(settings, "customer_landing", [customer(ANN, source_file="a.json")])
+    catalog_of(settings).ensure(table_of(contracts()["customer_trusted"]))
+    return settings
+
+
+def order_of(settings: Settings) -> Order:
+    """The order of customer_trusted that the process gives under these settings."""
+    tables = lakehouse(settings)
+    assert isinstance(tables.compute, OnGlue)
+    landed, state = tables.published("customer_landing"), tables.catalog.state("customer_trusted")
+    expression = trusted.customer_trusted(tables.open(landed)).select(*state.types)
+    return Order(
+        table="customer_trusted",
+        inputs={landed.table: str(landed.id)},
+        columns=expression.columns,
+        rule=digest(expression),
+        folder=f"{state.location}/data",
+        settings=tables.compute.settings,
+    )
+
+
+def test_order_says_all_that_a_job_needs_and_no_secret(on_aws: Settings, meet: Meet) -> None:
+    order = order_of(on_aws)
+    assert KEY not in repr(order)
+    written = meet(order)
+    assert written.rows == 1
+    [file] = written.files
+    assert file.startswith(f"{on_aws.lakehouse}/warehouse/trusted/customer_trusted/data/")
+
+
+def test_job_with_another_rule_or_key_writes_nothing(on_aws: Settings, meet: Meet) -> None:
+    before = sorted(file.location for file in storage(on_aws).files(on_aws.lakehouse))
+    with pytest.raises(LakehouseError, match="same version of the project, and the same pseudonym"):
+        meet(replace(order_of(on_aws), rule="of another version"))
+    assert sorted(file.location for file in storage(on_aws).files(on_aws.lakehouse)) == before
+
+
+def test_job_whose_input_expired_says_so(on_aws: Settings, meet: Meet) -> None:
+    with pytest.raises(LakehouseError, match="customer_landing has no snapshot 1 any more"):
+        meet(replace(order_of(on_aws), inputs={"customer_landing": "1"}))
+
+
+def test_pseudonym_key_is_part_of_what_process_and_job_compare(on_aws: Settings) -> None:
+    emails = ibis.table({"email": "string"}, name="customer_landing__1")
+    digests = {
+        digest(emails.select(subject_id=curated.pseudonym(emails.email, settings)))
+        for key in (KEY, KEY[::-1])
+        for settings in [on_aws.model_copy(update={"pseudonym_key": SecretStr(key)})]
+    }
+    assert len(digests) == 2
+
+
+def test_glue_takes_a_lakehouse_on_aws(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="STEDI_ENGINE=glue takes STEDI_DEPLOYMENT=aws"):
+        under(tmp_path, landing=None, engine="glue")

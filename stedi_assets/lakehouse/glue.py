@@ -163,8 +163,7 @@ class GlueEngine:
                 extras=asdict(order),
             )
         except RuntimeError as error:  # all that Pipes says of a run that failed
-            said = " ".join(str(error).split()).rstrip(".")
-            raise GlueJobError(f"{said}. Nothing was published.") from None
+            raise GlueJobError(" ".join(str(error).split())) from None
         answers = done.get_custom_messages()
         if not answers:
             raise GlueJobError(
