@@ -13,7 +13,7 @@ help:
 	@echo "make run-s3 refresh a lakehouse on S3 and Glue servers of this machine, and remove it"
 	@echo "make test   run the whole test suite"
 	@echo "make lint   check style and types"
-	@echo "make bench  compare a refresh with a bare script"
+	@echo "make bench  measure a refresh beside other ways to the same tables"
 	@echo "make clean  remove the tables and the run history; landing files and key stay"
 
 setup: $(VENV)/ready
@@ -28,8 +28,8 @@ $(VENV)/ready-dev: $(VENV)/ready
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
-# What the tests of the production settings, of the UI and of Spark need; without it they are skipped with
-# a message.
+# What the tests of the production settings, of the UI and of Spark need; without it they are
+# skipped with a message.
 system:
 	@missing=""; \
 	[ -n "$$(ls /usr/lib/postgresql/*/bin/initdb 2>/dev/null)" ] || missing="postgresql"; \
@@ -68,8 +68,9 @@ lint: setup-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: setup-dev
-	$(BIN)/python benchmarks/bench.py
+# Java, where there is one, for the sides on Spark.
+bench: $(VENV)/ready-dev
+	$(BIN)/python -m benchmarks.bench $(BENCH)
 
 clean:
 	rm -rf $(LAKEHOUSE)/warehouse $(LAKEHOUSE)/catalog.db $(LAKEHOUSE)/scratch $(LAKEHOUSE)/report .dagster

@@ -253,15 +253,20 @@ def refuse(*_):
 socket.socket.connect = socket.getaddrinfo = refuse
 from stedi_assets.definitions import defs
 defs.get_repository_def().load_all_definitions()
-print("boto3" in sys.modules, "matplotlib" in sys.modules, "sqlglot.lineage" in sys.modules)
+watched = ("boto3", "dagster_pyspark", "matplotlib", "sqlglot.lineage")
+print(*(name in sys.modules for name in watched))
 """
 
 
-@pytest.mark.parametrize(("deployment_to_load", "needs_aws"), [("local", False), ("aws", True)])
-def test_code_location_imports_aws_only_on_aws_draws_and_derives_nothing_and_connects_to_nothing(
-    tmp_path: Path, deployment_to_load: str, needs_aws: bool
+@pytest.mark.parametrize(
+    ("deployment_to_load", "engine"), [("local", "duckdb"), ("aws", "duckdb"), ("local", "spark")]
+)
+def test_code_location_imports_what_it_needs_draws_and_derives_nothing_and_connects_to_nothing(
+    tmp_path: Path, deployment_to_load: str, engine: str
 ) -> None:
-    values = DEPLOYMENTS[deployment_to_load]
+    # Java would be connected to.
+    needed = deployment_to_load == "aws", engine == "spark"
+    values = DEPLOYMENTS[deployment_to_load] | {"engine": engine}
     variables = {f"STEDI_{name.upper()}": value for name, value in values.items()}
     place = {"HOME": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[1])}
     script = tmp_path / "load.py"  # under `-c`, importing pyspark exits
@@ -275,5 +280,5 @@ def test_code_location_imports_aws_only_on_aws_draws_and_derives_nothing_and_con
     )
     assert (loaded.returncode, loaded.stdout.strip()) == (
         0,
-        f"{needs_aws} False False",
+        f"{needed[0]} {needed[1]} False False",
     ), loaded.stderr

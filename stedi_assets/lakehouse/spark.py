@@ -16,6 +16,7 @@ import ibis.expr.types as ir
 import pyarrow.parquet as pq
 from ibis.backends.pyspark import Backend
 from ibis.backends.sql import compilers
+from ibis.formats.pyarrow import PyArrowData
 from pyspark.sql import SparkSession
 
 from stedi_assets.lakehouse.embedded import DuckDBEngine
@@ -33,8 +34,6 @@ SHARE = 128 << 20
 SQL = {
     # Of a rule that overflows no row is to be published, whatever the version's default.
     "spark.sql.ansi.enabled": "true",
-    # Letters as Java lower-cases them; Spark's newer tables know letters that DuckDB's do not.
-    "spark.sql.icu.caseMappings.enabled": "false",
     # Rather few files of a good size than as many as there are cores.
     "spark.sql.adaptive.enabled": "true",
     "spark.sql.adaptive.coalescePartitions.parallelismFirst": "false",
@@ -168,14 +167,22 @@ class SparkEngine:
         return results
 
 
+_YOUNG = "\u1c89\ua7cb\ua7cc\ua7da\ua7dc" + "".join(map(chr, range(0x10D50, 0x10D66)))
+"""Capital letters of Unicode 16, which DuckDB's tables do not know: they stay as they are."""
+
+_STAND_INS = "".join(map(chr, range(0xFDD0, 0xFDD0 + len(_YOUNG))))
+"""What stands for them meanwhile: no text has these, for they are no characters."""
+
+
 class _Compiler(compilers.PySparkCompiler):  # type: ignore[misc]
     """Spark's SQL, with the same lower-case letters as DuckDB's: one letter makes one letter.
 
-    By itself Spark makes two of İ, and of Σ another one at a word's end than elsewhere.
+    By itself Spark makes two of \u0130, and of \u03a3 another one at a word's end than elsewhere.
     """
 
     def visit_Lowercase(self, op: ops.Lowercase, *, arg: Any) -> Any:
-        return self.f.lower(self.f.translate(arg, "İΣ", "i\u03c3"))
+        given = self.f.translate(arg, f"\u0130\u03a3{_YOUNG}", f"i\u03c3{_STAND_INS}")
+        return self.f.translate(self.f.lower(given), _STAND_INS, _YOUNG)
 
 
 class _Backend(Backend):  # type: ignore[misc]
@@ -185,6 +192,12 @@ class _Backend(Backend):  # type: ignore[misc]
     def session(self) -> SparkSession:
         session: SparkSession = self._session
         return session
+
+    def to_pyarrow(self, expr: ir.Expr, /, **options: Any) -> Any:
+        # By way of pandas, as ibis does it, a whole number beside a null loses its last digits.
+        table = expr.as_table()
+        found = self.session.sql(self.compile(table, **options)).toArrow()
+        return expr.__pyarrow_result__(PyArrowData.convert_table(found, table.schema()))
 
 
 @lru_cache(maxsize=1)

@@ -1,0 +1,173 @@
+"""The Spark engine by itself: what it makes of expressions, files, work and mistakes."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from stedi_assets import deployments
+from stedi_assets.assets.curated import pseudonym
+from stedi_assets.assets.trusted import normalized
+from stedi_assets.lakehouse.embedded import DuckDBEngine
+from stedi_assets.lakehouse.faults import explain
+from stedi_assets.lakehouse.resource import LocalLakehouse
+from stedi_assets.lakehouse.storage import LocalStorage
+from stedi_assets.settings import Settings, SettingsError
+from stedi_assets_tests.support import ANN, under
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from stedi_assets.lakehouse.engine import Engine
+    from stedi_assets.lakehouse.spark import SparkEngine
+
+TYPES = {"name": "string", "number": "int64", "share": "float64"}
+SCHEMA = pa.schema({"name": pa.string(), "number": pa.int64(), "share": pa.float64()})
+
+
+@pytest.fixture
+def settings(tmp_path: Path, spark: str) -> Settings:
+    return under(tmp_path, landing=None, engine="spark", spark_conf=spark)
+
+
+@pytest.fixture
+def engine(settings: Settings) -> SparkEngine:
+    lakehouse = deployments.lakehouse(settings)
+    assert isinstance(lakehouse, LocalLakehouse)
+    engine: Any = lakehouse.engine
+    return engine
+
+
+def parquet(path: Path, rows: list[dict[str, Any]]) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows, SCHEMA), path)
+    return str(path)
+
+
+def test_both_engines_lower_every_letter_alike(tmp_path: Path, engine: SparkEngine) -> None:
+    # No letters with cases are beyond; surrogates and what is no character stand in no text.
+    no_text = {*range(0xD800, 0xE000), *range(0xFDD0, 0xFDF0)}
+    letters = [chr(code) for code in range(1, 0x20000) if code not in no_text]
+    texts = [f" {letter}{place}" for place in ("", "b") for letter in letters]
+    texts += ["A\u03a3", "A\u03a3 B", "\u0130I", "\x1f a\u00a0"]
+    path = tmp_path / "letters.parquet"
+    pq.write_table(pa.table({"name": texts, "number": range(len(texts))}), path)
+    written: list[list[str]] = []
+    for executed_by in (engine, DuckDBEngine(LocalStorage(tmp_path))):
+        on: Engine = executed_by
+        table = on.open("letters", [str(path)], {"name": "string", "number": "int64"})
+        rule = table.select("number", email=normalized(table.name))
+        written.append(on.write(rule, str(tmp_path / "out")))
+    ours, theirs = (pq.ParquetDataset(files).read().sort_by("number") for files in written)
+    assert [
+        (text, a, b)
+        for text, a, b in zip(
+            texts, ours["email"].to_pylist(), theirs["email"].to_pylist(), strict=True
+        )
+        if a != b
+    ] == []
+
+
+def test_rows_come_back_as_they_were_written(tmp_path: Path, engine: SparkEngine) -> None:
+    rows = [
+        {"name": "ann", "number": 2**63 - 1, "share": 0.1},
+        {"name": None, "number": None, "share": None},
+        {"name": "", "number": -(2**63), "share": 5e-324},
+    ]
+    odd = tmp_path / "{a,b} [c]* 100%"
+    table = engine.open("rows", [parquet(odd / "a?.parquet", rows)], TYPES)
+    written = engine.write(table, str(odd / "out"))
+    assert [Path(file).suffix for file in written] == [".parquet"]
+    again = engine.open("again", written, TYPES).to_pyarrow().to_pylist()
+    assert sorted(again, key=str) == sorted(rows, key=str)
+    left = [path.suffix for path in (odd / "out").rglob("*") if path.is_file()]
+    assert left == [".parquet"], "checksums and marks are dropped"
+
+
+def test_expression_without_rows_writes_no_file(tmp_path: Path, engine: SparkEngine) -> None:
+    table = engine.open("none", [], TYPES)
+    assert {name: str(dtype) for name, dtype in table.schema().items()} == TYPES
+    assert engine.write(table, str(tmp_path / "out")) == []
+
+
+def test_column_that_a_file_lacks_is_null(tmp_path: Path, engine: SparkEngine) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"name": ["ann"]}), path)
+    [row] = engine.open("lacking", [str(path)], TYPES).to_pyarrow().to_pylist()
+    assert row == {"name": "ann", "number": None, "share": None}
+
+
+def total(engine: DuckDBEngine, share: Sequence[int], *, refused: int) -> int:
+    [[found]] = engine.backend.raw_sql(f"SELECT sum(unnest) FROM unnest({list(share)})").fetchall()
+    if refused in share:
+        raise FileNotFoundError(2, "No such file", "a.json")
+    return int(found)
+
+
+def test_work_is_spread_over_tasks_by_size(engine: SparkEngine) -> None:
+    sizes = [100 << 20, 60 << 20, 50 << 20, 1]
+    assert sorted(engine.spread(partial(total, refused=-1), [1, 2, 3, 4], sizes)) == [5, 5]
+    assert engine.spread(partial(total, refused=-1), [], []) == []
+
+
+def test_what_fails_in_a_task_is_raised_as_it_was(engine: SparkEngine) -> None:
+    with pytest.raises(FileNotFoundError) as raised:
+        engine.spread(partial(total, refused=3), [1, 2, 3], [1, 1, 1])
+    assert raised.value.filename == "a.json"
+
+
+def test_spark_shows_no_key(tmp_path: Path, engine: SparkEngine, settings: Settings) -> None:
+    table = engine.open("people", [parquet(tmp_path / "a.parquet", [])], TYPES)
+    rule = table.select(subject_id=pseudonym(table.name, settings))
+    sql = engine.backend.compile(rule)
+    keys = {word for word in sql.replace("'", " ").split() if len(word) == 64}
+    assert len(keys) == 2
+    plan = engine.backend.session.sql(sql)._jdf.queryExecution()  # noqa: SLF001
+    for shown in (plan.toString(), plan.simpleString()):
+        assert not any(key in shown for key in keys)
+
+
+def test_failure_of_spark_is_a_sentence_without_data(tmp_path: Path, engine: SparkEngine) -> None:
+    path = parquet(tmp_path / "a.parquet", [{"name": ANN, "number": 1, "share": 0.0}])
+    table = engine.open("mistaken", [path], TYPES)
+    with pytest.raises(Exception) as raised:
+        table.select(number=table.name.cast("int64")).to_pyarrow()
+    said = explain(raised.value)
+    assert said is not None
+    assert said.startswith("Spark failed with CAST_INVALID_INPUT.")
+    assert ANN not in said
+
+
+def test_configuration_is_this_machine_unless_a_cluster_is_named(spark: str) -> None:
+    from stedi_assets.lakehouse.spark import configuration  # noqa: PLC0415
+
+    here = configuration({})
+    assert (here["spark.master"], here["spark.driver.bindAddress"]) == ("local[*]", "127.0.0.1")
+    there = configuration({"spark.master": "yarn", "spark.executor.cores": "4"})
+    assert (there["spark.master"], there["spark.executor.cores"]) == ("yarn", "4")
+    assert "spark.driver.bindAddress" not in there
+    connected = configuration({"spark.remote": "sc://host"})
+    assert not {"spark.master", "spark.ui.enabled"} & connected.keys()
+
+
+@pytest.mark.parametrize(
+    "text", ["spark.master=yarn", "[]", '{"master": "yarn"}', '{"spark.a": []}']
+)
+def test_configuration_is_a_json_object_of_sparks_names(
+    monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("STEDI_SPARK_CONF", text)
+    with pytest.raises(SettingsError, match=r"STEDI_SPARK_CONF is wrong: write a JSON object"):
+        Settings.load()
+
+
+def test_values_of_the_configuration_are_passed_as_spark_writes_them() -> None:
+    text = json.dumps({"spark.a": "x", "spark.b": 4, "spark.c": True})
+    found = Settings.load(spark_conf=text).spark_configuration
+    assert found == {"spark.a": "x", "spark.b": "4", "spark.c": "true"}

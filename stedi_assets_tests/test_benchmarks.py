@@ -1,0 +1,305 @@
+"""The benchmark: what it measures of a command, and what it makes of the numbers."""
+
+import json
+import re
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from io import StringIO
+from pathlib import Path
+
+import dagster as dg
+import duckdb
+import pyarrow as pa
+import pytest
+from rich.console import Console
+
+from benchmarks import bench, report, samples
+from benchmarks.audit_seconds import audit_seconds
+from benchmarks.chart import svg
+from benchmarks.glue_way import JOBS, LANDING
+from benchmarks.measure import CommandError, Run, run
+from benchmarks.results import Round, Size, growth, slope
+from benchmarks.sides import (
+    AUDIT,
+    BARE,
+    BARE_SHARED,
+    GLUE,
+    IMPORT,
+    NEW_FILES,
+    REFRESH,
+    SHARED,
+    SIDES,
+    Setup,
+    differing,
+)
+from stedi_assets.settings import PROJECT
+from stedi_assets_tests.support import ANN, BOB, CY, phone
+
+# What is measured of a command
+
+
+def python(folder: Path, script: str, timeout: float = 30) -> Run:
+    return run((sys.executable, "-c", script), folder, {}, timeout)
+
+
+def test_memory_and_cpu_of_what_a_command_starts_count(tmp_path: Path) -> None:
+    # Allocates 200 MB, works for 0.3 s of CPU, and is not waited for by who started it.
+    worker = (
+        "import time; held = b'1' * 200_000_000\nwhile time.process_time() < 0.3: pass\n"
+        "time.sleep(0.2)"
+    )
+    script = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {worker!r}])"
+    measured = python(tmp_path, script)
+    assert measured.megabytes > 200
+    assert measured.cpu_seconds > 0.2
+    assert measured.seconds < 5
+
+
+def test_command_that_takes_too_long_is_killed_with_what_it_started(tmp_path: Path) -> None:
+    worker = "import time, pathlib; time.sleep(1); pathlib.Path('survived').touch()"
+    script = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {worker!r}])"
+    with pytest.raises(CommandError, match="more than 0 seconds"):
+        python(tmp_path, script, timeout=0.3)
+    time.sleep(1.2)
+    assert not (tmp_path / "survived").exists()
+
+
+def test_command_that_fails_says_its_last_line(tmp_path: Path) -> None:
+    with pytest.raises(CommandError) as failed:
+        python(tmp_path, "raise ValueError('of a test')")
+    assert report.last_line(str(failed.value)) == "ValueError: of a test"
+
+
+def test_audit_of_a_table_counts_once_however_many_checks_it_has() -> None:
+    specs = [dg.AssetCheckSpec(name, asset="readings") for name in ("contract", "consent", "files")]
+
+    @dg.asset(check_specs=specs)
+    def readings() -> Iterator[dg.MaterializeResult[None]]:
+        audited = {"audit_seconds": 1.5}
+        yield dg.MaterializeResult(
+            check_results=[
+                dg.AssetCheckResult(check_name="contract", passed=True, metadata=audited),
+                dg.AssetCheckResult(check_name="consent", passed=True, metadata=audited),
+                dg.AssetCheckResult(check_name="files", passed=True),  # unchanged: not audited
+            ]
+        )
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        dg.materialize([readings], instance=instance)
+        assert audit_seconds(instance) == {"readings": 1.5}
+
+
+def test_new_files_are_the_last_percent_of_each_source(tmp_path: Path) -> None:
+    for source in samples.SOURCES:
+        folder = tmp_path / "sample" / source / "landing"
+        folder.mkdir(parents=True)
+        for number in range(1, 201):
+            (folder / f"{source}-{number}.json").write_text("{}\n")
+    late = samples.late_files(tmp_path / "sample")
+    assert [path.name for path in late if path.name.startswith("customer")] == [
+        "customer-199.json",
+        "customer-200.json",
+    ]
+    assert len(late) == 6
+    samples.link(tmp_path / "sample", late, tmp_path / "landing")
+    assert len(samples.files(tmp_path / "landing")) == 6
+
+
+def test_size_that_the_disk_has_no_room_for_is_skipped_with_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["bench", "--customers", "10000000000"])
+    bench.main()
+    said = " ".join(capsys.readouterr().out.split())
+    sentence = "10,000,000,000 customers are skipped: It takes 354,000.0 GB of disk, and"
+    assert said.startswith(sentence)
+    assert list(tmp_path.iterdir()) == []
+
+
+# What becomes of what is measured
+
+
+def taken(seconds: float, megabytes: float = 100, **values: dict[str, float]) -> Run:
+    return Run(seconds, seconds, megabytes, "printed", **values)
+
+
+def test_side_that_fails_loses_no_other_and_is_not_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tried = []
+
+    def broken(_: Setup) -> Iterator[tuple[str, Run]]:
+        tried.append("broken")
+        yield IMPORT, taken(1)
+        raise CommandError("Traceback of a test:\nout of memory")
+
+    def bare(_: Setup) -> Iterator[tuple[str, Run]]:
+        tried.append("bare")
+        yield BARE, taken(2)
+
+    monkeypatch.setattr(bench, "SIDES", {"start-up": broken, "bare": bare})
+    monkeypatch.setattr(samples, "make", lambda *_: None)
+    monkeypatch.setattr(bench, "checkout", pytest.MonkeyPatch.context)
+    monkeypatch.setattr(samples, "size", lambda _: 1)
+    options = bench.parse_options(["--only", "start-up,bare", "--rounds", "3"])
+    size = bench.measure_size(5, options, Console(file=StringIO()))
+    assert tried == ["broken", "bare", "bare", "bare"]
+    assert [runs.keys() for runs in size.rounds] == [{IMPORT, BARE}, {BARE}, {BARE}]
+    assert report.failures(size) == ["Not measured: start-up: out of memory"]
+
+
+def test_run_with_another_answer_than_the_bare_script_counts_as_failed() -> None:
+    rows = {"customer_trusted": 3, "step_trainer_trusted": 9}
+    runs = {
+        BARE: taken(1, rows=rows),
+        REFRESH: taken(1, rows=rows | {"quarantine": 1}),
+        NEW_FILES: taken(1, rows=rows | {"customer_trusted": 2}),
+        BARE_SHARED: taken(1, rows=rows),
+        SHARED: taken(1, rows={"customer_trusted": 3}),
+    }
+    assert differing(runs) == {
+        NEW_FILES: ["customer_trusted"],
+        SHARED: ["step_trainer_trusted"],
+    }
+
+
+def size(customers: int, seconds: float, megabytes: float = 100, **others: float) -> Size:
+    rows = {"machine_learning_curated": 1_000}
+    refreshed = taken(seconds, megabytes, parts={AUDIT: seconds / 4}, rows=rows)
+    runs: Round = {REFRESH: refreshed}
+    return Size(customers, customers * 100, [runs | {n: taken(s) for n, s in others.items()}])
+
+
+def row(grid: report.Grid, name: str) -> tuple[str, ...]:
+    return next(row[1:] for row in grid.rows if row[0] == name)
+
+
+def test_ratios_are_medians_over_the_rounds_beside_what_is_asked() -> None:
+    three = size(1_000, 12, **{BARE: 10, GLUE: 50})
+    three.rounds += size(1_000, 20, **{BARE: 10, GLUE: 50}).rounds
+    three.rounds += size(1_000, 11, **{BARE: 10}).rounds
+    ratios = report.ratios(three)
+    assert row(ratios, "refresh : bare.py") == ("1.20", "1.10 to 2.00", "at most 1.3", "reached")
+    glue = row(ratios, "Glue-style Spark jobs : refresh")
+    assert glue == ("3.33", "2.50 to 4.17", "at least 6", "not reached")
+    assert row(ratios, "audits : refresh") == ("0.25", "0.25 to 0.25", "", "")
+    assert not [name for name, *_ in ratios.rows if name.startswith("refresh on Spark")]
+
+
+@pytest.mark.parametrize(
+    ("customers", "megabytes", "asked"),
+    [
+        (1_000_000, 3_900, ("at most 4", "reached")),
+        (1_000_000, 4_100, ("at most 4", "not reached")),
+        (100_000, 4_100, ("", "")),
+    ],
+)
+def test_memory_is_bounded_at_a_million_customers(
+    customers: int, megabytes: float, asked: tuple[str, str]
+) -> None:
+    ratios = report.ratios(size(customers, 1, megabytes))
+    assert row(ratios, "refresh, peak memory in GB")[2:] == asked
+
+
+def test_slope_is_the_power_that_a_number_grows_with() -> None:
+    assert slope([(1_000, 5), (10_000, 50)]) == pytest.approx(1)
+    assert slope([(10, 3 * 10**2), (20, 3 * 20**2), (70, 3 * 70**2)]) == pytest.approx(2)
+    assert slope([(1, 7), (9, 7)]) == pytest.approx(0)
+
+
+def test_growth_past_the_bound_at_the_end_is_not_hidden_by_the_start_up() -> None:
+    sizes = [size(1_000, 10), size(10_000, 10), size(100_000, 200)]
+    [time, memory] = growth(sizes)
+    assert time.overall < 1.05 < time.at_the_end
+    assert (memory.overall, memory.at_the_end) == pytest.approx((0, 0))
+    assert row(report.growths(sizes), "refresh, time")[-1] == "not reached"
+    assert growth(sizes[:1]) == []
+
+
+def test_page_and_chart_say_what_was_measured_and_what_was_not() -> None:
+    sizes = [size(1_000, 2, **{BARE: 1}), size(10_000, 9, **{BARE: 8})]
+    sizes[0].rounds[0][GLUE] = taken(30, rows={"machine_learning_curated": 1_010})
+    sizes[1].failures["glue"] = "a\nb"
+    page = report.markdown(sizes, ["100,000 customers are skipped: no disk."])
+    assert "## 1,000 customers: 0 MB of landing files, 1 round\n" in page
+    assert "| refresh : bare.py | 2.00 | 2.00 to 2.00 | at most 1.3 | not reached |" in page
+    assert "machine_learning_curated: 1,000 by the refresh, 1,010 by the Glue-style jobs" in page
+    assert "\n\nNot measured: glue: b\n\n" in page
+    assert "\n\n100,000 customers are skipped: no disk.\n\n" in page
+    chart = ET.fromstring(svg(sizes))
+    said = {text for node in chart.iter() if (text := (node.text or "").strip())}
+    assert {
+        "1,000",
+        "10,000",
+        "customers",
+        REFRESH,
+        BARE,
+        "refresh : bare.py (at most 1.3)",
+    } <= said
+    plain = json.dumps([size.plain() for size in sizes])
+    assert "printed" not in plain
+
+
+# The usual Spark jobs
+
+
+def glue_tables() -> dict[str, list[dict[str, object]]]:
+    """What the queries of the five jobs make of a small delivery, on DuckDB, which starts at once.
+
+    Ann has a second device that no record mentions, and moves in the same millisecond as Bob.
+    """
+    landed = {
+        "customer_landing": [
+            *(
+                {"email": email, "serialNumber": serial, "shareWithResearchAsOfDate": consent}
+                for email, serial, consent in [(ANN, "a", 1), (BOB, "b", 1), (CY, "c", None)]
+            ),
+            {"email": "no@readings.io", "serialNumber": "n", "shareWithResearchAsOfDate": 1},
+        ],
+        "accelerometer_landing": [*phone(ANN, 1, 2, 3), *phone(BOB, 2), *phone(CY, 4)],
+        "step_trainer_landing": [
+            {"sensorReadingTime": time, "serialNumber": serial, "distanceFromObject": 1.0}
+            for serial, time in [("a", 1), ("a", 2), ("second of a", 3), ("b", 2), ("c", 4)]
+        ],
+    }
+    connection = duckdb.connect()
+    for name, rows in landed.items():
+        connection.register(name, pa.Table.from_pylist(rows))
+    for name, job in JOBS.items():
+        connection.execute(f"CREATE TABLE {name} AS {job.query}")
+    return {name: connection.table(name).to_arrow_table().to_pylist() for name in JOBS}
+
+
+def test_glue_style_jobs_keep_consenting_customers_and_their_readings() -> None:
+    tables = glue_tables()
+    assert {row["email"] for row in tables["customer_trusted"]} == {ANN, BOB, "no@readings.io"}
+    readings = [(row["user"], row["timestamp"]) for row in tables["accelerometer_trusted"]]
+    assert sorted(readings, key=str) == [(ANN, 1), (ANN, 2), (ANN, 3), (BOB, 2)]
+    assert sorted(str(row["email"]) for row in tables["customers_curated"]) == [ANN, BOB]
+
+
+def test_glue_style_jobs_trust_serial_numbers_and_join_on_the_time_alone() -> None:
+    tables = glue_tables()
+    steps = [
+        (row["serialNumber"], row["sensorReadingTime"]) for row in tables["step_trainer_trusted"]
+    ]
+    assert sorted(steps, key=str) == [("a", 1), ("a", 2), ("b", 2)]
+    pairs = [(row["serialNumber"], row["user"]) for row in tables["machine_learning_curated"]]
+    assert sorted(pairs, key=str) == [("a", ANN), ("a", ANN), ("a", BOB), ("b", ANN), ("b", BOB)]
+
+
+def test_glue_style_jobs_read_only_what_is_made_before_them() -> None:
+    made = {f"{source}_landing" for source in LANDING}
+    for name, job in JOBS.items():
+        read = set(re.findall(r"(?:FROM|JOIN) (\w+)", job.query))
+        assert read == set(job.inputs) <= made
+        made.add(name)
+
+
+def test_each_side_is_documented() -> None:
+    page = (PROJECT / "benchmarks" / "README.md").read_text()
+    assert [side for side in SIDES if f"\n| {side} | " not in page] == []
