@@ -13,6 +13,7 @@ import dagster as dg
 import ibis
 import ibis.expr.operations as ops
 import ibis.expr.types as ir
+import pyarrow as pa
 import pyarrow.parquet as pq
 from ibis.backends.pyspark import Backend
 from ibis.backends.sql import compilers
@@ -59,11 +60,13 @@ _LOCAL = {
 def configuration(given: Mapping[str, str]) -> dict[str, str]:
     """Spark's configuration: what is given, and sane values for what is not.
 
-    It runs on this machine, unless `spark.master` or `spark.remote` is given.
+    It runs on this machine, unless `spark.master` or `spark.remote` is given, or spark-submit said
+    where when it started this process.
     """
     if "spark.remote" in given:  # the server is configured where it is started
         return SQL | dict(given)
-    here = {} if "spark.master" in given else _LOCAL
+    elsewhere = "spark.master" in given or "PYSPARK_GATEWAY_PORT" in os.environ
+    here = {} if elsewhere else _LOCAL
     return SQL | _CLUSTER | here | dict(given)
 
 
@@ -196,8 +199,14 @@ class _Backend(Backend):  # type: ignore[misc]
     def to_pyarrow(self, expr: ir.Expr, /, **options: Any) -> Any:
         # By way of pandas, as ibis does it, a whole number beside a null loses its last digits.
         table = expr.as_table()
-        found = self.session.sql(self.compile(table, **options)).toArrow()
-        return expr.__pyarrow_result__(PyArrowData.convert_table(found, table.schema()))
+        rows, schema = self.session.sql(self.compile(table, **options)), table.schema()
+        if hasattr(rows, "toArrow"):
+            found = rows.toArrow()
+        else:  # Spark 3.5
+            found = pa.Table.from_pylist(
+                [row.asDict() for row in rows.collect()], schema.to_pyarrow()
+            )
+        return expr.__pyarrow_result__(PyArrowData.convert_table(found, schema))
 
 
 @lru_cache(maxsize=1)
