@@ -71,7 +71,7 @@ def make(order: Order, secret: str) -> Written:
     key = boto3.client("secretsmanager").get_secret_value(SecretId=secret)["SecretString"]
     settings = Settings.load(**order.settings, pseudonym_key=key)
     stored = storage(settings)
-    engine = SparkEngine(stored, lambda: SparkSession.builder.config(map={**SQL}).getOrCreate())
+    engine = SparkEngine(stored, _session)
     expression = _expression(order, engine, Catalog(stored), settings)
     if digest(expression) != order.rule:
         raise LakehouseError(
@@ -80,6 +80,13 @@ def make(order: Order, secret: str) -> Written:
         )
     files = engine.write(expression, order.folder)
     return Written(files, sum(_rows(stored.io.new_input(file)) for file in files))
+
+
+def _session() -> SparkSession:
+    session = SparkSession.builder.config(map={**SQL}).getOrCreate()
+    # At INFO it logs plans, and so the derived keys in them.
+    session.sparkContext.setLogLevel("WARN")
+    return session
 
 
 def _expression(

@@ -3,6 +3,7 @@
 The tables are in a folder, as the Spark of a package cannot read S3; order and answer are on S3.
 """
 
+import hmac
 import json
 import os
 import re
@@ -53,13 +54,17 @@ from stedi_assets_tests.support import (
 
 SCRIPT = Path(__file__).parents[1] / "deploy/glue_job.py"
 JOB, TABLE, SERIAL = "a-job", "machine_learning_curated", "serial-4711"
-SPARK = (
-    "--master local[1] --conf spark.ui.enabled=false --conf spark.sql.shuffle.partitions=1 "
-    "--conf spark.driver.host=127.0.0.1 --conf spark.driver.bindAddress=127.0.0.1 "
-    "--conf spark.driver.extraJavaOptions='-XX:TieredStopAtLevel=1 -XX:+UseSerialGC' pyspark-shell"
-)
-
-needs_java = pytest.mark.skipif(not shutil.which("java"), reason="Spark takes Java")
+SPARK = {
+    "spark.ui.enabled": "false",
+    "spark.sql.shuffle.partitions": "1",
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+}
+SUBMIT = [  # as Glue starts a job, and so with as much in the log
+    *(Path(sys.executable).with_name("spark-submit"), "--master", "local[1]"),
+    *chain.from_iterable(("--conf", f"{name}={value}") for name, value in SPARK.items()),
+]
 
 
 class Jobs:
@@ -67,7 +72,7 @@ class Jobs:
 
     def __init__(self, defaults: dict[str, str], environment: dict[str, str]) -> None:
         self.started: list[dict[str, Any]] = []
-        self.script = SCRIPT
+        self.command: list[str | Path] = [*SUBMIT, SCRIPT]
         self.log = ""
         self._defaults = defaults
         self._environment = environment
@@ -80,7 +85,7 @@ class Jobs:
         arguments = self._defaults | asked["Arguments"]
         log = TemporaryFile()
         run = subprocess.Popen(
-            [sys.executable, self.script, *chain.from_iterable(arguments.items())],
+            [*self.command, *chain.from_iterable(arguments.items())],
             env=self._environment,
             stdout=log,
             stderr=log,
@@ -92,11 +97,12 @@ class Jobs:
     def end(self, asked: dict[str, Any]) -> dict[str, Any]:
         run, log = self._runs[asked["RunId"]]
         known = {"Id": asked["RunId"], "JobName": asked["JobName"]}
-        if run.wait() == 0:
-            return {"JobRun": {**known, "JobRunState": "SUCCEEDED"}}
+        code = run.wait()
         log.seek(0)
         self.log = log.read().decode()
-        said = self.log.strip().splitlines()[-1]  # of a traceback, as Glue does
+        if code == 0:
+            return {"JobRun": {**known, "JobRunState": "SUCCEEDED"}}
+        *_, said = re.findall(r"^[\w.]+Error: .*", self.log, re.MULTILINE)  # as Glue does
         return {"JobRun": {**known, "JobRunState": "FAILED", "ErrorMessage": said}}
 
     def __enter__(self) -> "Jobs":
@@ -141,7 +147,7 @@ def jobs(aws: Aws, secret: str) -> Iterator[Jobs]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("STEDI_")} | {
         "AWS_ENDPOINT_URL_S3": aws.s3.endpoint,
         "AWS_ENDPOINT_URL_SECRETS_MANAGER": aws.glue.endpoint,
-        "PYSPARK_SUBMIT_ARGS": SPARK,
+        "PYSPARK_PYTHON": sys.executable,
         "PYTHONPATH": str(SCRIPT.parents[1]),
     }
     with Jobs({"--pseudonym-key-secret": secret}, environment) as jobs:
@@ -197,7 +203,7 @@ def failure(result: dg.ExecuteInProcessResult) -> str:
     return str(failed.description)
 
 
-@needs_java
+@pytest.mark.skipif(not shutil.which("java"), reason="Spark takes Java")
 @pytest.mark.usefixtures("on_glue")
 def test_table_is_made_by_the_job_and_published_here(
     aws: Aws, jobs: Jobs, settings: Settings, monkeypatch: pytest.MonkeyPatch
@@ -217,11 +223,13 @@ def test_table_is_made_by_the_job_and_published_here(
         (subject_id(ANN), time) for time in range(6)
     ]
     assert [asked["JobName"] for asked in jobs.started] == [JOB]
-    seen += exchanged(aws).values()
-    told = " ".join(seen)
+    told = " ".join([*seen, *exchanged(aws).values(), jobs.log])
     assert '"rows": 6' in told  # the order and the answer are among them
     assert '"inputs"' in told
-    for private in (KEY, ANN, SERIAL, subject_id(ANN)):
+    assert "INFO SparkContext" in told
+    assert "INFO FileSourceStrategy" not in told  # which tells of plans
+    derived = [hmac.digest(KEY.encode(), use, "sha256").hex() for use in (b"inner", b"outer")]
+    for private in (KEY, *derived, ANN, SERIAL, subject_id(ANN)):
         assert private not in told
     assert refresh(settings, only=[TABLE]).success
     assert len(jobs.started) == 1  # nothing changed, so there was nothing to order
@@ -257,7 +265,7 @@ def test_job_that_fails_gives_a_sentence_without_rows_and_publishes_nothing(
 ) -> None:
     failing = tmp_path / "failing.py"
     failing.write_text(FAILING.format(parts=ANN.split("@")))
-    monkeypatch.setattr(jobs, "script", failing)
+    monkeypatch.setattr(jobs, "command", [sys.executable, failing])
     published, instance = snapshots(settings), dg.DagsterInstance.ephemeral()
     other = settings.model_copy(update={"consent_scope": "from_consent_date"})
     result = refresh(other, instance, only=["accelerometer_trusted"])

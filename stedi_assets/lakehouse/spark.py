@@ -49,6 +49,8 @@ _CLUSTER = {
     # It shows plans to everybody who reaches the driver's machine.
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
+    # At INFO, which spark-submit begins with, it logs plans, and so the derived keys in them.
+    "spark.log.level": "WARN",
 }
 _LOCAL = {
     "spark.master": "local[*]",
