@@ -2,11 +2,13 @@
 
 import os
 import pickle
+import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import dagster as dg
@@ -18,11 +20,14 @@ import pyarrow.parquet as pq
 from ibis.backends.pyspark import Backend
 from ibis.backends.sql import compilers
 from ibis.formats.pyarrow import PyArrowData
+from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from stedi_assets.lakehouse.embedded import DuckDBEngine
 from stedi_assets.lakehouse.engine import Engine
+from stedi_assets.lakehouse.faults import LakehouseError
 from stedi_assets.lakehouse.resource import Compute
+from stedi_assets.lakehouse.spark_faults import condition
 from stedi_assets.lakehouse.storage import Storage
 from stedi_assets.lakehouse.tasks import Done, Failed, Tasks
 
@@ -31,6 +36,8 @@ Result = TypeVar("Result")
 
 SHARE = 128 << 20
 """Bytes of landing files that one task reads, as large as the parts Spark itself reads."""
+
+_CONNECT_PORT = 15002
 
 SQL = {
     # Of a rule that overflows no row is to be published, whatever the version's default.
@@ -86,7 +93,43 @@ class Spark(Compute):
 
     def engine(self, storage: Storage) -> Engine:
         """The engine for the lakehouse that is stored there."""
-        return SparkEngine(storage, lambda: self.session.spark_session, self.task_memory)
+        return SparkEngine(storage, self._begin, self.task_memory)
+
+    def _begin(self) -> SparkSession:
+        if remote := self.session.spark_config.get("spark.remote"):
+            _assert_reached(remote)
+        try:
+            session: SparkSession = self.session.spark_session
+        except Exception as error:
+            raise LakehouseError(_not_begun(error, self.session.spark_config)) from None
+        return session
+
+
+def _not_begun(error: Exception, conf: Mapping[str, str]) -> str:
+    if isinstance(error, PySparkException) and condition(error) == "JAVA_GATEWAY_EXITED":
+        return (
+            "Spark could not start: STEDI_ENGINE=spark takes Java 17 or 21 (`java -version`; "
+            "JAVA_HOME where there are several), and a configuration that Java accepts "
+            "(STEDI_SPARK_CONF)."
+        )
+    place = conf.get("spark.remote") or conf.get("spark.master", "the cluster of spark-submit")
+    return (
+        f"Spark could not start on {place}: see that it is running and reached from here, and that "
+        "STEDI_SPARK_CONF is right. What Spark's driver said is in the log of this process."
+    )
+
+
+@cache
+def _assert_reached(remote: str) -> None:
+    """Say at once that a Spark Connect server is out of reach: its client tries for minutes."""
+    server = urlsplit(remote)
+    try:
+        socket.create_connection((server.hostname, server.port or _CONNECT_PORT), 10).close()
+    except OSError as error:
+        raise LakehouseError(
+            f"No Spark Connect server answers at {server.hostname}:{server.port or _CONNECT_PORT} "
+            f"({error.strerror or error}): start it, or mend spark.remote in STEDI_SPARK_CONF."
+        ) from None
 
 
 class SparkEngine:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from stedi_assets import deployments
 from stedi_assets.assets.curated import pseudonym
 from stedi_assets.assets.trusted import normalized
 from stedi_assets.lakehouse.embedded import DuckDBEngine
-from stedi_assets.lakehouse.faults import explain
+from stedi_assets.lakehouse.faults import LakehouseError, explain
 from stedi_assets.lakehouse.resource import LocalLakehouse
 from stedi_assets.lakehouse.storage import LocalStorage
 from stedi_assets.settings import Settings, SettingsError
@@ -171,3 +172,36 @@ def test_values_of_the_configuration_are_passed_as_spark_writes_them() -> None:
     text = json.dumps({"spark.a": "x", "spark.b": 4, "spark.c": True})
     found = Settings.load(spark_conf=text).spark_configuration
     assert found == {"spark.a": "x", "spark.b": "4", "spark.c": "true"}
+
+
+def test_connect_server_that_does_not_answer_is_named_at_once(tmp_path: Path, spark: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and does not listen
+        port = taken.getsockname()[1]
+        conf = json.dumps({"spark.remote": f"sc://127.0.0.1:{port}"})
+        settings = under(tmp_path, landing=None, engine="spark", spark_conf=conf)
+        with pytest.raises(LakehouseError, match=f"No Spark Connect server answers at .*:{port} "):
+            deployments.lakehouse(settings).engine.open("none", [], TYPES)
+
+
+@pytest.mark.parametrize(
+    ("condition", "said"),
+    [("JAVA_GATEWAY_EXITED", "takes Java 17 or 21"), ("OTHER", "could not start on yarn")],
+)
+def test_spark_that_does_not_start_gives_a_sentence(
+    tmp_path: Path,
+    spark: str,
+    monkeypatch: pytest.MonkeyPatch,
+    condition: str,
+    said: str,
+) -> None:
+    from pyspark.errors import PySparkException  # noqa: PLC0415
+
+    def start(*_: object) -> None:
+        raise PySparkException(condition, errorClass=condition, messageParameters={})
+
+    monkeypatch.setattr("dagster_pyspark.resources.spark_session_from_config", start)
+    conf = json.dumps({"spark.master": "yarn"})
+    settings = under(tmp_path, landing=None, engine="spark", spark_conf=conf)
+    with pytest.raises(LakehouseError, match=said):
+        deployments.lakehouse(settings).engine.open("none", [], TYPES)
