@@ -5,6 +5,7 @@ business of the process that orders.
 """
 
 import argparse
+import os
 from dataclasses import asdict
 from inspect import signature
 from typing import Any
@@ -34,6 +35,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("--pseudonym-key-secret", required=True)
     arguments, _ = parser.parse_known_args()
+    # Every client asks for a region; nothing says that Glue sets one.
+    os.environ.setdefault("AWS_DEFAULT_REGION", arguments.pseudonym_key_secret.split(":")[3])
     s3 = boto3.client("s3")
     with open_dagster_pipes(
         params_loader=PipesCliArgsParamsLoader(),  # type: ignore[no-untyped-call]

@@ -125,3 +125,18 @@ def test_templates_take_what_the_lakehouse_gives() -> None:
         text = (DEPLOY / name).read_text()
         asked = re.findall(r"^  (\w+):\n    Type: String\n    Description: Output of", text, re.M)
         assert {"LakehouseBucketName", "PipelineRoleName"} <= set(asked) <= given
+
+
+def test_document_names_only_what_there_is() -> None:
+    page = (DEPLOY.parent / "docs/spark.md").read_text()
+    settings = {f"STEDI_{name}".upper() for name in Settings.model_fields}
+    assert set(re.findall(r"STEDI_[A-Z0-9_]+", page)) <= settings
+    for name in re.findall(r"deploy/(\w+\.\w+)", page):
+        assert (DEPLOY / name).exists(), name
+    on_ec2 = lakehouse_stack(PipelineService="ec2.amazonaws.com")
+    templates = [on_ec2, GLUE, Template((DEPLOY / "emr.yaml").read_text(), {})]
+    outputs = {name for template in templates for name in template.outputs()}
+    assert set(re.findall(r"\$\(out (\w+)", page)) <= outputs
+    headings = re.findall(r"^#+ (.*)$", page, re.MULTILINE)
+    anchors = {heading.lower().replace(" ", "-") for heading in headings}
+    assert set(re.findall(r"\]\(#([^)]*)\)", page)) <= anchors

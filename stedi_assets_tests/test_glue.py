@@ -144,7 +144,10 @@ def secret(aws: Aws) -> str:
 
 @pytest.fixture(scope="module")
 def jobs(aws: Aws, secret: str) -> Iterator[Jobs]:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("STEDI_")} | {
+    given = {
+        k: v for k, v in os.environ.items() if not k.startswith("STEDI_") and "REGION" not in k
+    }
+    environment = given | {
         "AWS_ENDPOINT_URL_S3": aws.s3.endpoint,
         "AWS_ENDPOINT_URL_SECRETS_MANAGER": aws.glue.endpoint,
         "PYSPARK_PYTHON": sys.executable,
