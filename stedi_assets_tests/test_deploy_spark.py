@@ -9,6 +9,7 @@ import pytest
 from stedi_assets.assets import RULES
 from stedi_assets.deployments import lakehouse
 from stedi_assets.lakehouse.glue import OnGlue
+from stedi_assets.lakehouse.spark import configuration
 from stedi_assets.schemas import contracts, table_of
 from stedi_assets.settings import Settings
 from stedi_assets_tests.cloudformation import ACCOUNT, REGION, Template, allowed
@@ -125,6 +126,13 @@ def test_templates_take_what_the_lakehouse_gives() -> None:
         text = (DEPLOY / name).read_text()
         asked = re.findall(r"^  (\w+):\n    Type: String\n    Description: Output of", text, re.M)
         assert {"LakehouseBucketName", "PipelineRoleName"} <= set(asked) <= given
+
+
+def test_spark_submit_says_where_spark_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYSPARK_GATEWAY_PORT", "1")
+    told = configuration({})
+    assert not {"spark.master", "spark.driver.host"} & told.keys()
+    assert told["spark.log.level"] == "WARN"  # at INFO, its default there, plans are in the log
 
 
 def test_document_names_only_what_there_is() -> None:

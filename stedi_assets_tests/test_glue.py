@@ -1,4 +1,4 @@
-"""Tables made by a Glue job: a Glue API on this machine runs the job's script as a process.
+"""Tables made by a Glue job: a Glue API on this machine runs the job's script by spark-submit.
 
 The tables are in a folder, as the Spark of a package cannot read S3; order and answer are on S3.
 """
@@ -7,6 +7,7 @@ import hmac
 import json
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -25,7 +26,7 @@ import pytest
 from dagster_aws.s3 import S3Resource
 from pydantic import SecretStr
 
-from stedi_assets import definitions, glue_job, read_table
+from stedi_assets import cli, definitions, glue_job, read_table
 from stedi_assets.assets import curated, trusted
 from stedi_assets.deployments import lakehouse, storage
 from stedi_assets.lakehouse.embedded import DuckDBEngine
@@ -364,3 +365,17 @@ def test_pseudonym_key_is_part_of_what_process_and_job_compare(on_aws: Settings)
 def test_glue_takes_a_lakehouse_on_aws(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="STEDI_ENGINE=glue takes STEDI_DEPLOYMENT=aws"):
         under(tmp_path, landing=None, engine="glue")
+
+
+def test_refresh_on_emr_has_the_key_of_the_secret(
+    aws: Aws, secret: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[tuple[list[str], str | None]] = []
+    monkeypatch.setattr(
+        cli, "main", lambda: ran.append((sys.argv[1:], os.environ.get("STEDI_PSEUDONYM_KEY")))
+    )
+    monkeypatch.setattr(sys, "argv", ["emr_refresh.py", secret])
+    monkeypatch.setenv("STEDI_PSEUDONYM_KEY", "")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", aws.glue.endpoint)
+    runpy.run_path(str(SCRIPT.with_name("emr_refresh.py")))
+    assert ran == [(["refresh"], KEY)]
