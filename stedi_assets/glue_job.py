@@ -109,7 +109,3 @@ def _expression(
 def _rows(file: Any) -> int:
     with file.open() as opened:
         return int(pq.read_metadata(opened).num_rows)
-
-
-if __name__ == "__main__":
-    main()
