@@ -34,7 +34,7 @@ AUDIT = "audit"
 
 # Scripts, not `python -c`: PySpark, where installed, takes that for its own doctests and exits.
 SCRIPTS = {
-    "stedi.py": "from stedi_assets.cli import app\n\napp()\n",
+    "stedi.py": "from stedi_assets.cli import main\n\nmain()\n",
     "start_up.py": "import stedi_assets.definitions\n",
 }
 STEDI, START_UP = ((sys.executable, script) for script in SCRIPTS)

@@ -22,19 +22,17 @@ _NEVER = -(2**63)
 
 def consenting(customer_landing: ir.Table) -> ir.Table:
     """E-mails of which no record that ties for the latest lacks the research consent."""
-    records = customer_landing.select(
-        email=normalized(customer_landing.email),
-        updated=ibis.coalesce(
-            customer_landing.lastupdatedate, customer_landing.registrationdate, _NEVER
-        ),
-        registered=customer_landing.registrationdate.fill_null(_NEVER),
-        consents=consents(customer_landing),
+    c = customer_landing
+    record = ibis.struct(
+        {
+            "updated": ibis.coalesce(c.lastupdatedate, c.registrationdate, _NEVER),
+            "registered": c.registrationdate.fill_null(_NEVER),
+            "refuses": ~consents(c),
+        }
     )
-    for column in ("updated", "registered"):
-        newest = records[column].max().over(group_by=records.email)
-        records = records.mutate(newest=newest).filter(ibis._.newest == ibis._[column])
-    emails = records.group_by("email").agg(consents=records.consents.all())
-    return emails.filter(emails.consents).select("email")
+    # Compared field by field: of records that tie in both times, one that refuses is the greatest.
+    latest = c.group_by(person=normalized(c.email)).agg(record=record.max())
+    return latest.filter(~latest.record["refuses"]).select(email="person")
 
 
 def customer_consent(customer_trusted: ir.Table, customer_landing: ir.Table) -> ir.IntegerScalar:
@@ -185,31 +183,32 @@ def one_person_a_row(
     settings: Settings,
 ) -> ir.IntegerScalar:
     """Training rows that are not a sensor and a phone reading of the same person."""
-    ml = machine_learning_curated
-    people = device_ownership.select("email").distinct()
-    people = people.mutate(subject_id=pseudonym(people.email, settings))
-    phone = accelerometer_trusted.join(people, [("user", "email")])
+    people = device_ownership.select(person="email").distinct()
+    people = people.mutate(subject_id=pseudonym(people.person, settings))
+    rows = machine_learning_curated.join(people, "subject_id")
     sensor = step_trainer_trusted.join(
         device_ownership.select("serialnumber", "email"), "serialnumber"
-    ).join(people, "email")
-    with_phone = ml.semi_join(
-        phone,
-        [
-            ml.subject_id == phone.subject_id,
-            ml.sensorreadingtime == phone.timestamp,
-            *(ml[axis].identical_to(phone[axis]) for axis in "xyz"),
-        ],
     )
-    right = with_phone.semi_join(
+    with_sensor = rows.semi_join(
         sensor,
         [
-            with_phone.subject_id == sensor.subject_id,
-            with_phone.sensorreadingtime == sensor.sensorreadingtime,
-            with_phone.distancefromobject.identical_to(sensor.distancefromobject),
+            rows.person == sensor.email,
+            rows.sensorreadingtime == sensor.sensorreadingtime,
+            rows.distancefromobject.identical_to(sensor.distancefromobject),
         ],
     )
-    rows = ml.agg(rows=ml.count()).union(right.agg(rows=-right.count()))
-    return _sum(rows.rows)
+    phone = accelerometer_trusted
+    right = with_sensor.semi_join(
+        phone,
+        [
+            with_sensor.person == phone.user,
+            with_sensor.sensorreadingtime == phone.timestamp,
+            *(with_sensor[axis].identical_to(phone[axis]) for axis in "xyz"),
+        ],
+    )
+    ml = machine_learning_curated
+    wrong = ml.agg(rows=ml.count()).union(right.agg(rows=-right.count()))
+    return _sum(wrong.rows)
 
 
 def _sum(rows: ir.IntegerColumn) -> ir.IntegerScalar:

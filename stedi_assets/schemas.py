@@ -48,8 +48,8 @@ def _finite(description: str, *, strict: bool) -> Any:
         unit="as the source reports it",
         strict=strict,
         nullable=True,
-        ge=-MAX_DOUBLE,  # with `le`, what keeps NaN and the infinities out
-        le=MAX_DOUBLE,
+        # What keeps NaN and the infinities out.
+        in_range={"min_value": -MAX_DOUBLE, "max_value": MAX_DOUBLE},
     )
 
 

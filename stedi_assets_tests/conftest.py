@@ -1,5 +1,6 @@
 """What tests of several modules share."""
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,9 @@ from botocore.loaders import create_loader
 from cloudpathlib import S3Client
 
 from stedi_assets_tests.aws_servers import BUCKET, GlueServer, S3Server, settings
+
+# The libraries bring many objects that stay: looking for garbage among them less often saves time.
+gc.set_threshold(50_000, 20, 50)
 
 IcebergReader = Callable[[str], list[dict[str, Any]]]
 

@@ -99,6 +99,28 @@ def test_customer_without_consent_is_found(
     assert pipeline.violations() == {rule: 1}
 
 
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        {"lastupdatedate": 5, "registrationdate": 1},
+        {"lastupdatedate": 5, "registrationdate": 2},
+        {"lastupdatedate": None, "registrationdate": 5},
+        {"lastupdatedate": 6, "registrationdate": None},
+    ],
+    ids=["tie", "registered later", "no update, registered later", "updated later"],
+)
+def test_refusal_in_the_latest_record_is_found(
+    any_reading: Pipeline, refusal: dict[str, int | None]
+) -> None:
+    consents = customer(ANN, lastupdatedate=5, registrationdate=1)
+    any_reading.run([consents, customer(ANN, sharewithresearchasofdate=None, **refusal)])
+    assert any_reading.execute("FROM customer_trusted") == []
+    any_reading.execute(
+        "INSERT INTO customer_trusted SELECT * EXCLUDE source_file FROM customer_landing LIMIT 1"
+    )
+    assert any_reading.violations() == {"customer_consent": 1}
+
+
 @pytest.mark.parametrize("user", [CY, DEE, GUEST])
 def test_readings_without_consent_are_found(pipeline: Pipeline, user: str) -> None:
     pipeline.execute(

@@ -86,7 +86,10 @@ def owned_readings(
     claimed it, and to nobody where there are several. `also` names further columns to keep.
     """
     claims = sole_claims(customer_landing).rename(claimed="serialnumber", claimant="email")
-    readings = accelerometer_landing.left_join(claims, [("serialnumber", "claimed")])
-    user = ibis.coalesce(normalized(readings.user), readings.claimant)
-    owned = readings.select("timestamp", "x", "y", "z", "serialnumber", *also, user=user)
-    return owned.filter(owned.user.notnull())
+    columns = ("timestamp", "x", "y", "z", "serialnumber", *also)
+    named = accelerometer_landing.filter(accelerometer_landing.user.notnull())
+    nameless = accelerometer_landing.filter(accelerometer_landing.user.isnull())
+    claimed = nameless.join(claims, [("serialnumber", "claimed")])
+    return named.select(*columns, user=normalized(named.user)).union(
+        claimed.select(*columns, user="claimant")
+    )
