@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from stedi_assets.assets import curated, trusted
+from stedi_assets.assets import RULES
 from stedi_assets.assets.landing import landing_assets
 from stedi_assets.assets.sources import source_assets
 from stedi_assets.build import table_asset
@@ -16,15 +16,6 @@ from stedi_assets.sensors.alerts import alert_sensors
 from stedi_assets.sensors.landing import landing_sensor
 from stedi_assets.sensors.training import training_set_sensor
 from stedi_assets.settings import Settings
-
-RULES = (
-    trusted.customer_trusted,
-    trusted.accelerometer_trusted,
-    curated.customers_curated,
-    curated.device_ownership,
-    trusted.step_trainer_trusted,
-    curated.machine_learning_curated,
-)
 
 
 def lakehouse_definitions(settings: Settings) -> dg.Definitions:

@@ -11,8 +11,23 @@ from stedi_assets.lakehouse.storage import LocalStorage, Storage
 from stedi_assets.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
+    from dagster_aws.s3 import S3Resource
+
     from stedi_assets.lakehouse.aws import S3Lakehouse
     from stedi_assets.lakehouse.resource import Compute, Lakehouse
+
+_OF_TABLES = {
+    "deployment",
+    "lakehouse",
+    "database",
+    "s3_endpoint",
+    "glue_endpoint",
+    "s3_encryption",
+    "s3_kms_key",
+    "consent_scope",
+    "pseudonymize",
+}
+"""Settings that say where tables are and which rows they have; no secrets."""
 
 
 def storage(settings: Settings) -> Storage:
@@ -67,14 +82,29 @@ def _on_aws(settings: Settings) -> "S3Lakehouse":
         ) from None
 
     places = settings.lakehouse, settings.landing_root
+    s3 = S3Resource(endpoint_url=settings.s3_endpoint, max_attempts=ATTEMPTS)
     return S3Lakehouse(
         root=settings.lakehouse,
         database=settings.database,
-        s3=S3Resource(endpoint_url=settings.s3_endpoint, max_attempts=ATTEMPTS),
+        s3=s3,
         glue_endpoint=settings.glue_endpoint,
         encryption=settings.s3_encryption,
         kms_key=settings.s3_kms_key,
         # With dots in it, a name does not match the certificate of its own address.
         path_style=any("." in split(place)[0] for place in places),
-        compute=_compute(settings),
+        compute=_on_glue(settings, s3) if settings.engine == "glue" else _compute(settings),
+    )
+
+
+def _on_glue(settings: Settings, s3: "S3Resource") -> "Compute":
+    from stedi_assets.lakehouse.glue import OnGlue  # noqa: PLC0415
+    from stedi_assets.lakehouse.resource import Embedded  # noqa: PLC0415
+
+    return OnGlue(
+        here=Embedded(memory_limit=settings.memory_limit, threads=settings.threads),
+        s3=s3,
+        exchange=f"{settings.lakehouse}/pipes",
+        job=settings.glue_job,
+        settings=settings.model_dump(include=_OF_TABLES, exclude_defaults=True),
+        endpoint=settings.glue_endpoint,
     )

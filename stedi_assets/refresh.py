@@ -14,7 +14,8 @@ from rich.markup import escape
 from rich.status import Status
 from rich.table import Table
 
-from stedi_assets.definitions import RULES, lakehouse_definitions
+from stedi_assets.assets import RULES
+from stedi_assets.definitions import lakehouse_definitions
 from stedi_assets.deployments import lakehouse
 from stedi_assets.freshness import up_to_date
 from stedi_assets.jobs import REFRESH

@@ -79,16 +79,19 @@ class Settings(BaseSettings):
     s3_kms_key: str | None = Field(
         None, description="key for `aws:kms`: id, ARN or alias, such as alias/aws/s3"
     )
-    engine: Literal["duckdb", "spark"] = Field(
+    engine: Literal["duckdb", "spark", "glue"] = Field(
         "duckdb",
         description="what executes the transformations: DuckDB, embedded, or Spark (`spark`), "
-        "where one machine is not enough",
+        "where one machine is not enough, or a job of AWS Glue (`glue`)",
     )
     spark_conf: str = Field(
         "{}",
         description='Spark\'s configuration as JSON, such as `{"spark.master": "yarn"}` or '
         '`{"spark.remote": "sc://host:15002"}`; this machine where it names neither. No secrets: '
         "Spark shows it",
+    )
+    glue_job: str = Field(
+        "stedi", pattern=r"^[A-Za-z0-9_.-]+$", description="name of the Glue job (deploy/glue.yaml)"
     )
     consent_scope: ConsentScope = Field(
         "any",
@@ -209,6 +212,8 @@ class Settings(BaseSettings):
     def _places(self) -> "Settings":
         if self.deployment == "local":
             self._assert_folders()
+        if self.engine == "glue" and self.deployment != "aws":
+            raise ValueError("STEDI_ENGINE=glue takes STEDI_DEPLOYMENT=aws")
         if bool(self.s3_kms_key) != (self.s3_encryption == "aws:kms"):
             raise ValueError("STEDI_S3_ENCRYPTION=aws:kms and STEDI_S3_KMS_KEY go together")
         return self
@@ -326,6 +331,7 @@ _PATTERNS = {
     "database": "write small letters, digits and underscores",
     "s3_endpoint": _ADDRESS,
     "glue_endpoint": _ADDRESS,
+    "glue_job": "write letters, digits, and . _ -",
     "webserver": "write an address such as https://dagster.example.com, without a slash at its end",
 }
 """What to write where a pattern is not matched."""

@@ -18,8 +18,9 @@ import pytest
 from pyiceberg.table import StaticTable
 
 from stedi_assets.accounting import ACCOUNTS
+from stedi_assets.assets import RULES
 from stedi_assets.checks import CONSENT, SERIAL_NUMBERS
-from stedi_assets.definitions import RULES, lakehouse_definitions
+from stedi_assets.definitions import lakehouse_definitions
 from stedi_assets.deployments import storage
 from stedi_assets.lakehouse.catalog import Catalog, Snapshot
 from stedi_assets.schemas import contracts, table_of

@@ -9,7 +9,7 @@ import ibis
 import ibis.expr.types as ir
 import pytest
 
-from stedi_assets.definitions import RULES
+from stedi_assets.assets import RULES
 from stedi_assets.lineage import Lineage, Rule
 from stedi_assets.schemas import contracts, table_of
 from stedi_assets.settings import Settings

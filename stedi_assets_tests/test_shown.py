@@ -12,7 +12,8 @@ import ibis.expr.types as ir
 import pytest
 
 from stedi_assets import checks
-from stedi_assets.definitions import RULES, lakehouse_definitions
+from stedi_assets.assets import RULES
+from stedi_assets.definitions import lakehouse_definitions
 from stedi_assets.lineage import Lineage
 from stedi_assets.schemas import contracts, table_of
 from stedi_assets.settings import Settings

@@ -203,7 +203,7 @@ class LakehouseIOManager(dg.ConfigurableIOManager):
             return published
         if candidate is not None and candidate.properties.get("fingerprint") == fingerprint:
             return candidate
-        inputs = {f"input.{table}": snapshot for table, snapshot in _inputs(expression).items()}
+        inputs = {f"input.{table}": snapshot for table, snapshot in inputs_of(expression).items()}
         settings = (context.definition_metadata or {}).get("settings", {})
         properties = {
             "run-id": context.run_id,
@@ -226,6 +226,7 @@ def snapshot_metadata(snapshot: Snapshot, seconds: float) -> dict[str, dg.Metada
     }
 
 
-def _inputs(expression: ir.Table) -> dict[str, str]:
+def inputs_of(expression: ir.Table) -> dict[str, str]:
+    """Snapshot id of each table that an expression is made from."""
     tables = expression.op().find(ops.DatabaseTable)
     return dict(table.name.rsplit("__", 1) for table in tables)

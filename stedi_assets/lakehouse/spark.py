@@ -15,8 +15,8 @@ import dagster as dg
 import ibis
 import ibis.expr.operations as ops
 import ibis.expr.types as ir
+import pyarrow as pa
 import pyarrow.parquet as pq
-from dagster_pyspark import LazyPySparkResource
 from ibis.backends.pyspark import Backend
 from ibis.backends.sql import compilers
 from ibis.formats.pyarrow import PyArrowData
@@ -27,6 +27,7 @@ from stedi_assets.lakehouse.embedded import DuckDBEngine, named
 from stedi_assets.lakehouse.engine import Engine
 from stedi_assets.lakehouse.faults import LakehouseError
 from stedi_assets.lakehouse.resource import Compute
+from stedi_assets.lakehouse.spark_faults import condition
 from stedi_assets.lakehouse.storage import Storage
 from stedi_assets.lakehouse.tasks import Done, Failed, Tasks
 
@@ -38,7 +39,7 @@ SHARE = 128 << 20
 
 _CONNECT_PORT = 15002
 
-_SQL = {
+SQL = {
     # Of a rule that overflows no row is to be published, whatever the version's default.
     "spark.sql.ansi.enabled": "true",
     # Rather few files of a good size than as many as there are cores.
@@ -49,11 +50,14 @@ _SQL = {
     "spark.sql.redaction.string.regex": "[0-9a-f]{64}",
     "spark.sql.execution.arrow.pyspark.enabled": "true",
 }
+"""What every session has to be told, wherever Spark is."""
 _CLUSTER = {
     "spark.app.name": "STEDI lakehouse",
     # It shows plans to everybody who reaches the driver's machine.
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
+    # At INFO, which spark-submit begins with, it logs plans, and so the derived keys in them.
+    "spark.log.level": "WARN",
 }
 _LOCAL = {
     "spark.master": "local[*]",
@@ -65,12 +69,14 @@ _LOCAL = {
 def configuration(given: Mapping[str, str]) -> dict[str, str]:
     """Spark's configuration: what is given, and sane values for what is not.
 
-    It runs on this machine, unless `spark.master` or `spark.remote` is given.
+    It runs on this machine, unless `spark.master` or `spark.remote` is given, or spark-submit said
+    where when it started this process.
     """
     if "spark.remote" in given:  # the server is configured where it is started
-        return _SQL | dict(given)
-    here = {} if "spark.master" in given else _LOCAL
-    return _SQL | _CLUSTER | here | dict(given)
+        return SQL | dict(given)
+    elsewhere = "spark.master" in given or "PYSPARK_GATEWAY_PORT" in os.environ
+    here = {} if elsewhere else _LOCAL
+    return SQL | _CLUSTER | here | dict(given)
 
 
 class Spark(Compute):
@@ -81,7 +87,8 @@ class Spark(Compute):
         task_memory: Memory that each task may take to read landing files.
     """
 
-    session: dg.ResourceDependency[LazyPySparkResource]
+    # A LazyPySparkResource. Not to be imported here: Glue has a Spark, and no dagster-pyspark.
+    session: dg.ResourceDependency[Any]
     task_memory: str | None = None
 
     def engine(self, storage: Storage) -> Engine:
@@ -99,13 +106,13 @@ class Spark(Compute):
 
 
 def _not_begun(error: Exception, conf: Mapping[str, str]) -> str:
-    if isinstance(error, PySparkException) and error.getCondition() == "JAVA_GATEWAY_EXITED":
+    if isinstance(error, PySparkException) and condition(error) == "JAVA_GATEWAY_EXITED":
         return (
             "Spark could not start: STEDI_ENGINE=spark takes Java 17 or 21 (`java -version`; "
             "JAVA_HOME where there are several), and a configuration that Java accepts "
             "(STEDI_SPARK_CONF)."
         )
-    place = conf.get("spark.remote") or conf["spark.master"]
+    place = conf.get("spark.remote") or conf.get("spark.master", "the cluster of spark-submit")
     return (
         f"Spark could not start on {place}: see that it is running and reached from here, and that "
         "STEDI_SPARK_CONF is right. What Spark's driver said is in the log of this process."
@@ -245,8 +252,14 @@ class _Backend(Backend):  # type: ignore[misc]
     def to_pyarrow(self, expr: ir.Expr, /, **options: Any) -> Any:
         # By way of pandas, as ibis does it, a whole number beside a null loses its last digits.
         table = expr.as_table()
-        found = self.session.sql(self.compile(table, **options)).toArrow()
-        return expr.__pyarrow_result__(PyArrowData.convert_table(found, table.schema()))
+        rows, schema = self.session.sql(self.compile(table, **options)), table.schema()
+        if hasattr(rows, "toArrow"):
+            found = rows.toArrow()
+        else:  # Spark 3.5
+            found = pa.Table.from_pylist(
+                [row.asDict() for row in rows.collect()], schema.to_pyarrow()
+            )
+        return expr.__pyarrow_result__(PyArrowData.convert_table(found, schema))
 
 
 @lru_cache(maxsize=1)

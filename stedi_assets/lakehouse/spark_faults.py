@@ -8,10 +8,16 @@ def explain_spark(error: BaseException) -> str | None:
     """Say what an error of Spark means; its own message may quote rows, SQL and keys."""
     match error:
         case PySparkException():
-            return _failed(error.getCondition() or type(error).__name__)
+            return _failed(condition(error) or type(error).__name__)
         case Py4JError():
             return _failed(_java_class(error))
     return None
+
+
+def condition(error: PySparkException) -> str | None:
+    """Name of what went wrong, which quotes no data; Spark 3.5 has another word for it."""
+    ask = error.getCondition if hasattr(error, "getCondition") else error.getErrorClass
+    return ask()
 
 
 def _java_class(error: Py4JError) -> str:

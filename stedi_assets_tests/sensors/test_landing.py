@@ -15,9 +15,9 @@ import dagster as dg
 import ibis
 import pytest
 
+from stedi_assets.assets import RULES
 from stedi_assets.assets import landing as landing_tables
 from stedi_assets.checks import CONSENT
-from stedi_assets.definitions import RULES
 from stedi_assets.deployments import lakehouse
 from stedi_assets.lakehouse.catalog import Catalog
 from stedi_assets.lakehouse.faults import LakehouseError

@@ -1,0 +1,111 @@
+"""What the AWS Glue job runs: makes the rows of one table with Glue's Spark.
+
+Which table, and of what, `stedi_assets/lakehouse/glue.py` orders; commits and checks are the
+business of the process that orders.
+"""
+
+import argparse
+import os
+from dataclasses import asdict
+from inspect import signature
+from typing import Any
+
+import boto3
+import ibis.expr.types as ir
+import pyarrow.parquet as pq
+from dagster_pipes import (
+    PipesCliArgsParamsLoader,
+    PipesS3ContextLoader,
+    PipesS3MessageWriter,
+    open_dagster_pipes,
+)
+from pyspark.sql import SparkSession
+
+from stedi_assets.assets import RULES
+from stedi_assets.deployments import storage
+from stedi_assets.lakehouse.catalog import Catalog
+from stedi_assets.lakehouse.faults import LakehouseError, sentence
+from stedi_assets.lakehouse.glue import Order, Written, digest
+from stedi_assets.lakehouse.spark import SQL, SparkEngine
+from stedi_assets.settings import Settings, SettingsError
+
+
+def main() -> None:
+    """Do what the order says; the key of `subject_id` comes from the secret in the arguments."""
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    parser.add_argument("--pseudonym-key-secret", required=True)
+    arguments, _ = parser.parse_known_args()
+    # Every client asks for a region; nothing says that Glue sets one.
+    os.environ.setdefault("AWS_DEFAULT_REGION", arguments.pseudonym_key_secret.split(":")[3])
+    s3 = boto3.client("s3")
+    with open_dagster_pipes(
+        params_loader=PipesCliArgsParamsLoader(),  # type: ignore[no-untyped-call]
+        context_loader=PipesS3ContextLoader(client=s3),
+        message_writer=PipesS3MessageWriter(client=s3),
+    ) as pipes:
+        failed: LakehouseError | None = None
+        try:
+            written = make(Order(**pipes.extras), arguments.pseudonym_key_secret)
+            pipes.report_custom_message(asdict(written))
+        except Exception as error:
+            failed = _in_words(error)
+        # Raised above, it would carry its cause along, and Glue, S3 and Dagster keep all of an
+        # error: messages of Spark may quote rows, and SQL with the keys of `subject_id`.
+        if failed:
+            raise failed
+
+
+def _in_words(error: Exception) -> LakehouseError:
+    said = str(error) if isinstance(error, SettingsError) else sentence(error)
+    said = said or f"{type(error).__name__}, a mistake in the program."
+    return LakehouseError(said).with_traceback(error.__traceback__)
+
+
+def make(order: Order, secret: str) -> Written:
+    """Write the rows of the ordered table.
+
+    Args:
+        order: What is asked for.
+        secret: ARN of the secret that holds the key of `subject_id`.
+
+    Raises:
+        LakehouseError: The order cannot be met; the message says why.
+    """
+    key = boto3.client("secretsmanager").get_secret_value(SecretId=secret)["SecretString"]
+    settings = Settings.load(**order.settings, pseudonym_key=key)
+    stored = storage(settings)
+    engine = SparkEngine(stored, _session)
+    expression = _expression(order, engine, Catalog(stored), settings)
+    if digest(expression) != order.rule:
+        raise LakehouseError(
+            f"The Glue job would make another {order.table}: give it the same version of the "
+            "project, and the same pseudonym key, as the process that started it."
+        )
+    files = engine.write(expression, order.folder)
+    return Written(files, sum(_rows(stored.io.new_input(file)) for file in files))
+
+
+def _session() -> SparkSession:
+    session = SparkSession.builder.config(map={**SQL}).getOrCreate()
+    # At INFO it logs plans, and so the derived keys in them.
+    session.sparkContext.setLogLevel("WARN")
+    return session
+
+
+def _expression(
+    order: Order, engine: SparkEngine, catalog: Catalog, settings: Settings
+) -> ir.Table:
+    given: dict[str, Any] = {"settings": settings}
+    for name, snapshot_id in order.inputs.items():
+        snapshot = catalog.state(name).snapshot(int(snapshot_id))
+        if snapshot is None:
+            raise LakehouseError(f"{name} has no snapshot {snapshot_id} any more: refresh again.")
+        given[name] = engine.open(snapshot.name, snapshot.files, snapshot.types)
+    rule = next(rule for rule in RULES if rule.__name__ == order.table)
+    expression: ir.Table = rule(**{name: given[name] for name in signature(rule).parameters})
+    return expression.select(*order.columns)
+
+
+def _rows(file: Any) -> int:
+    with file.open() as opened:
+        return int(pq.read_metadata(opened).num_rows)

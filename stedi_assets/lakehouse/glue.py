@@ -1,0 +1,192 @@
+"""AWS Glue as an engine: its Spark makes the tables, this process does all else.
+
+A table is a job run. It is launched by Dagster Pipes: the order goes to the job, and what it wrote
+comes back, as objects on S3. The job is `stedi_assets/glue_job.py`.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
+
+import boto3
+import dagster as dg
+import ibis
+import ibis.expr.types as ir
+from dagster_aws.pipes import PipesGlueClient, PipesS3ContextInjector, PipesS3MessageReader
+from dagster_aws.s3 import S3Resource
+
+from stedi_assets.lakehouse.embedded import DuckDBEngine
+from stedi_assets.lakehouse.engine import Engine
+from stedi_assets.lakehouse.faults import LakehouseError
+from stedi_assets.lakehouse.resource import Compute, inputs_of
+from stedi_assets.lakehouse.s3 import split
+from stedi_assets.lakehouse.storage import Storage
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_LOOK = 2.0
+"""Seconds between two looks for what the job says."""
+
+
+class GlueJobError(LakehouseError):
+    """The job did not make the table; the message says why, in the job's words."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a job is asked to make. It lies on S3 for as long as the job runs: no secrets.
+
+    Attributes:
+        table: The table whose rule the job applies.
+        inputs: Snapshot id of each table that it is made from.
+        columns: Its columns, in order.
+        rule: Digest of the compiled rule, so that the job can tell whether its own is the same.
+        folder: Where its files are to be.
+        settings: Settings that the job cannot know.
+    """
+
+    table: str
+    inputs: Mapping[str, str]
+    columns: Sequence[str]
+    rule: str
+    folder: str
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a job has made.
+
+    Attributes:
+        files: Its Parquet files; none where there are no rows.
+        rows: Their rows.
+    """
+
+    files: list[str]
+    rows: int
+
+
+class OnGlue(Compute):
+    """Tables are made by a job of AWS Glue; landing files are read, and tables audited, here.
+
+    Attributes:
+        here: What reads landing files and audits.
+        s3: Where the order and the answer are exchanged.
+        exchange: URI below which they are.
+        job: Name of the job.
+        settings: Settings that the job is to have.
+        endpoint: Another address of the Glue API.
+    """
+
+    here: dg.ResourceDependency[Compute]
+    s3: dg.ResourceDependency[S3Resource]
+    exchange: str
+    job: str
+    settings: dict[str, Any]
+    endpoint: str | None = None
+
+    def engine(self, storage: Storage) -> Engine:
+        """The engine for the lakehouse that is stored there."""
+        return GlueEngine(self.here.engine(storage), self._client, self.job, self.settings)
+
+    def _client(self) -> PipesGlueClient:
+        bucket, prefix = split(self.exchange)
+        s3 = self.s3.get_client()
+        return PipesGlueClient(
+            client=boto3.client("glue", endpoint_url=self.endpoint),
+            context_injector=PipesS3ContextInjector(
+                bucket=bucket, client=s3, key_prefix=f"{prefix}/"
+            ),
+            message_reader=_Messages(bucket, prefix, s3),
+        )
+
+
+class GlueEngine:
+    """Has expressions written by a job, and leaves the rest to the engine of this process."""
+
+    def __init__(
+        self,
+        here: Engine,
+        client: Callable[[], PipesGlueClient],
+        job: str,
+        settings: Mapping[str, Any],
+    ) -> None:
+        """Ask for a client when there is something to write: each serves one run of the job."""
+        self._here = here
+        self._client = client
+        self._job = job
+        self._settings = settings
+
+    def open(self, name: str, files: Sequence[str], types: Mapping[str, str]) -> ir.Table:
+        """Open Parquet files as the table `name`, with columns of these types."""
+        return self._here.open(name, files, types)
+
+    def spread(
+        self,
+        work: Callable[[DuckDBEngine, Sequence[Item]], Result],
+        items: Sequence[Item],
+        sizes: Sequence[int],
+    ) -> list[Result]:
+        """Have work done in this process."""
+        return self._here.spread(work, items, sizes)
+
+    def write(self, expression: ir.Table, folder: str) -> list[str]:
+        """Have the job write the rows of the table that this step makes below `folder`.
+
+        Returns:
+            The files with rows; none where there are no rows.
+
+        Raises:
+            GlueJobError: The job failed.
+        """
+        context = dg.AssetExecutionContext.get()
+        order = Order(
+            table=context.asset_key.path[-1],
+            inputs=inputs_of(expression),
+            columns=expression.columns,
+            rule=digest(expression),
+            folder=folder,
+            settings=self._settings,
+        )
+        written = self._run(order, context)
+        context.log.info(f"The Glue job wrote {written.rows} rows in {len(written.files)} files.")
+        return written.files
+
+    def _run(self, order: Order, context: dg.AssetExecutionContext) -> Written:
+        try:
+            done = self._client().run(
+                context=context,
+                start_job_run_params={"JobName": self._job},
+                extras=asdict(order),
+            )
+        except RuntimeError as error:  # all that Pipes says of a run that failed
+            raise GlueJobError(" ".join(str(error).split())) from None
+        answers = done.get_custom_messages()
+        if not answers:
+            raise GlueJobError(
+                f"The Glue job {self._job} ended without an answer: see that its script is "
+                "deploy/glue_job.py and that its role may write to the prefix pipes/."
+            )
+        return Written(**answers[0])
+
+
+def digest(expression: ir.Table) -> str:
+    """Tells whether two processes have the same rule, settings, inputs and pseudonym key."""
+    # Engines name tables alike, so the SQL of one dialect is the same for all.
+    return hashlib.sha256(ibis.to_sql(expression, dialect="duckdb").encode()).hexdigest()
+
+
+class _Messages(PipesS3MessageReader):
+    """Messages below a prefix, which is all that the job may write to beside the tables."""
+
+    def __init__(self, bucket: str, prefix: str, client: Any) -> None:
+        super().__init__(bucket=bucket, client=client, interval=_LOOK)
+        self._prefix = prefix
+
+    @contextmanager
+    def get_params(self) -> Iterator[dict[str, Any]]:
+        with super().get_params() as params:
+            yield {**params, "key_prefix": f"{self._prefix}/{params['key_prefix']}"}

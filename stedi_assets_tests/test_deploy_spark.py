@@ -1,0 +1,150 @@
+"""The files in deploy/ for Spark on AWS: who may do what, and what the job is told."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stedi_assets.assets import RULES
+from stedi_assets.deployments import lakehouse
+from stedi_assets.lakehouse.glue import OnGlue
+from stedi_assets.lakehouse.spark import configuration
+from stedi_assets.schemas import contracts, table_of
+from stedi_assets.settings import Settings
+from stedi_assets_tests.cloudformation import ACCOUNT, REGION, Template, allowed
+
+DEPLOY = Path(__file__).parents[1] / "deploy"
+BUCKET, LANDING = "a-lakehouse", "a-landing"
+SECRET = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:PseudonymKey-AbCdEf"
+JOB_ROLE = f"arn:aws:iam::{ACCOUNT}:role/job"
+TABLES = {name: table_of(contract) for name, contract in contracts().items()}
+
+GLUE = Template(
+    (DEPLOY / "glue.yaml").read_text(),
+    {
+        "LakehouseBucketName": BUCKET,
+        "PipelineRoleName": "pipeline",
+        "PseudonymKeySecret": SECRET,
+        "JobName": "a-job",
+    },
+    {"JobRole": "job"},
+)
+JOB = GLUE.properties("Job")
+
+
+def lakehouse_stack(**parameters: str) -> Template:
+    names = {"LakehouseBucket": BUCKET, "LandingBucket": LANDING, "PipelineRole": "pipeline"}
+    return Template((DEPLOY / "lakehouse.yaml").read_text(), parameters, names)
+
+
+def may(action: str, resource: str, stack: Template | None = None) -> bool:
+    """Whether the job's role may, where the lakehouse's stack knows of it."""
+    stack = stack or lakehouse_stack(ComputeRoleArn=JOB_ROLE)
+    [policy] = GLUE.properties("JobRole")["Policies"]
+    of_buckets = [
+        statement
+        for name in stack.resources("AWS::S3::BucketPolicy")
+        for statement in stack.properties(name)["PolicyDocument"]["Statement"]
+    ]
+    context = {"aws:PrincipalArn": JOB_ROLE, "aws:SecureTransport": "true"}
+    return allowed(action, resource, context, policy["PolicyDocument"]["Statement"], of_buckets)
+
+
+def of_bucket(key: str) -> str:
+    return f"arn:aws:s3:::{BUCKET}/{key}"
+
+
+def data_file(table: str) -> str:
+    return of_bucket(f"warehouse/{TABLES[table].zone}/{table}/data/a/part-0.parquet")
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_job_reads_every_table_and_writes_rows_of_those_it_makes(table: str) -> None:
+    makes = table in {rule.__name__ for rule in RULES}
+    assert may("s3:GetObject", data_file(table))
+    for action in ("s3:PutObject", "s3:DeleteObject"):
+        assert may(action, data_file(table)) is makes
+        assert not may(action, data_file(table).replace("/data/", "/metadata/"))
+
+
+def test_job_reads_the_landing_zone_only_where_the_lakehouse_says_so() -> None:
+    assert not may("s3:GetObject", data_file("customer_landing"), lakehouse_stack())
+    assert may("s3:GetObject", data_file("customer_trusted"), lakehouse_stack())
+
+
+def test_job_reads_no_landing_files_and_changes_no_table() -> None:
+    glue = f"arn:aws:glue:{REGION}:{ACCOUNT}"
+    assert may("glue:GetTable", f"{glue}:table/stedi/customer_landing")
+    assert may("secretsmanager:GetSecretValue", SECRET)
+    assert may("s3:PutObject", of_bucket("pipes/abc/1.json"))
+    for action, resource in (
+        ("s3:GetObject", f"arn:aws:s3:::{LANDING}/customer/landing/a.json"),
+        ("s3:PutObject", of_bucket("glue/glue_job.py")),
+        ("glue:UpdateTable", f"{glue}:table/stedi/customer_trusted"),
+        ("glue:StartJobRun", f"{glue}:job/a-job"),
+        ("secretsmanager:GetSecretValue", SECRET.replace("Pseudonym", "Other")),
+    ):
+        assert not may(action, resource), (action, resource)
+
+
+def test_refresh_starts_this_job_alone() -> None:
+    policy = GLUE.properties("StartTheJob")
+    assert policy["Roles"] == ["pipeline"]
+    statements = policy["PolicyDocument"]["Statement"]
+    job = f"arn:aws:glue:{REGION}:{ACCOUNT}:job/"
+    for action in ("glue:StartJobRun", "glue:GetJobRun", "glue:BatchStopJobRun"):
+        assert allowed(action, f"{job}a-job", {}, statements)
+        assert not allowed(action, f"{job}another", {}, statements)
+    for action in ("s3:GetObject", "s3:PutObject", "s3:DeleteObject"):
+        assert allowed(action, of_bucket("pipes/abc/context.json"), {}, statements)
+
+
+def test_job_is_told_where_the_key_is_and_not_the_key() -> None:
+    assert JOB["NonOverridableArguments"] == {"--pseudonym-key-secret": SECRET}
+    script = JOB["Command"]["ScriptLocation"]
+    assert script.startswith(f"s3://{BUCKET}/glue/")
+    assert (DEPLOY / script.rpartition("/")[2]).exists()
+
+
+def test_process_and_template_agree_on_job_and_exchange() -> None:
+    compute: Any = lakehouse(
+        Settings(
+            deployment="aws", lakehouse=f"s3://{BUCKET}", engine="glue", pseudonym_key="k" * 40
+        )
+    ).compute
+    assert isinstance(compute, OnGlue)
+    defaults = Template((DEPLOY / "glue.yaml").read_text(), {})
+    assert defaults.properties("Job")["Name"] == compute.job
+    assert compute.exchange == f"s3://{BUCKET}/pipes"
+    assert "k" * 40 not in repr(compute.settings)
+
+
+def test_templates_take_what_the_lakehouse_gives() -> None:
+    given = set(lakehouse_stack().outputs())
+    for name in ("glue.yaml", "emr.yaml"):
+        text = (DEPLOY / name).read_text()
+        asked = re.findall(r"^  (\w+):\n    Type: String\n    Description: Output of", text, re.M)
+        assert {"LakehouseBucketName", "PipelineRoleName"} <= set(asked) <= given
+
+
+def test_spark_submit_says_where_spark_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYSPARK_GATEWAY_PORT", "1")
+    told = configuration({})
+    assert not {"spark.master", "spark.driver.host"} & told.keys()
+    assert told["spark.log.level"] == "WARN"  # at INFO, its default there, plans are in the log
+
+
+def test_document_names_only_what_there_is() -> None:
+    page = (DEPLOY.parent / "docs/spark.md").read_text()
+    settings = {f"STEDI_{name}".upper() for name in Settings.model_fields}
+    assert set(re.findall(r"STEDI_[A-Z0-9_]+", page)) <= settings
+    for name in re.findall(r"deploy/(\w+\.\w+)", page):
+        assert (DEPLOY / name).exists(), name
+    on_ec2 = lakehouse_stack(PipelineService="ec2.amazonaws.com")
+    templates = [on_ec2, GLUE, Template((DEPLOY / "emr.yaml").read_text(), {})]
+    outputs = {name for template in templates for name in template.outputs()}
+    assert set(re.findall(r"\$\(out (\w+)", page)) <= outputs
+    headings = re.findall(r"^#+ (.*)$", page, re.MULTILINE)
+    anchors = {heading.lower().replace(" ", "-") for heading in headings}
+    assert set(re.findall(r"\]\(#([^)]*)\)", page)) <= anchors
