@@ -52,7 +52,7 @@ run-s3: setup-dev
 		-- stedi sample -- stedi refresh -- stedi status
 
 test: setup-dev system
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 dev: setup
 	@if [ "$(STEDI_DEPLOYMENT)" != aws ] && [ -z "$(STEDI_LANDING)" ]; then \
