@@ -175,13 +175,16 @@ class DuckDBEngine:
         finally:
             self.backend.raw_sql(f"SET {memory} = true")
 
-    def landing_keys(self, file: str) -> set[str]:
-        """All keys of the objects of a file of JSON lines."""
+    def landing_keys(self, files: Sequence[str]) -> dict[str, set[str]]:
+        """All keys of the objects in each of some files of JSON lines."""
         found = self.backend.raw_sql(
-            "SELECT DISTINCT unnest(json_keys(json)) "
-            f"FROM read_ndjson_objects({sql_text(file)}, ignore_errors=true)"
+            "SELECT DISTINCT filename, unnest(json_keys(json)) FROM read_ndjson_objects("
+            f"{_list(files)}, ignore_errors=true, hive_partitioning=false, filename=true)"
         ).fetchall()
-        return {key for (key,) in found}
+        keys: dict[str, set[str]] = {file: set() for file in files}
+        for file, key in found:
+            keys[file].add(key)
+        return keys
 
 
 def named(name: str, types: Mapping[str, str], backend: SQLBackend) -> ir.Table:

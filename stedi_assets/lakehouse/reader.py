@@ -224,15 +224,22 @@ class LandingReader:
     ) -> dict[str, Spelling | None]:
         """Files of which not every line gave a full row, unless the gaps are in the file."""
         counted = self._count(written)
-        doubtful: dict[str, Spelling | None] = {}
+        complete, odd = set(), []
         for path in paths:
             found = counted.get(path, _NOTHING)
-            complete = found["rows"] == found["right"] == contents[path].lines
-            if not complete or found["gaps"]:
-                other = self._spelling(self._engine.landing_keys(self._landing.location(path)))
-                if other != spelling or not complete:
-                    doubtful[path] = other if other != spelling else None
-        return doubtful
+            if found["rows"] == found["right"] == contents[path].lines:
+                complete.add(path)
+            if path not in complete or found["gaps"]:
+                odd.append(path)
+        if not odd:
+            return {}
+        keys = self._engine.landing_keys([self._landing.location(path) for path in odd])
+        spellings = zip(odd, map(self._spelling, keys.values()), strict=True)
+        return {
+            path: other if other != spelling else None
+            for path, other in spellings
+            if other != spelling or path not in complete
+        }
 
     def _count(self, files: list[str]) -> dict[str, dict[str, int]]:
         """Of each landing file: rows, rows that fulfil the contract, rows that lack a value."""
