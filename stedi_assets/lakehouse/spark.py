@@ -6,7 +6,8 @@ import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -93,15 +94,19 @@ class Spark(Compute):
 
     def engine(self, storage: Storage) -> Engine:
         """The engine for the lakehouse that is stored there."""
-        return SparkEngine(storage, self._begin, self.task_memory)
+        return SparkEngine(storage, partial(self._begin, storage.scratch), self.task_memory)
 
-    def _begin(self) -> SparkSession:
-        if remote := self.session.spark_config.get("spark.remote"):
+    def _begin(self, scratch: Path) -> SparkSession:
+        conf = self.session.spark_config
+        if remote := conf.get("spark.remote"):
             _assert_reached(remote)
+        elif conf.get("spark.master", "").startswith("local") and "spark.local.dir" not in conf:
+            # Where the next refresh drops what it spilled, should this process be killed.
+            os.environ.setdefault("SPARK_LOCAL_DIRS", f"{scratch}/{os.getpid()}-spark")
         try:
             session: SparkSession = self.session.spark_session
         except Exception as error:
-            raise LakehouseError(_not_begun(error, self.session.spark_config)) from None
+            raise LakehouseError(_not_begun(error, conf)) from None
         return session
 
 

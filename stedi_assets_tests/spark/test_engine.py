@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 from functools import partial
 from pathlib import Path
@@ -132,6 +133,13 @@ def test_spark_shows_no_key(tmp_path: Path, engine: SparkEngine, settings: Setti
     plan = engine.backend.session.sql(sql)._jdf.queryExecution()  # noqa: SLF001
     for shown in (plan.toString(), plan.simpleString()):
         assert not any(key in shown for key in keys)
+
+
+def test_spark_spills_to_where_leftovers_are_dropped(engine: SparkEngine) -> None:
+    engine.open("none", [], TYPES)
+    folder = Path(os.environ["SPARK_LOCAL_DIRS"])
+    assert (folder.parent.name, folder.name) == ("scratch", f"{os.getpid()}-spark")
+    assert folder.is_dir()
 
 
 def test_failure_of_spark_is_a_sentence_without_data(tmp_path: Path, engine: SparkEngine) -> None:
