@@ -76,8 +76,14 @@ def configuration(given: Mapping[str, str]) -> dict[str, str]:
     if "spark.remote" in given:  # the server is configured where it is started
         return SQL | dict(given)
     elsewhere = "spark.master" in given or "PYSPARK_GATEWAY_PORT" in os.environ
-    here = {} if elsewhere else _LOCAL
+    here = {} if elsewhere else _LOCAL | {"spark.driver.memory": _half_of_memory()}
     return SQL | _CLUSTER | here | dict(given)
+
+
+def _half_of_memory() -> str:
+    # Spark's default, 1 GB, is for a driver that leaves the work to others.
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return f"{memory // 2 >> 20}m"
 
 
 class Spark(Compute):

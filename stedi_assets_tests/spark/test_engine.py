@@ -158,9 +158,10 @@ def test_configuration_is_this_machine_unless_a_cluster_is_named(spark: str) -> 
 
     here = configuration({})
     assert (here["spark.master"], here["spark.driver.bindAddress"]) == ("local[*]", "127.0.0.1")
+    assert int(here["spark.driver.memory"].removesuffix("m")) > 1024
     there = configuration({"spark.master": "yarn", "spark.executor.cores": "4"})
     assert (there["spark.master"], there["spark.executor.cores"]) == ("yarn", "4")
-    assert "spark.driver.bindAddress" not in there
+    assert not {"spark.driver.bindAddress", "spark.driver.memory"} & there.keys()
     connected = configuration({"spark.remote": "sc://host"})
     assert not {"spark.master", "spark.ui.enabled"} & connected.keys()
 
