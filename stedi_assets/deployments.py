@@ -4,6 +4,8 @@ Only what a deployment needs is imported: neither Dagster to read a local table,
 libraries where there is no AWS.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,31 +57,21 @@ def _compute(settings: Settings) -> "Compute":
 
 
 def _on_spark(settings: Settings) -> "Compute":
-    try:
+    with _extra("spark", "STEDI_ENGINE=spark"):
         from dagster_pyspark import LazyPySparkResource  # noqa: PLC0415
 
         from stedi_assets.lakehouse.spark import Spark, configuration  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        raise SettingsError(
-            f"STEDI_ENGINE=spark takes the package {error.name}, which is not installed: install "
-            "the project with its extra, pip install -e '.[spark]'."
-        ) from None
 
     session = LazyPySparkResource(spark_config=configuration(settings.spark_configuration))
     return Spark(session=session, task_memory=settings.memory_limit)
 
 
 def _on_aws(settings: Settings) -> "S3Lakehouse":
-    try:
+    with _extra("aws", "STEDI_DEPLOYMENT=aws"):
         from dagster_aws.s3 import S3Resource  # noqa: PLC0415
 
         from stedi_assets.lakehouse.aws import ATTEMPTS, S3Lakehouse  # noqa: PLC0415
         from stedi_assets.lakehouse.s3 import split  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        raise SettingsError(
-            f"STEDI_DEPLOYMENT=aws takes the package {error.name}, which is not installed: install "
-            "the project with its extra, pip install -e '.[aws]'."
-        ) from None
 
     places = settings.lakehouse, settings.landing_root
     s3 = S3Resource(endpoint_url=settings.s3_endpoint, max_attempts=ATTEMPTS)
@@ -108,3 +100,15 @@ def _on_glue(settings: Settings, s3: "S3Resource") -> "Compute":
         settings=settings.model_dump(include=_OF_TABLES, exclude_defaults=True),
         endpoint=settings.glue_endpoint,
     )
+
+
+@contextmanager
+def _extra(extra: str, setting: str) -> Iterator[None]:
+    """Say which of the project's extras a setting takes, where it is not installed."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f"{setting} takes the package {error.name}, which is not installed: install the "
+            f"project with its extra, pip install -e '.[{extra}]'."
+        ) from None

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, lru_cache, partial
+from heapq import heapreplace
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -104,7 +105,7 @@ class Spark(Compute):
 
     def _begin(self, scratch: Path) -> SparkSession:
         conf = self.session.spark_config
-        if remote := conf.get("spark.remote"):
+        if (remote := conf.get("spark.remote", "")).startswith("sc://"):
             _assert_reached(remote)
         elif conf.get("spark.master", "").startswith("local") and "spark.local.dir" not in conf:
             # Where the next refresh drops what it spilled, should this process be killed.
@@ -292,8 +293,10 @@ def _uri(location: str) -> str:
 def _shares(items: Sequence[Item], sizes: Sequence[int]) -> list[list[Item]]:
     """The items in shares of about the same size, the largest items first."""
     number = min(len(items), -(-sum(sizes) // SHARE) or 1)
-    shares: list[tuple[int, list[Item]]] = [(0, []) for _ in range(number)]
+    shares: list[list[Item]] = [[] for _ in range(number)]
+    filled = [(0, share) for share in range(number)]
     for size, item in sorted(zip(sizes, items, strict=True), key=lambda pair: -pair[0]):
-        smallest = min(range(number), key=lambda i: shares[i][0])
-        shares[smallest] = (shares[smallest][0] + size, [*shares[smallest][1], item])
-    return [share for _, share in shares]
+        least, share = filled[0]
+        shares[share].append(item)
+        heapreplace(filled, (least + size, share))
+    return shares
