@@ -37,9 +37,9 @@ def main() -> None:
     console = Console()
     sizes: list[Size] = []
     skipped: list[str] = []
-    for customers in sorted(options.customers):
+    for customers, rounds in sorted(options.customers):
         try:
-            size = measure_size(customers, options, console)
+            size = measure_size(customers, rounds or options.rounds, options, console)
         except (samples.NoRoomError, CommandError) as error:
             said = f"{customers:,} customers are skipped: {report.last_line(str(error))}"
             skipped.append(said)
@@ -59,9 +59,16 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """What is asked for on the command line."""
     parser = argparse.ArgumentParser(description=__doc__, prog="make bench")
     parser.add_argument(
-        "--customers", type=int, nargs="+", default=CUSTOMERS, metavar="N", help="sizes to measure"
+        "--customers",
+        type=size_and_rounds,
+        nargs="+",
+        default=[(customers, None) for customers in CUSTOMERS],
+        metavar="N",
+        help="sizes to measure; with rounds of its own as in 1000000:1",
     )
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="of sizes that have none of their own"
+    )
     parser.add_argument(
         "--only",
         type=lambda names: names.split(","),
@@ -83,7 +90,15 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return options
 
 
-def measure_size(customers: int, options: argparse.Namespace, console: Console) -> Size:
+def size_and_rounds(text: str) -> tuple[int, int | None]:
+    """Customers and, if it has any, rounds of a size such as `1000000:1`."""
+    customers, _, rounds = text.partition(":")
+    return int(customers), int(rounds) if rounds else None
+
+
+def measure_size(
+    customers: int, rounds: int, options: argparse.Namespace, console: Console
+) -> Size:
     """Measure what is asked for at a size.
 
     Raises:
@@ -104,7 +119,7 @@ def measure_size(customers: int, options: argparse.Namespace, console: Console) 
             options.timeout,
         )
         size = Size(customers, samples.size(setup.landing), failures=lacking(chosen))
-        for number in range(1, options.rounds + 1):
+        for number in range(1, rounds + 1):
             size.rounds.append({})
             order = [side for side in SIDES if side in chosen and side not in size.failures]
             for side in order if number % 2 else reversed(order):

@@ -51,7 +51,7 @@ class Setup:
         landing: The sample.
         shared: The sample with the serial-number defect.
         checkout: A copy of the project that has run before, so that Python has compiled it.
-        memory_limit: Of DuckDB; the machine's where absent.
+        memory_limit: Of DuckDB; that of each side by itself where absent.
         timeout: Seconds that a command may take.
     """
 

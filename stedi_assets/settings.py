@@ -130,8 +130,9 @@ class Settings(BaseSettings):
     memory_limit: str | None = Field(
         None,
         pattern=r"^\d+(\.\d+)?\s?([KMGT]i?B)$",
-        description="memory of the embedded engine, such as 4GB; the machine's where unset (with "
-        "Spark: of each task that reads landing files, 1GB where unset)",
+        description="memory of the embedded engine, such as 4GB; where unset, 1.25 GB for each "
+        "thread, at most 80 % of the machine's (with Spark: of each task that reads landing files, "
+        "1GB where unset)",
     )
     threads: int | None = Field(
         None,

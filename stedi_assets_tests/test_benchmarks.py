@@ -145,8 +145,9 @@ def test_side_that_fails_loses_no_other_and_is_not_tried_again(
     monkeypatch.setattr(samples, "make", lambda *_: None)
     monkeypatch.setattr(bench, "checkout", pytest.MonkeyPatch.context)
     monkeypatch.setattr(samples, "size", lambda _: 1)
-    options = bench.parse_options(["--only", "start-up,bare", "--rounds", "3"])
-    size = bench.measure_size(5, options, Console(file=StringIO()))
+    options = bench.parse_options(["--only", "start-up,bare", "--customers", "5:3"])
+    [(customers, rounds)] = options.customers
+    size = bench.measure_size(customers, rounds, options, Console(file=StringIO()))
     assert tried == ["broken", "bare", "bare", "bare"]
     assert [runs.keys() for runs in size.rounds] == [{IMPORT, BARE}, {BARE}, {BARE}]
     assert report.failures(size) == ["Not measured: start-up: out of memory"]

@@ -21,6 +21,14 @@ from stedi_assets.lakehouse.storage import Storage
 from stedi_assets.lakehouse.table import SOURCE_FILE, Column, Table
 from stedi_assets.lakehouse.tolerant import is_key
 
+_OWN_LIMIT = """
+    SET memory_limit = least(
+        1250000000 * current_setting('threads'),
+        parse_formatted_bytes(current_setting('memory_limit'))
+    ) || 'B'
+"""
+"""By itself, DuckDB would fill four fifths of the machine before it spills anything to disk."""
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -50,7 +58,10 @@ class DuckDBEngine:
     def __init__(
         self, storage: Storage, memory_limit: str | None = None, threads: int | None = None
     ) -> None:
-        """Spill to the storage's scratch folder what does not fit into `memory_limit`."""
+        """Spill to the storage's scratch folder what does not fit into `memory_limit`.
+
+        Where unset, that is 1.25 GB for each thread, and no more than DuckDB's own limit.
+        """
         self._storage = storage
         self._connected: Backend | None = None
         self._told: list[str] = []
@@ -73,6 +84,8 @@ class DuckDBEngine:
         """The ibis backend, told how to get at the storage as of now."""
         if self._connected is None:
             self._connected = ibis.duckdb.connect(**self._config)
+            if "memory_limit" not in self._config:
+                self._connected.raw_sql(_OWN_LIMIT)
         if (setup := self._storage.engine_setup()) != self._told:
             for statement in setup:
                 self._connected.raw_sql(statement)
@@ -239,7 +252,11 @@ def _selected(expressions: Mapping[str, str]) -> str:
 
 def _filled(column: str) -> str:
     text = _identifier(column)
-    return f"CASE WHEN regexp_matches({text}, '[^ \\t\\n\\x0B\\f\\r]') THEN {text} END"
+    # All blanks sort before "!", so a text that sorts after it begins with none: no need to search.
+    return (
+        f"CASE WHEN {text} >= '!' THEN {text} "
+        f"WHEN regexp_matches({text}, '[^ \\t\\n\\x0B\\f\\r]') THEN {text} END"
+    )
 
 
 _DUCKDB_TYPES = {"string": "VARCHAR", "int64": "BIGINT", "float64": "DOUBLE"}

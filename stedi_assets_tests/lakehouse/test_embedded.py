@@ -5,6 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import ibis
+import pytest
+
 from stedi_assets.lakehouse.embedded import DuckDBEngine, drop_leftovers, shared_engine
 from stedi_assets.lakehouse.storage import LocalStorage
 
@@ -45,3 +48,16 @@ def test_limits_reach_the_engine(tmp_path: Path) -> None:
         "SELECT current_setting('memory_limit'), current_setting('threads')"
     ).fetchall()
     assert limits == [("488.2 MiB", 1)]
+
+
+@pytest.mark.parametrize("threads", [1, 1_000])
+def test_memory_goes_by_the_threads_within_what_the_machine_has(
+    tmp_path: Path, threads: int
+) -> None:
+    query = "SELECT parse_formatted_bytes(current_setting('memory_limit'))"
+    [[own]] = ibis.duckdb.connect().raw_sql(query).fetchall()
+    engine = DuckDBEngine(LocalStorage(tmp_path), threads=threads)
+    [[limit]] = engine.backend.raw_sql(query).fetchall()
+    assert limit == pytest.approx(
+        1.25e9 if threads == 1 else own, rel=0.05
+    )  # told in tenths of GiB
