@@ -58,6 +58,5 @@ def test_memory_goes_by_the_threads_within_what_the_machine_has(
     [[own]] = ibis.duckdb.connect().raw_sql(query).fetchall()
     engine = DuckDBEngine(LocalStorage(tmp_path), threads=threads)
     [[limit]] = engine.backend.raw_sql(query).fetchall()
-    assert limit == pytest.approx(
-        1.25e9 if threads == 1 else own, rel=0.05
-    )  # told in tenths of GiB
+    expected = 1.25e9 if threads == 1 else own
+    assert limit == pytest.approx(expected, rel=0.1)  # DuckDB tells it in tenths
