@@ -95,6 +95,17 @@ def test_before_the_first_training_set_nothing_happens(settings: Settings, tick:
     assert not lakehouse(settings).storage.exists()
 
 
+def test_sensor_starts_no_spark(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(*_: object) -> None:
+        raise AssertionError("Java was started")
+
+    pytest.importorskip("pyspark", reason="pyspark is not installed: pip install -e '.[spark]'")
+    monkeypatch.setattr("dagster_pyspark.resources.spark_session_from_config", start)
+    publish(settings, TRAINING_SET, rows_of(ANN, 1))
+    [seen] = Ticks(settings.model_copy(update={"engine": "spark"}))()
+    assert seen["people"] == 1
+
+
 def test_published_training_set_is_tagged_with_its_day(settings: Settings, tick: Ticks) -> None:
     published = publish(settings, TRAINING_SET, [*rows_of(ANN, 1, 2), *rows_of(BOB, 3)])
     [seen] = tick()

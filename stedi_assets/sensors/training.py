@@ -4,6 +4,7 @@ import dagster as dg
 
 from stedi_assets.deployments import lakehouse
 from stedi_assets.lakehouse.catalog import Snapshot
+from stedi_assets.lakehouse.embedded import shared_engine
 from stedi_assets.lakehouse.faults import in_a_sentence
 from stedi_assets.lakehouse.resource import Lakehouse
 from stedi_assets.settings import Settings
@@ -37,14 +38,19 @@ def training_set_sensor(settings: Settings) -> dg.SensorDefinition:
             return dg.SensorResult(
                 skip_reason=f"Tagged {tag}.",  # it requests no run
                 cursor=str(new[0].id),
-                asset_events=[_observation(tables, new[0], tag)],
+                asset_events=[_observation(tables, new[0], tag, settings)],
             )
 
     return training_sets
 
 
-def _observation(tables: Lakehouse, training_set: Snapshot, tag: str) -> dg.AssetObservation:
-    people = tables.open(training_set).subject_id.nunique().to_pyarrow().as_py()
+def _observation(
+    tables: Lakehouse, training_set: Snapshot, tag: str, settings: Settings
+) -> dg.AssetObservation:
+    # Never on Spark: its session would outlive the tick, and keep refreshes from the cores.
+    engine = shared_engine(tables.storage, settings.memory_limit, settings.threads)
+    rows = engine.open(training_set.name, training_set.files, training_set.types)
+    people = rows.subject_id.nunique().to_pyarrow().as_py()
     return dg.AssetObservation(
         TRAINING_SET,
         description=f"Training set {tag}",
