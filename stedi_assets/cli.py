@@ -245,8 +245,8 @@ def sample(  # noqa: PLR0913  (these are its options)
 
 def main() -> None:
     """Run the command; what a person can mend is said in a sentence."""
-    # The libraries bring 600,000 objects that stay. As often as Python would by itself, looking for
-    # garbage among them takes a third of the start-up.
+    # The libraries bring many objects that stay. As often as Python does by itself, looking for
+    # garbage among them takes a good part of the start-up.
     gc.set_threshold(50_000, 20, 50)
     try:
         app()

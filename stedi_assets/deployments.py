@@ -60,9 +60,11 @@ def _on_spark(settings: Settings) -> "Compute":
     with _extra("spark", "STEDI_ENGINE=spark"):
         from dagster_pyspark import LazyPySparkResource  # noqa: PLC0415
 
-        from stedi_assets.lakehouse.spark import Spark, configuration  # noqa: PLC0415
+        from stedi_assets.lakehouse.spark import REDACTED, Spark, configuration  # noqa: PLC0415
+    from stedi_assets.assets.curated import PSEUDONYM_KEYS  # noqa: PLC0415
 
-    session = LazyPySparkResource(spark_config=configuration(settings.spark_configuration))
+    conf = configuration({REDACTED: PSEUDONYM_KEYS} | settings.spark_configuration)
+    session = LazyPySparkResource(spark_config=conf)
     return Spark(session=session, task_memory=settings.memory_limit)
 
 
@@ -90,10 +92,9 @@ def _on_aws(settings: Settings) -> "S3Lakehouse":
 
 def _on_glue(settings: Settings, s3: "S3Resource") -> "Compute":
     from stedi_assets.lakehouse.glue import OnGlue  # noqa: PLC0415
-    from stedi_assets.lakehouse.resource import Embedded  # noqa: PLC0415
 
     return OnGlue(
-        here=Embedded(memory_limit=settings.memory_limit, threads=settings.threads),
+        here=_compute(settings),
         s3=s3,
         exchange=f"{settings.lakehouse}/pipes",
         job=settings.glue_job,

@@ -22,11 +22,12 @@ from dagster_pipes import (
 from pyspark.sql import SparkSession
 
 from stedi_assets.assets import RULES
+from stedi_assets.assets.curated import PSEUDONYM_KEYS
 from stedi_assets.deployments import storage
 from stedi_assets.lakehouse.catalog import Catalog
 from stedi_assets.lakehouse.faults import LakehouseError, sentence
 from stedi_assets.lakehouse.glue import Order, Written, digest
-from stedi_assets.lakehouse.spark import SQL, SparkEngine
+from stedi_assets.lakehouse.spark import REDACTED, SILENT, SQL, SparkEngine
 from stedi_assets.settings import Settings, SettingsError
 
 
@@ -79,16 +80,17 @@ def make(order: Order, secret: str) -> Written:
     if digest(expression) != order.rule:
         raise LakehouseError(
             f"The Glue job would make another {order.table}: give it the same version of the "
-            "project, and the same pseudonym key, as the process that started it."
+            "project, of ibis and of sqlglot, and the same pseudonym key, as the process that "
+            "started it."
         )
     files = engine.write(expression, order.folder)
     return Written(files, sum(_rows(stored.io.new_input(file)) for file in files))
 
 
 def _session() -> SparkSession:
-    session = SparkSession.builder.config(map={**SQL}).getOrCreate()
-    # At INFO it logs plans, and so the derived keys in them.
-    session.sparkContext.setLogLevel("WARN")
+    conf = SQL | SILENT | {REDACTED: PSEUDONYM_KEYS}
+    session = SparkSession.builder.config(map={**conf}).getOrCreate()
+    session.sparkContext.setLogLevel(conf["spark.log.level"])  # where it had begun
     return session
 
 

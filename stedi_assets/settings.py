@@ -188,6 +188,10 @@ class Settings(BaseSettings):
             for name, value in found.items()
         ):
             raise ValueError("write a JSON object of texts and numbers, each named spark. and more")
+        if not str(found.get("spark.remote", "sc://")).startswith("sc://"):
+            raise ValueError(
+                "spark.remote takes a server's address; this machine is a spark.master"
+            )
         return text
 
     @field_validator("lakehouse", "landing", mode="before")

@@ -18,6 +18,8 @@ from uuid import uuid4
 import ibis
 import pytest
 
+from stedi_assets.deployments import storage
+from stedi_assets.lakehouse.faults import LakehouseError
 from stedi_assets.lakehouse.s3 import split
 from stedi_assets.read import read_table
 from stedi_assets.settings import Settings
@@ -364,6 +366,21 @@ def test_every_file_is_encrypted_with_the_key_asked_for(
         assert said["SSEKMSKeyId"] == kms_key, path
     people = read_table("customer_trusted", settings=settings).email.to_pyarrow().to_pylist()
     assert len(people) == FIRST_COUNTS["customer_trusted"]
+
+
+@pytest.mark.usefixtures("allowed")
+def test_file_under_another_key_is_refused(s3: S3Server, aws: Aws, kms_key: str) -> None:
+    folder = Aws(s3, aws.glue).folder()
+    stored, asked = (
+        storage(encrypted(folder, s3, s3_encryption="aws:kms", s3_kms_key=key))
+        for key in (kms_key, str(aws.glue.client("kms").create_key()["KeyMetadata"]["Arn"]))
+    )
+    location = f"{folder}/a.parquet"
+    with stored.io.new_output(location).create() as file:
+        file.write(b"rows")
+    stored.check_written(location)
+    with pytest.raises(LakehouseError, match="with another key instead of the key of STEDI_S3_KMS"):
+        asked.check_written(location)
 
 
 @pytest.mark.usefixtures("allowed")

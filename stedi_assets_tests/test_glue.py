@@ -342,7 +342,7 @@ def test_order_says_all_that_a_job_needs_and_no_secret(on_aws: Settings, meet: M
 
 def test_job_with_another_rule_or_key_writes_nothing(on_aws: Settings, meet: Meet) -> None:
     before = sorted(file.location for file in storage(on_aws).files(on_aws.lakehouse))
-    with pytest.raises(LakehouseError, match="same version of the project, and the same pseudonym"):
+    with pytest.raises(LakehouseError, match="same version of the project, of ibis and of sqlglot"):
         meet(replace(order_of(on_aws), rule="of another version"))
     assert sorted(file.location for file in storage(on_aws).files(on_aws.lakehouse)) == before
 

@@ -13,6 +13,10 @@ MIN_MATCHES = 5
 """Readings at the same time that make a user a candidate for a device's owner."""
 
 
+PSEUDONYM_KEYS = "[0-9a-f]{64}"
+"""Pattern of the two keys of `pseudonym`, which are in the SQL that an engine gets."""
+
+
 def customers_curated(customer_trusted: ir.Table, accelerometer_trusted: ir.Table) -> ir.Table:
     """Customers of customer_trusted with rows in accelerometer_trusted."""
     return customer_trusted.semi_join(

@@ -71,7 +71,9 @@ class S3Storage:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """What is open here stays here when it is sent to another process."""
-        return type(self), tuple(getattr(self, field.name) for field in fields(self))
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        # A resource of Dagster cannot be sent, but for what it was made of.
+        return _made_of, (values | {"s3": self.s3.model_dump()},)
 
     @cached_property
     def client(self) -> Any:
@@ -128,12 +130,8 @@ class S3Storage:
     @cached_property
     def iceberg(self) -> IcebergCatalog:
         """The Glue Data Catalog."""
-        retries: Any = {"max_attempts": ATTEMPTS, "mode": "standard"}
-        glue = self._session.client(
-            "glue", endpoint_url=self.glue_endpoint, config=Config(retries=retries)
-        )
+        glue = glue_client(self._session, self.glue_endpoint)
         remember_place(glue)
-        retry_cut_answers(glue, ATTEMPTS)
         for operation in ("CreateTable", "UpdateTable"):
             glue.meta.events.register(f"provide-client-params.glue.{operation}", _describe)
         properties = {
@@ -204,17 +202,28 @@ class S3Storage:
         return "enable_http_metadata_cache"
 
     def check_written(self, location: str) -> None:
-        """DuckDB can ask for `aws:kms` only; for `AES256` it relies on the bucket's default."""
+        """DuckDB asks for `aws:kms` alone, Spark for nothing: else the bucket's default counts."""
         if self.encryption is None:
             return
         bucket, key = split(location)
-        found = self.client.head_object(Bucket=bucket, Key=key).get("ServerSideEncryption")
-        if found != self.encryption:
-            raise LakehouseError(
-                f"The bucket {bucket} stored a table's file with {found or 'no encryption'} "
-                f"instead of {self.encryption} (STEDI_S3_ENCRYPTION), so it is not published: "
-                "make that the bucket's default encryption, and refresh again."
-            )
+        found = self.client.head_object(Bucket=bucket, Key=key)
+        if found.get("ServerSideEncryption") != self.encryption:
+            asked, instead = self.encryption, found.get("ServerSideEncryption", "no encryption")
+        elif self._is_another_key(found.get("SSEKMSKeyId", "")):
+            asked, instead = "the key of STEDI_S3_KMS_KEY", "another key"
+        else:
+            return
+        raise LakehouseError(
+            f"The bucket {bucket} stored a table's file with {instead} instead of {asked} "
+            "(STEDI_S3_ENCRYPTION), so it is not published: make that the bucket's default "
+            "encryption, and refresh again."
+        )
+
+    def _is_another_key(self, arn: str) -> bool:
+        """Whether it is not `kms_key`, where that is no alias: what it stands for is not told."""
+        if self.kms_key is None or "alias/" in self.kms_key:
+            return False
+        return arn.rpartition("/")[2] != self.kms_key.rpartition("/")[2]
 
     def _secret(self) -> dict[str, str]:
         credentials = self._credentials()
@@ -240,6 +249,18 @@ class S3Storage:
         if found is None:
             raise NoCredentialsError
         return found.get_frozen_credentials()
+
+
+def _made_of(values: dict[str, Any]) -> S3Storage:
+    return S3Storage(**values | {"s3": S3Resource(**values["s3"])})
+
+
+def glue_client(session: boto3.Session, endpoint: str | None) -> Any:
+    """A client of Glue that asks again, and for long, where Glue is busy or out of reach."""
+    retries: Any = {"max_attempts": ATTEMPTS, "mode": "standard"}
+    glue = session.client("glue", endpoint_url=endpoint, config=Config(retries=retries))
+    retry_cut_answers(glue, ATTEMPTS)
+    return glue
 
 
 class _OwnTables(GlueCatalog):

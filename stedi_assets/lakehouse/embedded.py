@@ -35,10 +35,13 @@ Result = TypeVar("Result")
 
 @cache
 def shared_engine(
-    storage: Storage, memory_limit: str | None = None, threads: int | None = None
+    storage: Storage,
+    memory_limit: str | None = None,
+    threads: int | None = None,
+    scratch: Path | None = None,
 ) -> "DuckDBEngine":
     """The engine of this process for a lakehouse: one, so that its limits hold for all."""
-    return DuckDBEngine(storage, memory_limit, threads)
+    return DuckDBEngine(storage, memory_limit, threads, scratch)
 
 
 def drop_leftovers(scratch: Path) -> None:
@@ -56,9 +59,13 @@ class DuckDBEngine:
     """Opens Parquet files as ibis tables and writes expressions to Parquet files."""
 
     def __init__(
-        self, storage: Storage, memory_limit: str | None = None, threads: int | None = None
+        self,
+        storage: Storage,
+        memory_limit: str | None = None,
+        threads: int | None = None,
+        scratch: Path | None = None,
     ) -> None:
-        """Spill to the storage's scratch folder what does not fit into `memory_limit`.
+        """Spill to `scratch`, by default the storage's, what does not fit into `memory_limit`.
 
         Where unset, that is 1.25 GB for each thread, and no more than DuckDB's own limit.
         """
@@ -67,7 +74,7 @@ class DuckDBEngine:
         self._told: list[str] = []
         self._opened: dict[str, tuple[Sequence[str], Mapping[str, str]]] = {}
         # Two processes that spill to one folder overwrite each other's files.
-        spilled = storage.scratch / f"{os.getpid()}-{uuid4().hex}"
+        spilled = (scratch or storage.scratch) / f"{os.getpid()}-{uuid4().hex}"
         weakref.finalize(self, shutil.rmtree, spilled, ignore_errors=True)
         self._config = {
             "temp_directory": str(spilled),

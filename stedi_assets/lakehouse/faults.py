@@ -20,7 +20,7 @@ def explain(error: BaseException) -> str | None:
 
     The causes of an error are looked at, too: libraries wrap those of others.
     """
-    return next(filter(None, map(_explain, _chain(error))), None)
+    return next(filter(None, map(_explain, chain(error))), None)
 
 
 def sentence(error: BaseException) -> str | None:
@@ -49,11 +49,12 @@ def passes(error: BaseException) -> bool:
         return False
     from stedi_assets.lakehouse.aws_faults import passes_on_aws  # noqa: PLC0415
 
-    explained = next(filter(_explain, _chain(error)), None)
+    explained = next(filter(_explain, chain(error)), None)
     return explained is not None and passes_on_aws(explained)
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, its cause, the cause of that, and so on."""
     while error is not None:
         yield error
         error = error.__cause__

@@ -17,6 +17,7 @@ import ibis.expr.types as ir
 from dagster_aws.pipes import PipesGlueClient, PipesS3ContextInjector, PipesS3MessageReader
 from dagster_aws.s3 import S3Resource
 
+from stedi_assets.lakehouse.aws import glue_client
 from stedi_assets.lakehouse.embedded import DuckDBEngine
 from stedi_assets.lakehouse.engine import Engine
 from stedi_assets.lakehouse.faults import LakehouseError
@@ -31,13 +32,9 @@ _LOOK = 2.0
 """Seconds between two looks for what the job says."""
 
 
-class GlueJobError(LakehouseError):
-    """The job did not make the table; the message says why, in the job's words."""
-
-
 @dataclass(frozen=True)
 class Order:
-    """What a job is asked to make. It lies on S3 for as long as the job runs: no secrets.
+    """What a job is asked to make. It lies on S3 for a day at most: no secrets.
 
     Attributes:
         table: The table whose rule the job applies.
@@ -96,7 +93,7 @@ class OnGlue(Compute):
         bucket, prefix = split(self.exchange)
         s3 = self.s3.get_client()
         return PipesGlueClient(
-            client=boto3.client("glue", endpoint_url=self.endpoint),
+            client=glue_client(boto3.Session(), self.endpoint),
             context_injector=PipesS3ContextInjector(
                 bucket=bucket, client=s3, key_prefix=f"{prefix}/"
             ),
@@ -140,7 +137,7 @@ class GlueEngine:
             The files with rows; none where there are no rows.
 
         Raises:
-            GlueJobError: The job failed.
+            LakehouseError: The job failed.
         """
         context = dg.AssetExecutionContext.get()
         order = Order(
@@ -163,10 +160,10 @@ class GlueEngine:
                 extras=asdict(order),
             )
         except RuntimeError as error:  # all that Pipes says of a run that failed
-            raise GlueJobError(" ".join(str(error).split())) from None
+            raise LakehouseError(" ".join(str(error).split())) from None
         answers = done.get_custom_messages()
         if not answers:
-            raise GlueJobError(
+            raise LakehouseError(
                 f"The Glue job {self._job} ended without an answer: see that its script is "
                 "deploy/glue_job.py and that its role may write to the prefix pipes/."
             )

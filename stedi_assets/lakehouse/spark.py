@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 import dagster as dg
+import duckdb
 import ibis
 import ibis.expr.operations as ops
 import ibis.expr.types as ir
@@ -41,6 +42,9 @@ SHARE = 128 << 20
 
 _CONNECT_PORT = 15002
 
+REDACTED = "spark.sql.redaction.string.regex"
+"""Option with the pattern of what Spark is to show of no plan: rules may hold secrets."""
+
 SQL = {
     # Of a rule that overflows no row is to be published, whatever the version's default.
     "spark.sql.ansi.enabled": "true",
@@ -48,19 +52,18 @@ SQL = {
     "spark.sql.adaptive.enabled": "true",
     "spark.sql.adaptive.coalescePartitions.parallelismFirst": "false",
     "spark.sql.adaptive.advisoryPartitionSizeInBytes": "128m",
-    # The derived keys of `subject_id` are in the SQL, which Spark shows and logs.
-    "spark.sql.redaction.string.regex": "[0-9a-f]{64}",
     "spark.sql.execution.arrow.pyspark.enabled": "true",
 }
 """What every session has to be told, wherever Spark is."""
-_CLUSTER = {
-    "spark.app.name": "STEDI lakehouse",
-    # It shows plans to everybody who reaches the driver's machine.
+SILENT = {
+    # Plans hold literals: the UI shows them to everybody who reaches the driver's machine, event
+    # logs have them unredacted, and so have logs at INFO, which spark-submit begins with.
     "spark.ui.enabled": "false",
-    "spark.ui.showConsoleProgress": "false",
-    # At INFO, which spark-submit begins with, it logs plans, and so the derived keys in them.
+    "spark.eventLog.enabled": "false",
     "spark.log.level": "WARN",
 }
+"""What keeps a driver from showing plans."""
+_CLUSTER = SILENT | {"spark.app.name": "STEDI lakehouse", "spark.ui.showConsoleProgress": "false"}
 _LOCAL = {
     "spark.master": "local[*]",
     "spark.driver.host": "127.0.0.1",
@@ -71,8 +74,8 @@ _LOCAL = {
 def configuration(given: Mapping[str, str]) -> dict[str, str]:
     """Spark's configuration: what is given, and sane values for what is not.
 
-    It runs on this machine, unless `spark.master` or `spark.remote` is given, or spark-submit said
-    where when it started this process.
+    It runs on this machine, unless `spark.master` or `spark.remote` (the address of a server) is
+    given, or spark-submit said where when it started this process.
     """
     if "spark.remote" in given:  # the server is configured where it is started
         return SQL | dict(given)
@@ -82,9 +85,12 @@ def configuration(given: Mapping[str, str]) -> dict[str, str]:
 
 
 def _half_of_memory() -> str:
-    # Spark's default, 1 GB, is for a driver that leaves the work to others.
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return f"{memory // 2 >> 20}m"
+    # Spark's default, 1 GB, is for a driver that leaves the work to others. By default DuckDB takes
+    # four fifths of what there is, and it knows of a container's limit.
+    query = "SELECT parse_formatted_bytes(current_setting('memory_limit'))"
+    with duckdb.connect() as connection:
+        [[most]] = connection.execute(query).fetchall()
+    return f"{most * 5 // 8 >> 20}m"
 
 
 class Spark(Compute):
@@ -105,7 +111,7 @@ class Spark(Compute):
 
     def _begin(self, scratch: Path) -> SparkSession:
         conf = self.session.spark_config
-        if (remote := conf.get("spark.remote", "")).startswith("sc://"):
+        if remote := conf.get("spark.remote"):
             _assert_reached(remote)
         elif conf.get("spark.master", "").startswith("local") and "spark.local.dir" not in conf:
             # Where the next refresh drops what it spilled, should this process be killed.
@@ -124,7 +130,9 @@ def _not_begun(error: Exception, conf: Mapping[str, str]) -> str:
             "JAVA_HOME where there are several), and a configuration that Java accepts "
             "(STEDI_SPARK_CONF)."
         )
-    place = conf.get("spark.remote") or conf.get("spark.master", "the cluster of spark-submit")
+    place = conf.get("spark.master", "the cluster of spark-submit")
+    if remote := conf.get("spark.remote"):  # after the server it may hold a token
+        place = _server(remote)
     return (
         f"Spark could not start on {place}: see that it is running and reached from here, and that "
         "STEDI_SPARK_CONF is right. What Spark's driver said is in the log of this process."
@@ -134,14 +142,20 @@ def _not_begun(error: Exception, conf: Mapping[str, str]) -> str:
 @cache
 def _assert_reached(remote: str) -> None:
     """Say at once that a Spark Connect server is out of reach: its client tries for minutes."""
-    server = urlsplit(remote)
+    host, port = _server(remote).rsplit(":", 1)
     try:
-        socket.create_connection((server.hostname, server.port or _CONNECT_PORT), 10).close()
+        socket.create_connection((host, int(port)), 10).close()
     except OSError as error:
         raise LakehouseError(
-            f"No Spark Connect server answers at {server.hostname}:{server.port or _CONNECT_PORT} "
-            f"({error.strerror or error}): start it, or mend spark.remote in STEDI_SPARK_CONF."
+            f"No Spark Connect server answers at {host}:{port} ({error.strerror or error}): start "
+            "it, or mend spark.remote in STEDI_SPARK_CONF."
         ) from None
+
+
+def _server(remote: str) -> str:
+    """Host and port of an address such as `sc://host:15002/;token=...`."""
+    address = urlsplit(remote)
+    return f"{address.hostname}:{address.port or _CONNECT_PORT}"
 
 
 class SparkEngine:
@@ -178,6 +192,7 @@ class SparkEngine:
         columns = ", ".join(f"`{column}` {_SPARK_TYPES[dtype]}" for column, dtype in types.items())
         if not files:
             return session.createDataFrame([], columns)
+        # Else it would take * ? [ { in a path for a pattern.
         reader = session.read.schema(columns).option("__globPaths__", "false")
         return reader.parquet(*map(_uri, files))
 
@@ -219,12 +234,13 @@ class SparkEngine:
         shares = _shares(items, sizes)
         if not shares:
             return []
-        tasks = Tasks(work, shares, self._storage, self._task_memory)
+        pickled = [pickle.dumps(share) for share in shares]
+        tasks = Tasks(work, pickled, self._storage, self._task_memory)
         numbers = self.backend.session.range(0, len(shares), 1, len(shares))
         done = numbers.mapInArrow(tasks.run, "result binary").collect()
         results: list[Result] = []
-        for (pickled,) in done:
-            outcome: Done | Failed = pickle.loads(pickled)
+        for (result,) in done:
+            outcome: Done | Failed = pickle.loads(result)
             if isinstance(outcome, Failed):
                 raise outcome.error
             results.append(outcome.result)
@@ -246,7 +262,10 @@ class _Compiler(compilers.PySparkCompiler):  # type: ignore[misc]
 
     def visit_Lowercase(self, op: ops.Lowercase, *, arg: Any) -> Any:
         given = self.f.translate(arg, f"\u0130\u03a3{_YOUNG}", f"i\u03c3{_STAND_INS}")
-        return self.f.translate(self.f.lower(given), _STAND_INS, _YOUNG)
+        as_duckdb = self.f.translate(self.f.lower(given), _STAND_INS, _YOUNG)
+        # Most text is ASCII, and translating it costs more than the query around it.
+        is_ascii = self.f.anon.octet_length(arg).eq(self.f.length(arg))
+        return self.if_(is_ascii, self.f.lower(arg), as_duckdb)
 
 
 class _Backend(Backend):  # type: ignore[misc]

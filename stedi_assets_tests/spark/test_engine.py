@@ -12,22 +12,30 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from botocore.exceptions import ClientError
+from dagster_aws.s3 import S3Resource
 
 from stedi_assets import deployments
 from stedi_assets.assets.curated import pseudonym
 from stedi_assets.assets.trusted import normalized
+from stedi_assets.lakehouse.aws import S3Storage
 from stedi_assets.lakehouse.embedded import DuckDBEngine
-from stedi_assets.lakehouse.faults import LakehouseError, explain
+from stedi_assets.lakehouse.faults import LakehouseError, explain, passes
+from stedi_assets.lakehouse.ledger import LandingFolder
+from stedi_assets.lakehouse.reader import Counts, examine, parse
 from stedi_assets.lakehouse.resource import LocalLakehouse
 from stedi_assets.lakehouse.storage import LocalStorage
+from stedi_assets.schemas import contracts, table_of
 from stedi_assets.settings import Settings, SettingsError
-from stedi_assets_tests.support import ANN, under
+from stedi_assets_tests.aws_servers import ADMIN, REGION
+from stedi_assets_tests.support import ANN, BOB, customer, deliver, under
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from stedi_assets.lakehouse.engine import Engine
     from stedi_assets.lakehouse.spark import SparkEngine
+    from stedi_assets_tests.conftest import Aws
 
 TYPES = {"name": "string", "number": "int64", "share": "float64"}
 SCHEMA = pa.schema({"name": pa.string(), "number": pa.int64(), "share": pa.float64()})
@@ -124,6 +132,60 @@ def test_what_fails_in_a_task_is_raised_as_it_was(engine: SparkEngine) -> None:
     assert raised.value.filename == "a.json"
 
 
+def throttled(engine: DuckDBEngine, share: Sequence[int]) -> None:
+    answer = {"Error": {"Code": "SlowDown", "stedi.place": "s3://a/b.json"}}
+    raise OSError("unable to read") from ClientError(answer, "GetObject")
+
+
+def test_fault_that_may_pass_is_known_by_its_cause(engine: SparkEngine) -> None:
+    with pytest.raises(OSError, match="unable to read") as raised:
+        engine.spread(throttled, [1], [1])
+    assert passes(raised.value)
+    assert "too busy for GetObject s3://a/b.json" in str(explain(raised.value))
+
+
+def where_it_spills(engine: DuckDBEngine, share: Sequence[int]) -> str:
+    [[folder]] = engine.backend.raw_sql("SELECT current_setting('temp_directory')").fetchall()
+    return str(folder)
+
+
+def test_task_spills_to_where_spark_cleans_up(engine: SparkEngine) -> None:
+    [folder] = engine.spread(where_it_spills, [1], [1])
+    assert Path(folder).parents[1] == Path(os.environ["SPARK_LOCAL_DIRS"])
+
+
+def test_tasks_read_landing_files_from_s3(aws: Aws, engine: SparkEngine) -> None:
+    s3 = S3Resource(
+        endpoint_url=aws.s3.endpoint,
+        region_name=REGION,
+        aws_access_key_id=ADMIN.access_key,
+        aws_secret_access_key=ADMIN.secret_key,
+    )
+    folder = aws.folder()
+    deliver(folder, "a.json", customer=[customer(ANN), customer(BOB)])
+    storage = S3Storage(str(folder), "stedi", s3)
+    landing = LandingFolder(str(folder), storage)
+    on_s3 = type(engine)(storage, lambda: engine.backend.session)
+    paths = [file.path for file in landing.listing("customer").files]
+    [contents] = on_s3.spread(partial(examine, landing=landing), paths, [1])
+    work = partial(
+        parse,
+        landing=landing,
+        source="customer",
+        table=table_of(contracts()["customer_landing"]),
+        quarantine=table_of(contracts()["quarantine"]),
+        folder=f"{folder}/rows",
+        rejects=f"{folder}/rejects",
+    )
+    [parsed] = on_s3.spread(work, list(contents.items()), [1])
+    assert parsed.counts == {paths[0]: Counts(objects=2, rows=2)}
+    assert [file.location for file in storage.files(f"{folder}/rows")] == parsed.rows
+    nowhere = partial(examine, landing=LandingFolder("s3://no-such-bucket", storage))
+    with pytest.raises(OSError) as raised:
+        on_s3.spread(nowhere, paths, [1])
+    assert str(explain(raised.value)).startswith("There is no bucket no-such-bucket")
+
+
 def test_spark_shows_no_key(tmp_path: Path, engine: SparkEngine, settings: Settings) -> None:
     table = engine.open("people", [parquet(tmp_path / "a.parquet", [])], TYPES)
     rule = table.select(subject_id=pseudonym(table.name, settings))
@@ -162,18 +224,27 @@ def test_configuration_is_this_machine_unless_a_cluster_is_named(spark: str) -> 
     there = configuration({"spark.master": "yarn", "spark.executor.cores": "4"})
     assert (there["spark.master"], there["spark.executor.cores"]) == ("yarn", "4")
     assert not {"spark.driver.bindAddress", "spark.driver.memory"} & there.keys()
+    # Event logs hold plans unredacted, and so the keys of pseudonyms.
+    assert {conf["spark.eventLog.enabled"] for conf in (here, there)} == {"false"}
     connected = configuration({"spark.remote": "sc://host"})
     assert not {"spark.master", "spark.ui.enabled"} & connected.keys()
 
 
 @pytest.mark.parametrize(
-    "text", ["spark.master=yarn", "[]", '{"master": "yarn"}', '{"spark.a": []}']
+    ("text", "said"),
+    [
+        ("spark.master=yarn", "write a JSON object"),
+        ("[]", "write a JSON object"),
+        ('{"master": "yarn"}', "write a JSON object"),
+        ('{"spark.a": []}', "write a JSON object"),
+        ('{"spark.remote": "local[*]"}', "spark.remote takes a server's address"),
+    ],
 )
 def test_configuration_is_a_json_object_of_sparks_names(
-    monkeypatch: pytest.MonkeyPatch, text: str
+    monkeypatch: pytest.MonkeyPatch, text: str, said: str
 ) -> None:
     monkeypatch.setenv("STEDI_SPARK_CONF", text)
-    with pytest.raises(SettingsError, match=r"STEDI_SPARK_CONF is wrong: write a JSON object"):
+    with pytest.raises(SettingsError, match=f"STEDI_SPARK_CONF is wrong: {said}"):
         Settings.load()
 
 
@@ -214,3 +285,19 @@ def test_spark_that_does_not_start_gives_a_sentence(
     settings = under(tmp_path, landing=None, engine="spark", spark_conf=conf)
     with pytest.raises(LakehouseError, match=said):
         deployments.lakehouse(settings).engine.open("none", [], TYPES)
+
+
+def test_token_of_a_server_is_not_shown(
+    tmp_path: Path, spark: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(*_: object) -> None:
+        raise RuntimeError("refused")
+
+    monkeypatch.setattr("dagster_pyspark.resources.spark_session_from_config", start)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = "{}:{}".format(*server.getsockname())
+        conf = json.dumps({"spark.remote": f"sc://{address}/;token=secret"})
+        settings = under(tmp_path, landing=None, engine="spark", spark_conf=conf)
+        with pytest.raises(LakehouseError, match=f"could not start on {address}: ") as raised:
+            deployments.lakehouse(settings).engine.open("none", [], TYPES)
+    assert "secret" not in str(raised.value)
