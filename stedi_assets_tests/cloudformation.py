@@ -50,7 +50,11 @@ class Template:
             name: str(parameter.get("Default", ""))
             for name, parameter in self._template["Parameters"].items()
         }
-        self._values = _PSEUDO | defaults | dict(parameters) | dict(names or {})
+        chosen: dict[str, Any] = {**defaults, **parameters}
+        for name, parameter in self._template["Parameters"].items():
+            if parameter["Type"] == "CommaDelimitedList":
+                chosen[name] = chosen[name].split(",")
+        self._values = _PSEUDO | chosen | dict(names or {})
 
     def resources(self, kind: str) -> dict[str, Any]:
         """The resources of a type that are made under the parameters, by name in the template."""

@@ -141,10 +141,14 @@ def test_document_names_only_what_there_is() -> None:
     assert set(re.findall(r"STEDI_[A-Z0-9_]+", page)) <= settings
     for name in re.findall(r"deploy/(\w+\.\w+)", page):
         assert (DEPLOY / name).exists(), name
-    on_ec2 = lakehouse_stack(PipelineService="ec2.amazonaws.com")
-    templates = [on_ec2, GLUE, Template((DEPLOY / "emr.yaml").read_text(), {})]
-    outputs = {name for template in templates for name in template.outputs()}
-    assert set(re.findall(r"\$\(out (\w+)", page)) <= outputs
+    stacks = {
+        "": lakehouse_stack(),
+        "stedi-glue": GLUE,
+        "stedi-emr": Template((DEPLOY / "emr.yaml").read_text(), {}),
+    }
+    for output, stack in re.findall(r"\$\(out (\w+) ?([\w-]*)\)", page):
+        assert output in stacks[stack].outputs(), (output, stack)
+    assert page.index("out() {") < page.index("$(out ")
     headings = re.findall(r"^#+ (.*)$", page, re.MULTILINE)
     anchors = {heading.lower().replace(" ", "-") for heading in headings}
     assert set(re.findall(r"\]\(#([^)]*)\)", page)) <= anchors
