@@ -12,7 +12,6 @@ from benchmarks.sides import (
     AUDIT,
     BARE,
     GLUE,
-    IMPORT,
     NEW_FILES,
     ON_S3,
     REFRESH,
@@ -108,10 +107,6 @@ def _time(name: str, other: str) -> Callable[[Round], float]:
     return lambda runs: runs[name].seconds / runs[other].seconds
 
 
-def _net(runs: Round) -> float:
-    return (runs[REFRESH].seconds - runs[IMPORT].seconds) / runs[BARE].seconds
-
-
 RATIOS = (
     Ratio(f"{REFRESH} : {BARE}", _time(REFRESH, BARE), Bound(1.3)),
     Ratio(f"{GLUE} : {REFRESH}", _time(GLUE, REFRESH), Bound(6, "at least")),
@@ -121,7 +116,6 @@ RATIOS = (
     Ratio(f"{SHARED} : {REFRESH}", _time(SHARED, REFRESH), Bound(2)),
     Ratio(f"audits : {REFRESH}", lambda runs: runs[REFRESH].parts[AUDIT] / runs[REFRESH].seconds),
     Ratio(f"{ON_S3} : {REFRESH}", _time(ON_S3, REFRESH)),
-    Ratio(f"{REFRESH} : {BARE}, net of start-up", _net),
     Ratio(
         f"{REFRESH} : {BARE}, CPU time",
         lambda runs: runs[REFRESH].cpu_seconds / runs[BARE].cpu_seconds,
