@@ -64,10 +64,14 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         nargs="+",
         default=[(customers, None) for customers in CUSTOMERS],
         metavar="N",
-        help="sizes to measure; with rounds of its own as in 1000000:1",
+        help="sizes to measure, 1000 10000 100000 where not given; with rounds of its own as in "
+        "1000000:1",
     )
     parser.add_argument(
-        "--rounds", type=int, default=3, help="of sizes that have none of their own"
+        "--rounds",
+        type=int,
+        default=3,
+        help="of sizes that have none of their own; 3 where not given",
     )
     parser.add_argument(
         "--only",
@@ -79,7 +83,11 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--s3", action="store_true", help="refresh on S3 and Glue servers, too")
     parser.add_argument("--memory-limit", metavar="SIZE", help="of DuckDB on all sides")
     parser.add_argument(
-        "--timeout", type=float, default=7200, metavar="SECONDS", help="of a single command"
+        "--timeout",
+        type=float,
+        default=7200,
+        metavar="SECONDS",
+        help="of a single command; 7200 where not given",
     )
     parser.add_argument(
         "--write", action="store_true", help="write RESULTS.md, results.svg and results.json"

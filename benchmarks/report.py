@@ -76,13 +76,21 @@ def growths(sizes: Sequence[Size]) -> Grid:
     rows = [
         (
             f"{found.name}, {found.quantity}",
+            f"{found.largest:,}",
             f"{found.overall:.2f}",
             f"{found.at_the_end:.2f}",
             *_asked(GROWTH_BOUND if found.name == REFRESH else None, found.steepest),
         )
         for found in growth(sizes)
     ]
-    columns = ("grows with the customers to the power of", "all sizes", "largest two", "asked", "")
+    columns = (
+        "grows with the customers to the power of",
+        "up to",
+        "all sizes",
+        "largest two",
+        "asked",
+        "",
+    )
     return Grid("Growth", columns, rows)
 
 

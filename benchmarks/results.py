@@ -150,12 +150,14 @@ class Growth:
     Attributes:
         name: Of the runs.
         quantity: Which of `QUANTITIES`.
+        largest: Customers of the largest size at which it was measured.
         overall: Slope over all sizes; what does not grow, such as the start-up, flattens it.
         at_the_end: Slope between the two largest sizes.
     """
 
     name: str
     quantity: str
+    largest: int
     overall: float
     at_the_end: float
 
@@ -173,7 +175,8 @@ def growth(sizes: Sequence[Size]) -> list[Growth]:
             medians = [(size.customers, size.median(name, of)) for size in sizes]
             points = sorted((x, y) for x, y in medians if y)
             if len(points) > 1:
-                found.append(Growth(name, quantity, slope(points), slope(points[-2:])))
+                largest = points[-1][0]
+                found.append(Growth(name, quantity, largest, slope(points), slope(points[-2:])))
     return found
 
 

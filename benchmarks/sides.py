@@ -208,7 +208,7 @@ def shared_serials(setup: Setup) -> Iterator[Measured]:
 
 
 def start_up(setup: Setup) -> Iterator[Measured]:
-    """What each command and each step pays before it does anything."""
+    """What a process of Dagster pays before it does anything, and a command that does nothing."""
     with _place(setup, setup.landing) as place:
         yield IMPORT, place.run(*START_UP)
         yield HELP, place.run(*STEDI, "--help")

@@ -34,6 +34,9 @@ _URL = r"^https?://[^/\s]+$"
 ConsentScope = Literal["any", "from_consent_date"]
 
 
+_MASTER = re.compile(r"local\b|spark://|yarn$|k8s://")
+
+
 class SettingsError(ValueError):
     """A setting is wrong; the message is one sentence for the person who set it."""
 
@@ -192,6 +195,8 @@ class Settings(BaseSettings):
             raise ValueError(
                 "spark.remote takes a server's address; this machine is a spark.master"
             )
+        if not _MASTER.match(str(found.get("spark.master", "local"))):
+            raise ValueError("spark.master is local[*], spark://host:7077, yarn or k8s://address")
         return text
 
     @field_validator("lakehouse", "landing", mode="before")

@@ -40,7 +40,7 @@ Result = TypeVar("Result")
 SHARE = 128 << 20
 """Bytes of landing files that one task reads, as large as the parts Spark itself reads."""
 
-_CONNECT_PORT = 15002
+_CONNECT_PORT, _MASTER_PORT = 15002, 7077
 
 REDACTED = "spark.sql.redaction.string.regex"
 """Option with the pattern of what Spark is to show of no plan: rules may hold secrets."""
@@ -52,6 +52,10 @@ SQL = {
     "spark.sql.adaptive.enabled": "true",
     "spark.sql.adaptive.coalescePartitions.parallelismFirst": "false",
     "spark.sql.adaptive.advisoryPartitionSizeInBytes": "128m",
+    # A table is sent by way of the driver only when it was seen to be small: the size of a file's
+    # column says little, millions of e-mails in it may be a megabyte.
+    "spark.sql.autoBroadcastJoinThreshold": "-1",
+    "spark.sql.adaptive.autoBroadcastJoinThreshold": "10m",
     "spark.sql.execution.arrow.pyspark.enabled": "true",
 }
 """What every session has to be told, wherever Spark is."""
@@ -111,9 +115,12 @@ class Spark(Compute):
 
     def _begin(self, scratch: Path) -> SparkSession:
         conf = self.session.spark_config
+        master = conf.get("spark.master", "")
         if remote := conf.get("spark.remote"):
-            _assert_reached(remote)
-        elif conf.get("spark.master", "").startswith("local") and "spark.local.dir" not in conf:
+            _assert_reached(_server(remote), "Spark Connect server", "spark.remote")
+        elif master.startswith("spark://") and "," not in master:
+            _assert_reached(_server(master, _MASTER_PORT), "Spark master", "spark.master")
+        elif master.startswith("local") and "spark.local.dir" not in conf:
             # Where the next refresh drops what it spilled, should this process be killed.
             os.environ.setdefault("SPARK_LOCAL_DIRS", f"{scratch}/{os.getpid()}-spark")
         try:
@@ -140,22 +147,22 @@ def _not_begun(error: Exception, conf: Mapping[str, str]) -> str:
 
 
 @cache
-def _assert_reached(remote: str) -> None:
-    """Say at once that a Spark Connect server is out of reach: its client tries for minutes."""
-    host, port = _server(remote).rsplit(":", 1)
+def _assert_reached(server: str, kind: str, option: str) -> None:
+    """Say at once that a server is out of reach: Spark tries for minutes."""
+    host, _, port = server.rpartition(":")
     try:
         socket.create_connection((host, int(port)), 10).close()
     except OSError as error:
         raise LakehouseError(
-            f"No Spark Connect server answers at {host}:{port} ({error.strerror or error}): start "
-            "it, or mend spark.remote in STEDI_SPARK_CONF."
+            f"No {kind} answers at {server} ({error.strerror or error}): start it, or mend "
+            f"{option} in STEDI_SPARK_CONF."
         ) from None
 
 
-def _server(remote: str) -> str:
+def _server(url: str, port: int = _CONNECT_PORT) -> str:
     """Host and port of an address such as `sc://host:15002/;token=...`."""
-    address = urlsplit(remote)
-    return f"{address.hostname}:{address.port or _CONNECT_PORT}"
+    address = urlsplit(url)
+    return f"{address.hostname}:{address.port or port}"
 
 
 class SparkEngine:

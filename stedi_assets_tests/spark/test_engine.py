@@ -113,6 +113,20 @@ def test_column_that_a_file_lacks_is_null(tmp_path: Path, engine: SparkEngine) -
     assert row == {"name": "ann", "number": None, "share": None}
 
 
+def test_nothing_goes_through_the_driver_for_the_small_size_of_its_file(
+    tmp_path: Path, engine: SparkEngine
+) -> None:
+    rows = [{"name": ANN, "number": number, "share": 0.0} for number in range(1_000)]
+    left, right = (
+        engine.open(name, [parquet(tmp_path / f"{name}.parquet", rows)], TYPES)
+        for name in ("left", "right")
+    )
+    sql = engine.backend.compile(left.semi_join(right, "name"))
+    plan = engine.backend.session.sql(sql)._jdf.queryExecution().executedPlan()  # noqa: SLF001
+    assert "SortMergeJoin" in plan.toString()
+    assert "Broadcast" not in plan.toString()
+
+
 def total(engine: DuckDBEngine, share: Sequence[int], *, refused: int) -> int:
     [[found]] = engine.backend.raw_sql(f"SELECT sum(unnest) FROM unnest({list(share)})").fetchall()
     if refused in share:
@@ -238,6 +252,7 @@ def test_configuration_is_this_machine_unless_a_cluster_is_named(spark: str) -> 
         ('{"master": "yarn"}', "write a JSON object"),
         ('{"spark.a": []}', "write a JSON object"),
         ('{"spark.remote": "local[*]"}', "spark.remote takes a server's address"),
+        ('{"spark.master": "locl[2]"}', "spark.master is "),
     ],
 )
 def test_configuration_is_a_json_object_of_sparks_names(
@@ -254,13 +269,19 @@ def test_values_of_the_configuration_are_passed_as_spark_writes_them() -> None:
     assert found == {"spark.a": "x", "spark.b": "4", "spark.c": "true"}
 
 
-def test_connect_server_that_does_not_answer_is_named_at_once(tmp_path: Path, spark: str) -> None:
+@pytest.mark.parametrize(
+    ("option", "scheme", "kind"),
+    [("spark.remote", "sc", "Spark Connect server"), ("spark.master", "spark", "Spark master")],
+)
+def test_server_that_does_not_answer_is_named_at_once(
+    tmp_path: Path, spark: str, option: str, scheme: str, kind: str
+) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # and does not listen
         port = taken.getsockname()[1]
-        conf = json.dumps({"spark.remote": f"sc://127.0.0.1:{port}"})
+        conf = json.dumps({option: f"{scheme}://127.0.0.1:{port}"})
         settings = under(tmp_path, landing=None, engine="spark", spark_conf=conf)
-        with pytest.raises(LakehouseError, match=f"No Spark Connect server answers at .*:{port} "):
+        with pytest.raises(LakehouseError, match=f"No {kind} answers at .*:{port} "):
             deployments.lakehouse(settings).engine.open("none", [], TYPES)
 
 
