@@ -71,7 +71,7 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "--rounds",
         type=int,
         default=3,
-        help="of sizes that have none of their own; 3 where not given",
+        help="of sizes that have none of their own; by default %(default)s",
     )
     parser.add_argument(
         "--only",
@@ -87,7 +87,7 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         type=float,
         default=7200,
         metavar="SECONDS",
-        help="of a single command; 7200 where not given",
+        help="of a single command; by default %(default)s",
     )
     parser.add_argument(
         "--write", action="store_true", help="write RESULTS.md, results.svg and results.json"

@@ -31,10 +31,9 @@ MIN_KEY = 32
 _S3 = re.compile(r"s3://[a-z0-9][a-z0-9.-]+[a-z0-9](/(?!\.{1,2}(/|$))[^?#%*\[\]\\/]+)*")
 _URL = r"^https?://[^/\s]+$"
 
-ConsentScope = Literal["any", "from_consent_date"]
-
-
 _MASTER = re.compile(r"local\b|spark://|yarn$|k8s://")
+
+ConsentScope = Literal["any", "from_consent_date"]
 
 
 class SettingsError(ValueError):

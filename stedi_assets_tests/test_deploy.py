@@ -144,6 +144,7 @@ def test_linter_finds_nothing_in_the_templates() -> None:
 def test_template_deploys(stack: Stack, chosen: Stack) -> None:
     for each in (stack, chosen):
         assert each.description["StackStatus"] == "CREATE_COMPLETE"
+        assert "PipelineInstanceProfile" in each.names
 
 
 def test_roles_have_their_policies(chosen: Stack) -> None:

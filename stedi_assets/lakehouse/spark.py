@@ -88,6 +88,7 @@ def configuration(given: Mapping[str, str]) -> dict[str, str]:
     return SQL | _CLUSTER | here | dict(given)
 
 
+@cache
 def _half_of_memory() -> str:
     # Spark's default, 1 GB, is for a driver that leaves the work to others. By default DuckDB takes
     # four fifths of what there is, and it knows of a container's limit.
