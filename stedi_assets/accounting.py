@@ -7,7 +7,6 @@ But for device_ownership, none looks at the table it accounts for.
 import ibis
 import ibis.expr.types as ir
 
-from stedi_assets.assets.trusted import normalized
 from stedi_assets.checks import consenting
 from stedi_assets.settings import Settings
 
@@ -16,9 +15,7 @@ KEPT = "kept"
 
 def customer_trusted(customer_landing: ir.Table) -> ir.Table:
     """Customer records: one of each consenting customer is kept."""
-    emails = customer_landing.group_by(email=normalized(customer_landing.email)).agg(
-        records=ibis._.count()
-    )
+    emails = customer_landing.group_by(email="person").agg(records=ibis._.count())
     people = _marked(emails, consenting(customer_landing), "email", "consents")
     kept = people.filter("consents").agg(rows=ibis._.count()).mutate(outcome=ibis.literal(KEPT))
     refused = people.filter(~people.consents)
@@ -37,11 +34,12 @@ def accelerometer_trusted(
 ) -> ir.Table:
     """Accelerometer readings: those of consenting customers are kept."""
     dates = customer_trusted.select(customer="email", since="sharewithresearchasofdate")
-    readings = accelerometer_landing.select("user", "serialnumber", "timestamp")
+    readings = accelerometer_landing.select("person", "serialnumber", "timestamp")
+    readings = readings.rename(user="person")
     identities = readings.group_by("user", "serialnumber").agg(rows=readings.count())
     people = _resolved(identities, customer_landing).left_join(dates, [("person", "customer")])
-    known = customer_landing.select(email=normalized(customer_landing.email)).distinct()
-    people = _marked(people, known.rename(person="email"), "person", "known")
+    known = customer_landing.select("person").distinct()
+    people = _marked(people, known, "person", "known")
     outcome = ibis.cases(
         (people.claimants > 1, "serial number claimed by several e-mails"),
         (people.person.isnull(), "serial number claimed by nobody"),
@@ -123,16 +121,14 @@ def _resolved(readings: ir.Table, customer_landing: ir.Table) -> ir.Table:
     claims = _claims(customer_landing)
     by_device = readings.left_join(claims, [("serialnumber", "claimed")])
     alone = ibis.ifelse(by_device.claimants == 1, by_device.claimant, ibis.null("string"))
-    person = ibis.coalesce(normalized(by_device.user), alone)
+    person = ibis.coalesce(by_device.user, alone)
     claimants = ibis.ifelse(by_device.user.isnull(), by_device.claimants, 0)
     return by_device.mutate(person=person, claimants=claimants)
 
 
 def _claims(customer_landing: ir.Table) -> ir.Table:
     """Serial numbers on customer records, how many e-mails claim them, and one of these."""
-    claims = customer_landing.select(
-        claimed="serialnumber", claimant=normalized(customer_landing.email)
-    )
+    claims = customer_landing.select(claimed="serialnumber", claimant="person")
     return (
         claims.filter(claims.claimed.notnull())
         .group_by("claimed")

@@ -10,7 +10,7 @@ import ibis
 import ibis.expr.types as ir
 
 from stedi_assets.assets.curated import MIN_MATCHES, pseudonym
-from stedi_assets.assets.trusted import consents, normalized, owned_readings
+from stedi_assets.assets.trusted import consents, owned_readings
 from stedi_assets.settings import Settings
 
 _NEVER = -(2**63)
@@ -25,13 +25,13 @@ def consenting(customer_landing: ir.Table) -> ir.Table:
     c = customer_landing
     record = ibis.struct(
         {
-            "updated": ibis.coalesce(c.lastupdatedate, c.registrationdate, _NEVER),
+            "updated": ibis.coalesce(c.lastupdatedate, c.registrationdate, c.landed_at),
             "registered": c.registrationdate.fill_null(_NEVER),
             "refuses": ~consents(c),
         }
     )
     # Compared field by field: of records that tie in both times, one that refuses is the greatest.
-    latest = c.group_by(person=normalized(c.email)).agg(record=record.max())
+    latest = c.group_by(person=c.person).agg(record=record.max())
     return latest.filter(~latest.record["refuses"]).select(email="person")
 
 
@@ -136,9 +136,7 @@ def proven_owners(
 
 
 def _claims(customer_landing: ir.Table) -> ir.Table:
-    claims = customer_landing.select(
-        "serialnumber", claimant=normalized(customer_landing.email)
-    ).distinct()
+    claims = customer_landing.select("serialnumber", claimant="person").distinct()
     return claims.group_by("serialnumber").agg(
         claimants=claims.count(), claimant=claims.claimant.max()
     )

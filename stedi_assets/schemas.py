@@ -14,7 +14,7 @@ import pandera.ibis as pa
 from pandera.config import set_config
 from pandera.errors import SchemaError
 
-from stedi_assets.lakehouse.table import Column, Table, Zone
+from stedi_assets.lakehouse.table import EARLIEST, Column, Table, Zone
 
 # Without it pandera pulls every failing row into pandas.
 set_config(use_narwhals_backend=True)
@@ -32,14 +32,35 @@ def _field(
     unit: str | None = None,
     personal: bool = False,
     strict: bool = False,
+    is_time: bool = False,
+    zero_is_none: bool = False,
     **checks: Any,
 ) -> Any:
-    metadata = {"unit": unit, "personal": personal, "strict": strict}
+    metadata = {
+        "unit": unit,
+        "personal": personal,
+        "strict": strict,
+        "is_time": is_time,
+        "zero_is_none": zero_is_none,
+    }
     return pa.Field(description=description, metadata=metadata, **checks)
 
 
-def _optional_time(description: str, *, strict: bool = False) -> Any:
-    return _field(description, unit=MILLISECONDS, strict=strict, nullable=True)
+def _time(description: str, *, zero_is_none: bool = False, **checks: Any) -> Any:
+    """A time of a landing file: one that cannot be trusted quarantines its object."""
+    return _field(
+        description,
+        unit=MILLISECONDS,
+        strict=True,
+        is_time=True,
+        zero_is_none=zero_is_none,
+        ge=EARLIEST,
+        **checks,
+    )
+
+
+def _share_date(description: str) -> Any:
+    return _time(f"consent to share {description}", zero_is_none=True, nullable=True)
 
 
 def _finite(description: str, *, strict: bool) -> Any:
@@ -73,49 +94,56 @@ class _Customer(Contract):
     serialnumber: str = _field(
         "serial number the record claims; proves no ownership", personal=True, nullable=True
     )
-    sharewithpublicasofdate: int = _optional_time("consent to share with the public since")
+    sharewithpublicasofdate: int = _share_date("with the public since")
     birthday: str = _field(
         "birthday, text as landed (years such as 967 occur)", personal=True, nullable=True
     )
-    # Were a time that is none taken for absent, an older record could pass for the latest.
-    registrationdate: int = _optional_time("registered at", strict=True)
-    sharewithresearchasofdate: int = _optional_time(
-        "consent to share for research since; counts when positive"
-    )
+    registrationdate: int = _time("registered at", nullable=True)
+    sharewithresearchasofdate: int = _share_date("for research since")
     customername: str = _field("full name", personal=True, nullable=True)
     email: str = _field("e-mail", personal=True, str_length={"min_value": 1})
-    lastupdatedate: int = _optional_time("record updated at", strict=True)
+    lastupdatedate: int = _time("record updated at", nullable=True)
     phone: str = _field("phone, text as landed", personal=True, nullable=True)
-    sharewithfriendsasofdate: int = _optional_time("consent to share with friends since")
+    sharewithfriendsasofdate: int = _share_date("with friends since")
 
 
 class _Reading(Contract):
-    timestamp: int = _field("time of the reading", unit=MILLISECONDS)
+    timestamp: int = _time("time of the reading")
     x: float = _acceleration("x")
     y: float = _acceleration("y")
     z: float = _acceleration("z")
 
 
 class _SensorReading(Contract):
-    sensorreadingtime: int = _field("time of the reading", unit=MILLISECONDS)
+    sensorreadingtime: int = _time("time of the reading")
     serialnumber: str = _field(
         "serial number of the device that sent it", personal=True, str_length={"min_value": 1}
     )
     distancefromobject: float = _distance()
 
 
+def _person(description: str = "the e-mail in its one spelling", **checks: Any) -> Any:
+    return _field(description, personal=True, **checks)
+
+
 def _source_file() -> Any:
     return _field("landing file the object came from, relative to the landing root")
+
+
+def _landed_at() -> Any:
+    return _field("when the refresh began that took the file in", unit=MILLISECONDS, ge=0)
 
 
 class CustomerLanding(_Customer):
     """Customer records of website and fulfilment, as landed: one row a JSON object."""
 
+    person: str = _person(str_length={"min_value": 1})
     source_file: str = _source_file()
+    landed_at: int = _landed_at()
 
     class Config:
         name = "customer_landing"
-        metadata = {"zone": "landing"}
+        metadata = {"zone": "landing", "person_of": "email"}
 
 
 class AccelerometerLanding(_Reading):
@@ -125,7 +153,9 @@ class AccelerometerLanding(_Reading):
     serialnumber: str = _field(
         "serial number, of feeds that send it instead of the user", personal=True, nullable=True
     )
+    person: str = _person("the user's e-mail in its one spelling", nullable=True)
     source_file: str = _source_file()
+    landed_at: int = _landed_at()
 
     @pa.dataframe_check(name="user or serialnumber is there, never both")
     @classmethod
@@ -136,13 +166,18 @@ class AccelerometerLanding(_Reading):
 
     class Config:
         name = "accelerometer_landing"
-        metadata = {"zone": "landing", "one_of": ("user", "serialnumber")}
+        metadata = {
+            "zone": "landing",
+            "one_of": ("user", "serialnumber"),
+            "person_of": "user",
+        }
 
 
 class StepTrainerLanding(_SensorReading):
     """Sensor readings of the Step Trainers, as landed: one row a JSON object."""
 
     source_file: str = _source_file()
+    landed_at: int = _landed_at()
 
     class Config:
         name = "step_trainer_landing"
@@ -157,6 +192,11 @@ class Quarantine(Contract):
     position: int = _field("where it begins in the file (uncompressed)", unit="bytes", ge=0)
     raw: str = _field("the text as it stands in the file", personal=True)
     reason: str = _field("why it could not be read", str_length={"min_value": 1})
+    landed_at: int = _landed_at()
+    person: str = _person(
+        "whose it is in one spelling, as far as readable; several are separated by U+001F",
+        nullable=True,
+    )
 
     class Config:
         name = "quarantine"
@@ -164,18 +204,15 @@ class Quarantine(Contract):
 
 
 class CustomerTrusted(_Customer):
-    """Consenting customers: the latest record of each e-mail, where it consents to research.
+    """Consenting customers: the latest record of each person, where it consents to research.
 
-    Latest is by lastupdatedate (registrationdate where absent), then registrationdate; of records
-    that still tie the one without consent wins, then the smallest serial number.
+    Latest is by lastupdatedate (where absent registrationdate, where absent landed_at), then
+    registrationdate; of records that still tie one without consent wins, then the smallest serial
+    number. A person of whom something landed since that could not be read is suspended.
     """
 
-    email: str = _field(
-        "e-mail, trimmed and lower-cased", personal=True, unique=True, str_length={"min_value": 1}
-    )
-    sharewithresearchasofdate: int = _field(
-        "consent to share for research since", unit=MILLISECONDS, gt=0
-    )
+    email: str = _person(unique=True, str_length={"min_value": 1})
+    sharewithresearchasofdate: int = _time("consent to share for research since")
 
     class Config:
         name = "customer_trusted"
@@ -185,10 +222,8 @@ class CustomerTrusted(_Customer):
 class AccelerometerTrusted(_Reading):
     """Accelerometer readings of the customers in customer_trusted."""
 
-    user: str = _field(
-        "e-mail of the reading's owner, trimmed and lower-cased",
-        personal=True,
-        str_length={"min_value": 1},
+    user: str = _person(
+        "e-mail of the reading's owner in its one spelling", str_length={"min_value": 1}
     )
     serialnumber: str = _field(
         "serial number the owner was found by, where the feed sent no user",
@@ -218,9 +253,7 @@ class DeviceOwnership(Contract):
     """
 
     serialnumber: str = _field("serial number of the device", personal=True, unique=True)
-    email: str = _field(
-        "e-mail of its owner, trimmed and lower-cased", personal=True, str_length={"min_value": 1}
-    )
+    email: str = _person("e-mail of its owner in its one spelling", str_length={"min_value": 1})
     basis: str = _field("what proves it", isin=("shared_readings", "sole_claim"))
     readings: int = _field("distinct times at which the device has a reading", ge=1)
     matched: int = _field("of them, those at which the owner's phone has one too", ge=0)
@@ -251,7 +284,7 @@ class MachineLearningCurated(Contract):
         "pseudonym of the person: keyed hash of the e-mail, the same in every refresh",
         str_length={"min_value": 32, "max_value": 32},
     )
-    sensorreadingtime: int = _field("time of both readings", unit=MILLISECONDS)
+    sensorreadingtime: int = _time("time of both readings")
     distancefromobject: float = _distance()
     x: float = _acceleration("x")
     y: float = _acceleration("y")
@@ -308,10 +341,13 @@ def table_of(contract: type[Contract]) -> Table:
                 description=_description(column),
                 personal=column.metadata["personal"],
                 strict=column.metadata["strict"],
+                is_time=column.metadata["is_time"],
+                zero_is_none=column.metadata["zero_is_none"],
             )
             for name, column in schema.columns.items()
         ),
         one_of=metadata.get("one_of", ()),
+        person_of=metadata.get("person_of"),
         fingerprint=hashlib.sha256(repr(_rules(schema)).encode()).hexdigest(),
     )
 

@@ -20,8 +20,10 @@ _TIES = (
 
 def customer_trusted(customer_landing: ir.Table) -> ir.Table:
     """The latest record of each e-mail, where it has a research consent date."""
-    records = customer_landing.drop("source_file").mutate(email=normalized(customer_landing.email))
-    updated = ibis.coalesce(records.lastupdatedate, records.registrationdate)
+    records = customer_landing.drop("source_file").mutate(email=customer_landing.person)
+    updated = ibis.coalesce(
+        records.lastupdatedate, records.registrationdate, records.landed_at
+    )
     latest = records.mutate(
         rank=ibis.row_number().over(
             group_by=records.email,
@@ -33,7 +35,7 @@ def customer_trusted(customer_landing: ir.Table) -> ir.Table:
             ],
         )
     )
-    return latest.filter(latest["rank"] == 0, consents(latest)).drop("rank")
+    return latest.filter(latest["rank"] == 0, consents(latest)).drop("rank", "person", "landed_at")
 
 
 def accelerometer_trusted(
@@ -55,12 +57,7 @@ def step_trainer_trusted(
 ) -> ir.Table:
     """Sensor readings of devices owned by a customer in customers_curated."""
     devices = device_ownership.semi_join(customers_curated, "email")
-    return step_trainer_landing.drop("source_file").semi_join(devices, "serialnumber")
-
-
-def normalized(email: ir.StringValue) -> ir.StringValue:
-    """An e-mail as e-mails are compared: trimmed and lower-cased."""
-    return email.strip().lower()
+    return step_trainer_landing.drop("source_file", "landed_at").semi_join(devices, "serialnumber")
 
 
 def consents(records: ir.Table) -> ir.BooleanValue:
@@ -70,9 +67,9 @@ def consents(records: ir.Table) -> ir.BooleanValue:
 
 def sole_claims(customer_landing: ir.Table) -> ir.Table:
     """Serial numbers that exactly one e-mail ever claimed, with that e-mail."""
-    claims = customer_landing.select(
-        "serialnumber", email=normalized(customer_landing.email)
-    ).filter(ibis._.serialnumber.notnull())
+    claims = customer_landing.select("serialnumber", email="person").filter(
+        ibis._.serialnumber.notnull()
+    )
     emails = claims.group_by("serialnumber").agg(email=claims.email.min(), other=claims.email.max())
     return emails.filter(emails.email == emails.other).drop("other")
 
@@ -87,9 +84,9 @@ def owned_readings(
     """
     claims = sole_claims(customer_landing).rename(claimed="serialnumber", claimant="email")
     columns = ("timestamp", "x", "y", "z", "serialnumber", *also)
-    named = accelerometer_landing.filter(accelerometer_landing.user.notnull())
-    nameless = accelerometer_landing.filter(accelerometer_landing.user.isnull())
+    named = accelerometer_landing.filter(accelerometer_landing.person.notnull())
+    nameless = accelerometer_landing.filter(accelerometer_landing.person.isnull())
     claimed = nameless.join(claims, [("serialnumber", "claimed")])
-    return named.select(*columns, user=normalized(named.user)).union(
+    return named.select(*columns, user=named.person).union(
         claimed.select(*columns, user="claimant")
     )

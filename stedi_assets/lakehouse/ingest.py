@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -137,6 +138,7 @@ class Ingest(Ledgers):
         super().__init__(landing, catalog)
         self._engine = engine
         self._quarantine = quarantine
+        self._landed_at = time.time_ns() // 1_000_000
 
     def stage(self, source: str, table: Table, run_id: str) -> Ingested:
         """Put the landing table with the source's new files on `audit`.
@@ -252,6 +254,7 @@ class Ingest(Ledgers):
             quarantine=self._quarantine,
             folder=f"{location}/data",
             rejects=f"{self._catalog.location(self._quarantine.name)}/data",
+            landed_at=self._landed_at,
         )
         shares = self._engine.spread(work, unique, [sizes[path] for path, _ in unique])
         self._assert_unchanged(news)

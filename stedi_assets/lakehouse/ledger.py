@@ -73,6 +73,8 @@ class Entry:
         reason: What was wrong with most of its quarantined, if any.
         rejects: Parquet file with what was quarantined of it and its neighbours, if anything.
         duplicate_of: File with the same content that was taken in instead of it, if any.
+        landed_at: When the refresh began that took it in, in epoch milliseconds.
+        held_back: Whether it is left out of the table, for too much of it is unreadable.
     """
 
     path: str
@@ -85,9 +87,12 @@ class Entry:
     reason: str | None = None
     rejects: str | None = None
     duplicate_of: str | None = None
+    landed_at: int = 0
+    held_back: bool = False
 
 
-_SCHEMA = pa.schema((f.name, pa.int64() if f.type is int else pa.string()) for f in fields(Entry))
+_TYPES = {int: pa.int64(), bool: pa.bool_()}
+_SCHEMA = pa.schema((f.name, _TYPES.get(f.type, pa.string())) for f in fields(Entry))
 
 
 class LandingFolder:

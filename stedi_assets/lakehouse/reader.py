@@ -73,9 +73,10 @@ def parse(  # noqa: PLR0913
     quarantine: Table,
     folder: str,
     rejects: str,
+    landed_at: int,
 ) -> Parsed:
     """A share of the work of an ingest: read these files of a source; see `LandingReader`."""
-    reader = LandingReader(engine, landing, source, table, quarantine)
+    reader = LandingReader(engine, landing, source, table, quarantine, landed_at)
     return reader.parse(dict(contents), folder, rejects)
 
 
@@ -89,8 +90,10 @@ class LandingReader:
         source: str,
         table: Table,
         quarantine: Table,
+        landed_at: int,
     ) -> None:
         """Read files of `landing` into the columns of `table` and of `quarantine`."""
+        self._landed_at = landed_at
         self._engine = engine
         self._landing = landing
         self._io = landing.storage.io
@@ -128,6 +131,7 @@ class LandingReader:
 
     def _peek(self, path: str, content: Content) -> Spelling | None:
         """How the first objects spell the columns; nothing where these are no clean JSON lines."""
+        return None
         if content.damaged or _NOT_FOR_THE_ENGINE.search(self._landing.location(path)):
             return None
         text = b""
@@ -271,14 +275,22 @@ class LandingReader:
             for path in paths:
                 before, reasons = rows.written, Counter[str]()
                 blocks = self._landing.blocks(path)
-                for found in read_objects(blocks, self._columns, self._table.one_of):
+                for found in read_objects(blocks, self._table, self._landed_at):
                     if isinstance(found, Unreadable):
                         reasons[found.reason] += 1
                         unreadable.write(
-                            (self._source, path, found.position, found.raw, found.reason)
+                            (
+                                self._source,
+                                path,
+                                found.position,
+                                found.raw,
+                                found.reason,
+                                self._landed_at,
+                                found.person,
+                            )
                         )
                     else:
-                        rows.write((*found, path))
+                        rows.write((*found, path, self._landed_at))
                 landed, rejected = rows.written - before, reasons.total()
                 most = reasons.most_common(1)[0][0] if reasons else None
                 parsed.counts[path] = Counts(landed + rejected, landed, rejected, most)

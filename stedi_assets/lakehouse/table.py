@@ -8,6 +8,15 @@ import pyarrow as pa
 SOURCE_FILE = "source_file"
 """Column of the landing tables and of `quarantine` that says which file a row came from."""
 
+LANDED_AT = "landed_at"
+"""Column of the landing tables and of `quarantine` that says when the file was taken in."""
+
+PERSON = "person"
+"""Column of the landing tables and of `quarantine` with the one spelling of an e-mail."""
+
+EARLIEST = 946_684_800_000
+"""2000-01-01 in epoch milliseconds: nothing was registered or measured before."""
+
 OWNER, PERSONAL = "stedi.owner", "stedi.personal-columns"
 """Properties of an Iceberg table: who answers for it, and its columns with personal data."""
 
@@ -29,6 +38,8 @@ class Column:
     Attributes:
         personal: Whether it is personal data.
         strict: Whether a value that is there must be right, though none need be there.
+        is_time: Whether it is a time in epoch milliseconds, read from a landing file.
+        zero_is_none: Whether 0 in a landing file says that no time was given.
     """
 
     name: str
@@ -37,6 +48,8 @@ class Column:
     description: str
     personal: bool
     strict: bool
+    is_time: bool = False
+    zero_is_none: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,6 +59,7 @@ class Table:
     Attributes:
         owner: Who answers for it.
         one_of: Columns of which exactly one says whose a row is, where there is a choice.
+        person_of: Column with the e-mail that `person` is made of, if there is one.
         fingerprint: Changes with the rules of the contract.
     """
 
@@ -55,6 +69,7 @@ class Table:
     owner: str
     columns: tuple[Column, ...]
     one_of: tuple[str, ...]
+    person_of: str | None
     fingerprint: str
 
     def location(self, root: str) -> str:

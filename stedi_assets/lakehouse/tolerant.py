@@ -6,14 +6,20 @@ end in commas or share a line or span several, arrays, files cut off in the midd
 
 import codecs
 import json
-import math
 import re
 import zlib
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
-from stedi_assets.lakehouse.table import Column
+from stedi_assets.lakehouse.landing.person import SEPARATOR, person
+from stedi_assets.lakehouse.landing.values import (
+    NotReadableError,
+    Number,
+    read_columns,
+    row_maker,
+)
+from stedi_assets.lakehouse.table import Table
 
 _CHUNK = 1 << 20
 _WINDOWS = (4 << 10, 64 << 10, 1 << 20)
@@ -31,9 +37,6 @@ _BETWEEN = re.compile(r"[\s,\[\]\ufeff\x1e]*")
 # What follows an object that stands inside another one.
 _INSIDE = re.compile(r'[\s\]]*(\}|,\s*")')
 
-BLANKS = " \t\n\r\v\f"
-_INT64 = range(-(2**63), 2**63)
-
 
 @dataclass(frozen=True)
 class Unreadable:
@@ -46,6 +49,7 @@ class Unreadable:
     position: int
     raw: str
     reason: str
+    person: str | None = None
 
 
 class DamagedFileError(Exception):
@@ -53,95 +57,36 @@ class DamagedFileError(Exception):
 
 
 def read_objects(
-    blocks: Iterator[bytes], columns: tuple[Column, ...], one_of: tuple[str, ...]
+    blocks: Iterator[bytes], table: Table, landed_at: int
 ) -> Iterator[tuple[Any, ...] | Unreadable]:
-    """Rows of a landing file in the order of `columns`, and whatever gives no row.
+    """Rows of a landing file in the order of the table's columns, and whatever gives no row.
 
     Args:
         blocks: The file's content, as `read_blocks` gives it.
-        columns: Columns of a row.
-        one_of: Columns of which exactly one says whose a row is.
-
-    Keys match without regard to case; where an object repeats a key, the first counts.
+        table: The landing table.
+        landed_at: When the refresh began that takes the file in, in epoch milliseconds.
     """
-    to_row = _row_maker(columns, one_of)
-    known = frozenset(column.name for column in columns)
+    to_row = row_maker(table, landed_at)
+    known = frozenset(column.name for column in read_columns(table))
     for found in _Scanner(blocks, known).scan():
         if isinstance(found, Unreadable):
-            yield found
+            yield replace(found, person=_named(found.raw, table))
             continue
         position, raw, fields = found
-        row = to_row(fields)
-        yield row if isinstance(row, tuple) else Unreadable(position(), raw(), row)
+        try:
+            yield to_row(fields)
+        except NotReadableError as error:
+            text = raw()
+            yield Unreadable(position(), text, str(error), _named(text, table))
 
 
-def _row_maker(
-    columns: tuple[Column, ...], one_of: tuple[str, ...]
-) -> Callable[[dict[str, Any]], tuple[Any, ...] | str]:
-    """Make the function that gives an object's row, or the reason why it has none."""
-    plan = [(column, _CONVERTERS[column.type], is_key(column, one_of)) for column in columns]
-    places = [i for i, column in enumerate(columns) if column.name in one_of]
-
-    def to_row(fields: dict[str, Any]) -> tuple[Any, ...] | str:
-        row: list[Any] = []
-        for column, convert, key in plan:
-            given = fields.get(column.name)
-            if key and isinstance(given, str) and not given.strip(BLANKS):
-                given = None
-            value = None if given is None else convert(given)
-            if value is None and (not column.nullable or (column.strict and given is not None)):
-                return f"{column.name} is {'missing' if given is None else _WRONG[column.type]}"
-            row.append(value)
-        if places:
-            found = next((i for i in places if row[i] is not None), None)
-            if found is None:
-                return f"{' or '.join(one_of)} is missing"
-            for i in places:
-                row[i] = row[i] if i == found else None
-        return tuple(row)
-
-    return to_row
-
-
-def is_key(column: Column, one_of: tuple[str, ...]) -> bool:
-    """Whether the column says whose a row is, so that a blank text in it is as good as none."""
-    return column.type == "string" and (not column.nullable or column.name in one_of)
-
-
-def _text(value: Any) -> str | None:
-    if type(value) is not str:
+def _named(raw: str, table: Table) -> str | None:
+    """The person that an unreadable object names, as far as its e-mail can be read."""
+    if table.person_of is None:
         return None
-    try:
-        value.encode()
-    except UnicodeEncodeError:  # half a surrogate pair
-        return None
-    return value
-
-
-def _integer(value: Any) -> int | None:
-    return value if type(value) is int and value in _INT64 else None
-
-
-def _finite(value: Any) -> float | None:
-    if type(value) not in (int, float):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
-
-
-_CONVERTERS: dict[str, Callable[[Any], Any]] = {
-    "string": _text,
-    "int64": _integer,
-    "float64": _finite,
-}
-_WRONG = {
-    "string": "not a text",
-    "int64": "not a 64-bit integer",
-    "float64": "not a finite number",
-}
+    pattern = rf'["\']?{table.person_of}["\']?\s*[:=]\s*["\']?([^"\',}}]+)'
+    found = [person(text) for text in re.findall(pattern, raw, re.IGNORECASE)]
+    return SEPARATOR.join(dict.fromkeys(filter(None, found))) or None
 
 
 def is_packed(path: str) -> bool:
@@ -193,7 +138,7 @@ class _BrokenError(Exception):
         self.stuck = stuck
 
 
-def _first_key_counts(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return {key.lower(): value for key, value in reversed(pairs)}
 
 
@@ -203,7 +148,9 @@ class _Scanner:
     def __init__(self, blocks: Iterator[bytes], known: frozenset[str]) -> None:
         self._blocks = blocks
         self._known = known
-        self._decode = json.JSONDecoder(object_pairs_hook=_first_key_counts).raw_decode
+        self._decode = json.JSONDecoder(
+            object_pairs_hook=_fields, parse_int=Number, parse_float=Number
+        ).raw_decode
         self._characters = codecs.getincrementaldecoder("utf-8")("surrogateescape")
         self._text = ""
         self._at = 0

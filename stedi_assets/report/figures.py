@@ -10,7 +10,6 @@ from typing import Any
 import ibis
 import ibis.expr.types as ir
 
-from stedi_assets.assets.trusted import normalized
 
 BINS = 40
 """Bins of a histogram, at most."""
@@ -106,7 +105,7 @@ def consent_funnel(
     """How many people there are at each step from customer to training set."""
     with_device = customers_curated.semi_join(device_ownership, "email")
     steps = {
-        "customers": normalized(customer_landing.email).nunique(),
+        "customers": customer_landing.person.nunique(),
         "consenting": customer_trusted.count(),
         "with readings": customers_curated.count(),
         "with a proven device": with_device.count(),

@@ -1,0 +1,1 @@
+"""Landing files: what lies in the landing folder, how it is read, what was taken in."""
