@@ -49,6 +49,15 @@ def unreadable_people(customer_landing: ir.Table, quarantine: ir.Table) -> ir.Ta
     return newest.filter(newest.landed["unreadable"]).select("email")
 
 
+def suspending_records(customer_landing: ir.Table, quarantine: ir.Table) -> ir.Table:
+    """Where the records are that could not be read and suspend somebody: no later one could be."""
+    people = unreadable_people(customer_landing, quarantine)
+    records = unreadable_records(quarantine).rename(email="person")
+    newest = records.group_by("email").agg(landed_at=records.landed_at.max())
+    suspending = records.semi_join(newest, ["email", "landed_at"]).semi_join(people, "email")
+    return suspending.select("source_file", "position").distinct()
+
+
 def customer_consent(
     customer_trusted: ir.Table, customer_landing: ir.Table, quarantine: ir.Table
 ) -> ir.IntegerScalar:
@@ -79,6 +88,7 @@ def accelerometer_consent(
 
 
 def sensor_consent(  # noqa: PLR0913  (the tables it looks at)
+    *,
     step_trainer_trusted: ir.Table,
     device_ownership: ir.Table,
     customer_landing: ir.Table,

@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,27 +15,36 @@ from rich.status import Status
 from rich.table import Table
 
 from stedi_assets.assets import RULES
+from stedi_assets.assets.landing import REBUILD
+from stedi_assets.audit import MOST_NAMED
 from stedi_assets.definitions import lakehouse_definitions
 from stedi_assets.deployments import lakehouse
-from stedi_assets.freshness import up_to_date
+from stedi_assets.freshness import look_ahead
 from stedi_assets.jobs import REFRESH
+from stedi_assets.lakehouse.ledger import Entry
 from stedi_assets.schemas import contracts
 from stedi_assets.settings import PROJECT, Settings
 
 
-def refresh(settings: Settings, console: Console) -> bool:
+def refresh(settings: Settings, console: Console, rebuild: Collection[str] = ()) -> bool:
     """Run the refresh job with its history in Dagster's, so that the UI shows the run too.
 
     Where there is nothing to do there is no run.
+
+    Args:
+        settings: Which lakehouse.
+        console: Where to tell how it goes.
+        rebuild: Sources whose landing files are all taken in anew.
 
     Returns:
         Whether every table was refreshed and every check passed.
     """
     started = time.perf_counter()
     contract = contracts(pseudonymize=settings.pseudonymize)
-    if up_to_date(lakehouse(settings), RULES, contract, settings):
-        console.print("Nothing new: all landing files are taken in, every table is up to date.")
-        return True
+    ahead = look_ahead(lakehouse(settings), RULES, contract, settings)
+    _print_ignored(ahead.ignored, console)
+    if ahead.is_up_to_date and not rebuild:
+        return _nothing_new(ahead.held_back, console)
     with console.status("starting") as spinner:
         progress = _Progress(console, spinner)
         definitions = dg.Definitions.merge(
@@ -46,11 +55,30 @@ def refresh(settings: Settings, console: Console) -> bool:
             result = definitions.resolve_job_def(REFRESH).execute_in_process(
                 instance=instance,
                 run_config={"loggers": {"progress": {}}},
-                tags={"lakehouse": settings.lakehouse},
+                tags={"lakehouse": settings.lakehouse}
+                | ({REBUILD: ",".join(rebuild)} if rebuild else {}),
                 raise_on_error=False,
             )
     progress.summarize(list(contract), time.perf_counter() - started, result.run_id)
     return result.success and not progress.failed
+
+
+def _nothing_new(held_back: Sequence[Entry], console: Console) -> bool:
+    console.print("Nothing new: all landing files are taken in, every table is up to date.")
+    for entry in held_back:
+        _say(console, f"Held back: {entry.path}, {entry.reason}.", "red")
+    return not held_back
+
+
+def _print_ignored(paths: Sequence[str], console: Console) -> None:
+    if paths:
+        more = f" and {len(paths) - MOST_NAMED:,} more" if len(paths) > MOST_NAMED else ""
+        names = f"{', '.join(paths[:MOST_NAMED])}{more}"
+        _say(console, f"Ignored, as they are not landing files: {len(paths):,} ({names}).", "dim")
+
+
+def _say(console: Console, sentence: str, style: str) -> None:
+    console.print(sentence, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextlib.contextmanager
@@ -193,7 +221,7 @@ class _Progress(logging.Handler):
         self._say(f"{event.step_key}: {said.strip()}", "red")
 
     def _say(self, sentence: str, style: str) -> None:
-        self._console.print(sentence, style=style, markup=False, highlight=False, soft_wrap=True)
+        _say(self._console, sentence, style)
 
     def summarize(self, tables: list[str], seconds: float, run_id: str) -> None:
         """Print the table of tables, and what became of the run."""

@@ -26,7 +26,7 @@ MILLISECONDS = "epoch milliseconds"
 MAX_DOUBLE = 1.7976931348623157e308
 
 
-def _field(
+def _field(  # noqa: PLR0913  (what there is to say of a column)
     description: str,
     *,
     unit: str | None = None,

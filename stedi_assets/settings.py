@@ -116,7 +116,18 @@ class Settings(BaseSettings):
         "each makes all tables anew",
     )
     max_quarantine_share: float = Field(
-        0.05, ge=0, le=1, description="share of a source's new objects that may be unreadable"
+        0.05,
+        ge=0,
+        le=1,
+        description="share of a file's objects that may be unreadable: a file of readings with more "
+        "is held back, customer records with more fail the check `readable`",
+    )
+    max_consent_fall: float = Field(
+        10.0,
+        ge=0,
+        le=100,
+        description="percentage points by which the share of consenting people may fall in a "
+        "refresh without a warning and an alert; it takes effect in any case",
     )
     retention: timedelta = Field(
         timedelta(days=7),

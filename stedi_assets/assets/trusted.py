@@ -54,6 +54,7 @@ def accelerometer_trusted(
 
 
 def step_trainer_trusted(  # noqa: PLR0913  (the tables it is made from)
+    *,
     step_trainer_landing: ir.Table,
     device_ownership: ir.Table,
     customers_curated: ir.Table,

@@ -17,9 +17,9 @@ import ibis.expr.types as ir
 from ibis.backends.duckdb import Backend
 from ibis.backends.sql import SQLBackend
 
+from stedi_assets.lakehouse.landing.values import is_key
 from stedi_assets.lakehouse.storage import Storage
 from stedi_assets.lakehouse.table import SOURCE_FILE, Column, Table
-from stedi_assets.lakehouse.landing.values import is_key
 
 _OWN_LIMIT = """
     SET memory_limit = least(
@@ -169,8 +169,7 @@ class DuckDBEngine:
             f"{c.name} given": f"{_identifier(c.name)} IS NOT NULL" for c in present if c.strict
         }
         filled = {
-            c.name: _filled(c.name) if is_key(c, table) else _identifier(c.name)
-            for c in present
+            c.name: _filled(c.name) if is_key(c, table) else _identifier(c.name) for c in present
         } | {name: _identifier(name) for name in given}
         rows = _rows(columns, table, set(spelling), list(given))
         rows[SOURCE_FILE] = f"substr(filename, {len(root) + 2})"
