@@ -23,7 +23,6 @@ from stedi_assets.lakehouse.ledger import (
     Entry,
     LandingFolder,
     Listing,
-    read_ledger,
     write_ledger,
 )
 from stedi_assets.lakehouse.reader import Parsed, examine, parse
@@ -101,11 +100,14 @@ class Ingest(Ledgers):
             anew: Read all files again, as they are now; each keeps the time it landed at.
 
         Raises:
-            LandingFileError: A file changed while it was read.
+            LandingFileError: A file changed while it was read, or the table is of an older version
+                and holds files that are not there any more.
         """
         self._catalog.ensure(table)
         state = self._catalog.state(table.name)
-        base = None if anew else self._of_root(state.published)
+        base = None if anew else self._base(state.published)
+        if base is None and not anew:
+            self._assert_all_there(source, table)
         arrived = self._compare(source, self._landing.listing(source), base)
         known = self._ledger(base)
         changed = self._changed(arrived, known)
@@ -129,7 +131,7 @@ class Ingest(Ledgers):
         rejects = self._rejects(made_from.values())
         state = self._catalog.state(name)
         published, candidate = state.published, state.candidate
-        if published and set(published.files) == rejects:
+        if published and set(published.files) == rejects and state.types == published.types:
             self._catalog.discard_candidate(name)
             return None
         if candidate and set(candidate.files) == rejects:
@@ -155,7 +157,7 @@ class Ingest(Ledgers):
             state = self._catalog.state(table)
         except NoSuchTableError:  # quarantine alone, or one source alone, was asked for
             return None
-        return state.candidate or self._of_root(state.published)
+        return state.candidate or self._base(state.published)
 
     def _changed(self, arrived: Arrived, known: Iterable[Entry]) -> tuple[str, ...]:
         """Paths of known files with another content; files only touched are read to tell."""
@@ -163,6 +165,16 @@ class Ingest(Ledgers):
         touched = [file.path for file in arrived.replaced]
         contents = zip(touched, self._landing.examine(touched), strict=True)
         return tuple(path for path, content in contents if content.digest != digests[path])
+
+    def _assert_all_there(self, source: str, table: Table) -> None:
+        """Refuse to make a table of an older version anew that would lose rows by it."""
+        lost = [] if self._root_of(table.name) else self.lost(source, table)
+        if lost:
+            raise LandingFileError(
+                f"{table.name} was made by an older version and has to be made anew, and {len(lost)} of "
+                f"its landing files are not in {self._landing.folder(source)} any more. Bring them "
+                "back and refresh, or do without them: stedi rebuild."
+            )
 
     def _read_unchanged(self, news: "_News", state: TableState, run_id: str) -> Snapshot:
         try:
@@ -175,10 +187,10 @@ class Ingest(Ledgers):
 
     def _read(self, news: "_News", state: TableState, run_id: str) -> Snapshot:
         contents = self._examine(news)
-        entries = news.entries(contents, self._landed_before(news, state), self._began)
+        entries = news.entries(contents, self._landed_before(news), self._began)
         read = _Read()
         for parsed in self._parse(news, entries, contents, state.location):
-            read.add(self._hold_back(news, parsed, state))
+            read.add(self._hold_back(news, parsed))
         self._assert_unchanged(news)
         entries = [read.complete(entry) for entry in entries]
         ledger = write_ledger(
@@ -199,22 +211,12 @@ class Ingest(Ledgers):
         )
         return {path: content for share in shares for path, content in share.items()}
 
-    def _landed_before(self, news: "_News", state: TableState) -> dict[tuple[str, str], int]:
+    def _landed_before(self, news: "_News") -> dict[tuple[str, str], int]:
         """When files landed, by path and content, where the table is made anew."""
         if news.base:
             return {}
-        entries = self._ledger(state.published) or self._last_ledger(state.location)
-        return {(e.path, e.digest): e.landed_at for e in entries if e.landed_at}
-
-    def _last_ledger(self, location: str) -> list[Entry]:
-        """The newest ledger that a catalog which is no more left behind."""
-        ledgers = self._landing.storage.files(f"{location}/{LEDGER}")
-        for file in sorted(ledgers, key=lambda file: file.modified, reverse=True):
-            try:
-                return read_ledger(file.location, self._catalog.io)
-            except (OSError, ValueError):  # cut off; an older one may be whole
-                continue
-        return []
+        known = self._known(news.table)
+        return {(e.path, e.digest): e.landed_at for e in known if e.landed_at}
 
     def _parse(
         self, news: "_News", entries: list[Entry], contents: Mapping[str, Content], location: str
@@ -238,9 +240,9 @@ class Ingest(Ledgers):
             items = [(path, contents[path]) for path in paths]
             yield from self._engine.spread(work, items, [news.sizes[path] for path in paths])
 
-    def _hold_back(self, news: "_News", parsed: Parsed, state: TableState) -> "_Held":
+    def _hold_back(self, news: "_News", parsed: Parsed) -> "_Held":
         """Take the files out that are not to be in the table, with what they hold."""
-        reasons = self._lost(news, parsed, state.published) | {
+        reasons = self._columns_lost(news, parsed) | {
             path: counts.reason or ""
             for path, counts in parsed.counts.items()
             if counts.quarantined > news.limit * counts.objects
@@ -252,10 +254,10 @@ class Ingest(Ledgers):
         left = replace(parsed, rows=rows, rejects=next(iter(rejects), None))
         return _Held(left, reasons, news.limit)
 
-    def _lost(self, news: "_News", parsed: Parsed, published: Snapshot | None) -> dict[str, str]:
+    def _columns_lost(self, news: "_News", parsed: Parsed) -> dict[str, str]:
         """Files none of whose many objects has a value for a column that objects had before."""
-        columns = [c.name for c in news.table.columns if c.nullable and c.name in news.optional]
-        if news.limit >= 1 or not columns or not published or not parsed.rows:
+        columns = sorted(news.optional)
+        if news.limit >= 1 or not columns or not news.base or not parsed.rows:
             return {}
         rows = self._engine.open(f"fresh_{news.table.name}", parsed.rows, news.table.types)
         values = {name: rows[name].count() for name in columns}
@@ -267,7 +269,7 @@ class Ingest(Ledgers):
             row[SOURCE_FILE]: {name for name in columns if not row[name]}
             for row in found.to_pyarrow().to_pylist()
         }
-        had = self._had_values(published, set().union(*lost.values()))
+        had = self._had_values(news.base, set().union(*lost.values()))
         return {
             path: f"no object has a value for {', '.join(sorted(names & had))}: renamed upstream?"
             for path, names in lost.items()

@@ -1,6 +1,7 @@
 """Where files and tables are: a folder of this machine, or (in `aws.py`) a bucket."""
 
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -62,6 +63,9 @@ class Storage(Protocol):
 
     def exists(self) -> bool:
         """Whether there is a catalog yet."""
+
+    def drop_catalog(self) -> None:
+        """Remove a catalog that cannot be read, so that another one can be made."""
 
     def claim(self) -> None:
         """Make sure that no other catalog has its tables here.
@@ -130,6 +134,14 @@ class LocalStorage:
     def exists(self) -> bool:
         """Whether there is a catalog yet."""
         return self._file.exists()
+
+    def drop_catalog(self) -> None:
+        """Remove the catalog's file, or whatever stands in its place."""
+        self.__dict__.pop("iceberg", None)
+        if self._file.is_dir():
+            shutil.rmtree(self._file)
+        else:
+            self._file.unlink(missing_ok=True)
 
     def claim(self) -> None:
         """The catalog is in the folder itself."""

@@ -14,6 +14,7 @@ from stedi_assets.lakehouse.ledger import (
     Listing,
     read_ledger,
 )
+from stedi_assets.lakehouse.table import LANDED_AT, Table
 
 LANDING_ROOT = "landing-root"
 """What a snapshot of a landing table calls the root that its files lie below."""
@@ -69,7 +70,7 @@ class Ledgers:
         # Listed first: what a refresh takes in meanwhile is known then.
         listing = self._landing.listing(source)
         state = self._catalog.find(table) if self._landing.storage.exists() else None
-        return self._compare(source, listing, self._of_root(state.published) if state else None)
+        return self._compare(source, listing, self._base(state.published) if state else None)
 
     def assert_usable(self, sources: Mapping[str, str]) -> None:
         """Refuse a landing root that is mistyped or not there: nothing is to change for it.
@@ -98,6 +99,30 @@ class Ledgers:
                 f"{'/, '.join(sources.values())}/."
             )
 
+    def lost(self, source: str, table: Table) -> list[Entry]:
+        """Files that a landing table has rows of and that are not there any more."""
+        there = {file.path for file in self._landing.listing(source).files}
+        known = self._known(table)
+        return [entry for entry in known if entry.rows and entry.path not in there]
+
+    def _known(self, table: Table) -> list[Entry]:
+        """All that is known of a table's files, also where a catalog that is gone knew it."""
+        try:
+            ledger = self._ledger(self._catalog.published(table.name))
+        except Exception:  # whatever is wrong with the catalog, the table or its ledger
+            ledger = []
+        return ledger or self._last_ledger(table.location(self._landing.storage.root))
+
+    def _last_ledger(self, location: str) -> list[Entry]:
+        """The newest ledger in a table's folder that can be read."""
+        ledgers = self._landing.storage.files(f"{location}/{LEDGER}")
+        for file in sorted(ledgers, key=lambda file: file.modified, reverse=True):
+            try:
+                return read_ledger(file.location, self._catalog.io)
+            except (OSError, ValueError):  # cut off; an older one may be whole
+                continue
+        return []
+
     def _is_empty(self, source: str) -> bool:
         try:
             return not self._landing.listing(source).files
@@ -108,9 +133,8 @@ class Ledgers:
         """The root of the files that a landing table holds, where it is another one."""
         state = self._catalog.find(table) if self._landing.storage.exists() else None
         published = state.published if state else None
-        if published is None or not published.rows or self._of_root(published):
-            return None
-        return published.properties[LANDING_ROOT]
+        root = published.properties[LANDING_ROOT] if published and published.rows else None
+        return None if root == self._landing.root else root
 
     def _compare(self, source: str, listing: Listing, base: Snapshot | None) -> Arrived:
         known = {entry.path: entry for entry in self._ledger(base)}
@@ -129,12 +153,11 @@ class Ledgers:
             tuple(entry for entry in held.values() if entry.path not in there),
         )
 
-    def _of_root(self, snapshot: Snapshot | None) -> Snapshot | None:
-        return (
-            snapshot
-            if snapshot and snapshot.properties[LANDING_ROOT] == self._landing.root
-            else None
-        )
+    def _base(self, snapshot: Snapshot | None) -> Snapshot | None:
+        """What new files can be added to: it holds files of this root, in the columns of today."""
+        if snapshot is None or LANDED_AT not in snapshot.types:
+            return None
+        return snapshot if snapshot.properties[LANDING_ROOT] == self._landing.root else None
 
     def _ledger(self, snapshot: Snapshot | None) -> list[Entry]:
         if snapshot is None:
