@@ -105,8 +105,12 @@ def _found(
     if rows:
         emails = read_table("customer_trusted", settings=settings).to_pandas()["email"]
         found |= {"consenting": sorted(emails), "consenting_count": len(emails)}
-        ann = read_table("customer_landing", settings=settings).filter(lambda t: t.person == "ann@x.io")
-        found["phone_of_ann"] = ann.to_pandas()["phone"].iloc[0] if "phone_of_ann" in expected else None
+        ann = read_table("customer_landing", settings=settings).filter(
+            lambda t: t.person == "ann@x.io"
+        )
+        found["phone_of_ann"] = (
+            ann.to_pandas()["phone"].iloc[0] if "phone_of_ann" in expected else None
+        )
     if "ignored" in expected:
         found["ignored"] = int(output.partition("they are not landing files: ")[2].split()[0])
     return {name: found[name] for name in expected}

@@ -19,6 +19,7 @@ from stedi_assets.audit import (
     unchanged,
 )
 from stedi_assets.lakehouse.catalog import Snapshot
+from stedi_assets.lakehouse.faults import sentence
 from stedi_assets.lakehouse.ingest import MANY, Ingest, Ingested
 from stedi_assets.lakehouse.ledger import Entry, LandingFolder
 from stedi_assets.lakehouse.resource import RETRIES, Lakehouse, plainly, snapshot_metadata
@@ -125,17 +126,18 @@ class _Refresh:
         try:
             with plainly():
                 return self._land(name)
-        except (dg.RetryRequested, dg.Failure, OSError) as error:
+        except Exception as error:  # also an unforeseen one: it is not the other sources' trouble
             if isinstance(error, dg.RetryRequested) and not self._last_try:
                 raise
-            failure = error.__cause__ if isinstance(error, dg.RetryRequested) else error
-            said = failure.description if isinstance(failure, dg.Failure) else str(failure)
-            others = [check for check in CHECKS if check != "readable"]
-            found = unchanged(name, others, self._lakehouse)
-            failed = Finding("readable", False, f"{name}: {said}")
-            return self._result(
-                replace(found, findings=[failed, *found.findings]), found.published, 0.0
-            )
+            return self._not_landed(name, error)
+
+    def _not_landed(self, name: str, error: Exception) -> dg.MaterializeResult[None]:
+        """The table as it was, with what kept its new files out."""
+        others = [check for check in CHECKS if check != "readable"]
+        found = unchanged(name, others, self._lakehouse)
+        failed = Finding("readable", False, f"{name}: {_said(error)}")
+        verdict = replace(found, findings=[failed, *found.findings])
+        return self._result(verdict, found.published, 0.0)
 
     def _land(self, name: str) -> dg.MaterializeResult[None]:
         contract, catalog = self._contracts[name], self._lakehouse.catalog
@@ -210,6 +212,17 @@ class _Refresh:
             ]
             verdict = conclude(candidate, findings, self._lakehouse, staged)
         return self._result(verdict, candidate or verdict.published, staged - started)
+
+
+def _said(error: BaseException) -> str:
+    """What went wrong, in a sentence."""
+    failure = error.__cause__ if isinstance(error, dg.RetryRequested) else error
+    if isinstance(failure, dg.Failure) and failure.description:
+        return failure.description
+    # The message of an unforeseen error may quote data.
+    return sentence(error) or (
+        f"its files could not be taken in, for the program stopped with {type(error).__name__}."
+    )
 
 
 def limits(settings: Settings) -> dict[str, float]:

@@ -20,7 +20,7 @@ from stedi_assets.assets.landing import limits
 from stedi_assets.assets.sources import SOURCES, source_key
 from stedi_assets.deployments import lakehouse
 from stedi_assets.freshness import behind
-from stedi_assets.jobs import REFRESH, VACUUM, refresh_lakehouse
+from stedi_assets.jobs import REFRESH, VACUUM
 from stedi_assets.lakehouse.faults import LakehouseError, sentence
 from stedi_assets.lakehouse.landing.arrivals import Arrived, Ledgers
 from stedi_assets.lakehouse.ledger import LandingFile, LandingFolder
@@ -49,7 +49,7 @@ def landing_sensor(settings: Settings, rules: Rules) -> dg.SensorDefinition:
 
     @dg.sensor(
         name="landing_files",
-        job=refresh_lakehouse,
+        job_name=REFRESH,
         minimum_interval_seconds=60 if settings.deployment == "aws" else 10,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Requests a refresh where landing files have arrived that none has read.",
