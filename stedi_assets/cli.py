@@ -137,6 +137,14 @@ def _print_status(found: dict[str, Any]) -> None:
                 f"snapshot {candidate['snapshot']}.",
                 style="yellow",
             )
+    for entry in found["held_back"]:
+        _tell(f"Held back: {entry['file']}, {entry['reason']}.")
+    if found["ignored"]:
+        _tell(f"Ignored, as they are not landing files: {', '.join(found['ignored'])}.")
+    if found["suspended"]:
+        _tell(
+            f"Suspended: {found['suspended']:,} people, for their newest record could not be read."
+        )
     if found["training_sets"]:
         sets = Table(title="Training sets", title_justify="left", box=box.SIMPLE)
         for column in ("tag", "rows", "snapshot"):

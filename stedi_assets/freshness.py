@@ -7,15 +7,13 @@ from inspect import signature
 import ibis
 import ibis.expr.types as ir
 
-from stedi_assets.assets.landing import limits
-from stedi_assets.assets.sources import SOURCES
 from stedi_assets.lakehouse.catalog import Catalog, Snapshot
 from stedi_assets.lakehouse.faults import sentence
 from stedi_assets.lakehouse.ingest import Ingest
 from stedi_assets.lakehouse.landing.arrivals import Arrived
 from stedi_assets.lakehouse.ledger import Entry, LandingFolder
 from stedi_assets.lakehouse.resource import Lakehouse
-from stedi_assets.schemas import Contract, table_of
+from stedi_assets.schemas import SOURCES, Contract, table_of
 from stedi_assets.settings import Settings
 
 
@@ -50,7 +48,9 @@ def look_ahead(
     """
     quarantine = table_of(contracts["quarantine"])
     landing = LandingFolder(settings.landing_root, lakehouse.storage)
-    ingest = Ingest(landing, lakehouse.catalog, lakehouse.engine, quarantine, limits(settings))
+    ingest = Ingest(
+        landing, lakehouse.catalog, lakehouse.engine, quarantine, settings.unreadable_limits
+    )
     ingest.assert_usable(SOURCES)
     arrived = [_arrived(ingest, source, table) for table, source in SOURCES.items()]
     known = [source for source in arrived if source]

@@ -2,11 +2,10 @@
 
 from collections.abc import Collection, Mapping
 
-from stedi_assets.assets.sources import SOURCES
 from stedi_assets.lakehouse.landing.arrivals import Ledgers
 from stedi_assets.lakehouse.ledger import Entry, LandingFolder
 from stedi_assets.lakehouse.resource import Lakehouse
-from stedi_assets.schemas import contracts, table_of
+from stedi_assets.schemas import SOURCES, contracts, table_of
 from stedi_assets.settings import Settings
 
 

@@ -257,6 +257,14 @@ class Settings(BaseSettings):
         return self.landing or f"{self.lakehouse}/landing"
 
     @property
+    def unreadable_limits(self) -> dict[str, float]:
+        """Sources of which single files are held back, with the share that may be unreadable.
+
+        Customers are not among them: what says that somebody withdrew is never held back.
+        """
+        return dict.fromkeys(("accelerometer", "step_trainer"), self.max_quarantine_share)
+
+    @property
     def spark_configuration(self) -> dict[str, str]:
         """Spark's configuration, each value as Spark writes it."""
         found = json.loads(self.spark_conf)

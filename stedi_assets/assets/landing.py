@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 import ibis.expr.types as ir
 
-from stedi_assets.assets.sources import SOURCES, source_key
+from stedi_assets.assets.sources import source_key
 from stedi_assets.audit import (
     MOST_NAMED,
     Finding,
@@ -25,7 +25,7 @@ from stedi_assets.lakehouse.ledger import Entry, LandingFolder
 from stedi_assets.lakehouse.resource import RETRIES, Lakehouse, plainly, snapshot_metadata
 from stedi_assets.lakehouse.table import PERSON, Table
 from stedi_assets.lineage import Lineage
-from stedi_assets.schemas import Contract, table_of
+from stedi_assets.schemas import SOURCES, Contract, table_of
 from stedi_assets.settings import Settings
 from stedi_assets.shown import (
     lineage_metadata,
@@ -114,7 +114,7 @@ class _Refresh:
             lakehouse.catalog,
             lakehouse.engine,
             table_of(contracts["quarantine"]),
-            limits(settings),
+            settings.unreadable_limits,
         )
 
     def assert_usable(self) -> None:
@@ -205,10 +205,9 @@ class _Refresh:
         if candidate is None:
             verdict = unchanged("quarantine", QUARANTINE_CHECKS, self._lakehouse)
         else:
-            entries = [entry for table in SOURCES for entry in self._ingest.entries(table)]
             findings = [
                 check_contract(contract, self._lakehouse.open(candidate)),
-                check_rejects(entries, candidate),
+                check_rejects(self._ingest.rejects(SOURCES).rows, candidate),
             ]
             verdict = conclude(candidate, findings, self._lakehouse, staged)
         return self._result(verdict, candidate or verdict.published, staged - started)
@@ -223,14 +222,6 @@ def _said(error: BaseException) -> str:
     return sentence(error) or (
         f"its files could not be taken in, for the program stopped with {type(error).__name__}."
     )
-
-
-def limits(settings: Settings) -> dict[str, float]:
-    """Sources of which single files are held back, with the share that may be unreadable.
-
-    Customers are not among them: what says that somebody withdrew is never held back.
-    """
-    return dict.fromkeys(("accelerometer", "step_trainer"), settings.max_quarantine_share)
 
 
 def sources_to_rebuild(tags: Mapping[str, str]) -> set[str]:
@@ -249,9 +240,11 @@ def files_metadata(ingested: Ingested) -> dict[str, int]:
     }
 
 
-def check_rejects(entries: list[Entry], candidate: Snapshot) -> Finding:
+def check_rejects(expected: int | None, candidate: Snapshot) -> Finding:
     """Whether quarantine has a row for all that was quarantined of the files taken in."""
-    expected = sum(entry.quarantined for entry in entries if entry.held_back is None)
+    if expected is None:
+        sentence = "Not known: a landing table cannot be read. What was there before stays there."
+        return Finding("completeness", False, sentence)
     return Finding(
         "completeness",
         expected == candidate.rows,

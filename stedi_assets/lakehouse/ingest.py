@@ -69,6 +69,21 @@ class Ingested:
         return [entry for entry in self.entries if entry.held_back is not None]
 
 
+@dataclass(frozen=True)
+class Rejects:
+    """What could not be read of landing files.
+
+    Attributes:
+        files: The Parquet files that hold it.
+        rows: Number of its rows; nothing where it is not known.
+        made_from: Snapshot id of each landing table.
+    """
+
+    files: frozenset[str]
+    rows: int | None
+    made_from: Mapping[str, str]
+
+
 class Ingest(Ledgers):
     """Ingests the landing files below one root into the tables of a catalog."""
 
@@ -127,30 +142,42 @@ class Ingest(Ledgers):
         """Put the rejects of all files the landing tables hold, or wait to hold, on `audit`."""
         self._catalog.ensure(self._quarantine)
         name = self._quarantine.name
-        made_from = {table: self._current(table) for table in landing_tables}
-        rejects = self._rejects(made_from.values())
+        rejects = self.rejects(landing_tables)
         state = self._catalog.state(name)
         published, candidate = state.published, state.candidate
-        if published and set(published.files) == rejects and state.types == published.types:
+        if published and set(published.files) == rejects.files and state.types == published.types:
             self._catalog.discard_candidate(name)
             return None
-        if candidate and set(candidate.files) == rejects:
+        if candidate and set(candidate.files) == rejects.files:
             return candidate
-        inputs = {f"input.{table}": str(state.id) for table, state in made_from.items() if state}
-        return self._catalog.stage(name, rejects, {"run-id": run_id, **inputs})
+        inputs = {f"input.{table}": snapshot for table, snapshot in rejects.made_from.items()}
+        return self._catalog.stage(name, rejects.files, {"run-id": run_id, **inputs})
 
     def quarantine_is_current(self, landing_tables: Collection[str]) -> bool:
         """Whether quarantine has the rejects of all files the landing tables hold."""
         published = self._catalog.published(self._quarantine.name)
-        rejects = self._rejects(map(self._current, landing_tables))
-        return published is not None and set(published.files) == rejects
+        return published is not None and set(published.files) == self.rejects(landing_tables).files
 
-    def _rejects(self, states: Iterable[Snapshot | None]) -> set[str]:
-        return {entry.rejects for state in states for entry in self._ledger(state) if entry.rejects}
+    def rejects(self, landing_tables: Collection[str]) -> "Rejects":
+        """What could not be read of the files that landing tables hold, or wait to hold.
 
-    def entries(self, table: str) -> list[Entry]:
-        """Files that a landing table holds or, where a candidate waits, is to hold."""
-        return self._ledger(self._current(table))
+        Where the ledger of one cannot be read, nothing leaves quarantine: it says who is suspended.
+        """
+        files: set[str] = set()
+        rows: int | None = 0
+        made_from: dict[str, str] = {}
+        for table in landing_tables:
+            try:
+                current = self._current(table)
+                entries = self._ledger(current)
+            except Exception:  # whatever is wrong with this source, which says so itself
+                published, rows = self._catalog.published(self._quarantine.name), None
+                files |= set(published.files if published else ())
+                continue
+            files |= {entry.rejects for entry in entries if entry.rejects}
+            made_from |= {table: str(current.id)} if current else {}
+            rows = None if rows is None else rows + sum(e.quarantined for e in entries if e.rejects)
+        return Rejects(frozenset(files), rows, made_from)
 
     def _current(self, table: str) -> Snapshot | None:
         try:
@@ -171,9 +198,9 @@ class Ingest(Ledgers):
         lost = [] if self._root_of(table.name) else self.lost(source, table)
         if lost:
             raise LandingFileError(
-                f"{table.name} was made by an older version and has to be made anew, and {len(lost)} of "
-                f"its landing files are not in {self._landing.folder(source)} any more. Bring them "
-                "back and refresh, or do without them: stedi rebuild."
+                f"{table.name} was made by an older version and has to be made anew, and "
+                f"{len(lost)} of its landing files are not in {self._landing.folder(source)} any "
+                "more. Bring them back and refresh, or do without them: stedi rebuild."
             )
 
     def _read_unchanged(self, news: "_News", state: TableState, run_id: str) -> Snapshot:

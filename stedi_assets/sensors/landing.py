@@ -16,8 +16,7 @@ from typing import Any, TypeVar
 import dagster as dg
 import ibis.expr.types as ir
 
-from stedi_assets.assets.landing import limits
-from stedi_assets.assets.sources import SOURCES, source_key
+from stedi_assets.assets.sources import source_key
 from stedi_assets.deployments import lakehouse
 from stedi_assets.freshness import behind
 from stedi_assets.jobs import REFRESH, VACUUM
@@ -26,6 +25,7 @@ from stedi_assets.lakehouse.landing.arrivals import Arrived, Ledgers
 from stedi_assets.lakehouse.ledger import LandingFile, LandingFolder
 from stedi_assets.lakehouse.resource import Lakehouse
 from stedi_assets.runs import STARTING, end_dead_runs
+from stedi_assets.schemas import SOURCES
 from stedi_assets.settings import Settings
 
 STILL_ARRIVING, WAITED_ENOUGH = 5, 600
@@ -149,7 +149,7 @@ class _Tick:
         self._cursor = _Cursor.read(context.cursor)
         self._landing = LandingFolder(settings.landing_root, tables.storage)
         self._tables = tables
-        self._ledgers = Ledgers(self._landing, tables.catalog, limits(settings))
+        self._ledgers = Ledgers(self._landing, tables.catalog, settings.unreadable_limits)
         self._now = time()
         self._faults: list[str] = []
 
