@@ -93,6 +93,9 @@ _DESCRIPTIONS = {
 _WARNINGS = {"files", "suspended", "consent_share"}
 """Checks that say something about the sources, and hold nothing back."""
 
+_HOLDS_NOTHING_BACK = _WARNINGS | {"readable"}
+"""Checks that say nothing against the candidate: what could not be read is not in it."""
+
 ALERTING_WARNINGS = {"consent_share"}
 """Warnings that the webhook is told of, too."""
 
@@ -201,14 +204,19 @@ def conclude(
         started: When the audit began, by the performance counter.
     """
     audited = time.perf_counter()
-    known = {"snapshot": str(candidate.id), "audit_seconds": round(audited - started, 3)}
+    failed = [f for f in findings if not f.passed and f.check not in _HOLDS_NOTHING_BACK]
+    held_back = bool(failed) and candidate.table not in _UNSTOPPABLE
+    known = {
+        "snapshot": str(candidate.id),
+        "audit_seconds": round(audited - started, 3),
+        "held_back": held_back,
+    }
     verdict = Verdict(
         candidate.table,
         [replace(finding, metadata={**finding.metadata, **known}) for finding in findings],
         audit_seconds=audited - started,
     )
-    failed = [f for f in findings if not f.passed and f.check not in _WARNINGS]
-    if failed and candidate.table not in _UNSTOPPABLE:
+    if held_back:
         return verdict
     lakehouse.catalog.publish(candidate)
     taken = time.perf_counter() - audited

@@ -181,7 +181,7 @@ class _Progress(logging.Handler):
             warning = evaluation.severity == dg.AssetCheckSeverity.WARN
             said = line.warned if warning else line.failed
             said[evaluation.check_name] = evaluation.description or ""
-            line.held_back |= not warning
+        line.held_back |= bool(_number(evaluation.metadata.get("held_back")))
 
     def _close(self) -> None:
         if self._current is None:

@@ -233,7 +233,7 @@ def files_metadata(ingested: Ingested) -> dict[str, int]:
     """How many landing files were taken in, and how many not."""
     return {
         "new_files": len(ingested.taken),
-        "duplicate_files": len(ingested.new) - len(ingested.taken),
+        "duplicate_files": sum(1 for entry in ingested.new if entry.duplicate_of),
         "changed_files": len(ingested.changed),
         "held_back_files": len(ingested.held_back),
         "ignored_files": len(ingested.listing.ignored),
