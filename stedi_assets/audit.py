@@ -85,6 +85,9 @@ _DESCRIPTIONS = {
 _WARNING = "files"
 """The check that says something about the landing files, and holds nothing back."""
 
+_OF_PEOPLE = {"consent", "serial_numbers"}
+"""Checks that find rows which nobody may have."""
+
 
 def check_specs(
     table: str, checks: list[str], *, stops_run: bool = True
@@ -154,6 +157,9 @@ def conclude(
 ) -> Verdict:
     """Publish the candidate unless a blocking check failed.
 
+    One that holds rows of people who do not consent, or of the wrong people, is removed at once;
+    any other waits on `audit`.
+
     Args:
         candidate: What was audited.
         findings: What the audit found.
@@ -167,11 +173,17 @@ def conclude(
         [replace(finding, metadata={**finding.metadata, **known}) for finding in findings],
         audit_seconds=audited - started,
     )
+    if any(_concerns_people(finding) for finding in findings):
+        lakehouse.catalog.drop_candidate(candidate)
     if not all(finding.passed for finding in findings if finding.check != _WARNING):
         return verdict
     lakehouse.catalog.publish(candidate)
     taken = time.perf_counter() - audited
     return replace(verdict, published=candidate, publish_seconds=taken)
+
+
+def _concerns_people(finding: Finding) -> bool:
+    return finding.check in _OF_PEOPLE and bool(finding.metadata.get("violations"))
 
 
 def check_contract(contract: type[Contract], candidate: ir.Table) -> Finding:

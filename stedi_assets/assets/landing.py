@@ -208,7 +208,7 @@ def files_metadata(ingested: Ingested) -> dict[str, int]:
         "new_files": len(ingested.taken),
         "duplicate_files": len(ingested.new) - len(ingested.taken),
         "changed_files": len(ingested.changed),
-        "ignored_files": ingested.ignored,
+        "ignored_files": len(ingested.ignored),
     }
 
 

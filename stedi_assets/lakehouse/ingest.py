@@ -43,7 +43,7 @@ class Ingested:
         entries: All files the table has taken in, with the candidate.
         new: The entries that the published table does not have.
         changed: Paths of files that changed after they were taken in.
-        ignored: Number of files in the landing folder that are no landing files.
+        ignored: Paths of what else is in the landing folder.
         other_root: The landing root whose files the table held until now, if another.
     """
 
@@ -51,7 +51,7 @@ class Ingested:
     entries: tuple[Entry, ...]
     new: tuple[Entry, ...]
     changed: tuple[str, ...]
-    ignored: int
+    ignored: tuple[str, ...]
     other_root: str | None = None
 
     @property
@@ -203,7 +203,7 @@ class Ingest(Ledgers):
             return None
         if candidate and set(candidate.files) == rejects:
             return candidate
-        inputs = {f"input.{table}": str(state.id) for table, state in made_from.items() if state}
+        inputs = {f"input.{table}": state.state for table, state in made_from.items() if state}
         return self._catalog.stage(name, rejects, {"run-id": run_id, **inputs})
 
     def quarantine_is_current(self, landing_tables: Collection[str]) -> bool:
@@ -288,7 +288,7 @@ class Ingest(Ledgers):
         now = {file.path: file for file in self._landing.listing(news.source).files}
         for file in news.files:
             if file.path not in now:
-                raise _deleted(self._landing.location(file.path))
+                raise _deleted(f"{self._landing.root}/{file.path}")
             if now[file.path] != file:
                 raise LandingFileError(
                     f"{file.path} changed while it was read; nothing was taken in: refresh again "

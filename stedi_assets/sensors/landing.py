@@ -123,7 +123,7 @@ class _Source:
             metadata={
                 "files": len(listing.files),
                 "bytes": sum(file.size for file in listing.files),
-                "ignored_files": listing.ignored,
+                "ignored_files": len(listing.ignored),
                 **({"newest": dg.MetadataValue.timestamp(newest)} if newest else {}),
                 # As Dagster's own data version it would mark the tables as unsynced for good: that
                 # of an external asset is not looked up where the tables' inputs are compared.
