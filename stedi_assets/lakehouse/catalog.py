@@ -162,8 +162,12 @@ class TableState:
         """Whether a snapshot has this id or tag that was never published."""
         metadata = self._iceberg.metadata
         ids = {str(made.snapshot_id): made.snapshot_id for made in metadata.snapshots}
-        named = metadata.refs[name].snapshot_id if name in metadata.refs else ids.get(name)
-        return named is not None and named not in published_ids(metadata)
+        ids |= {
+            tag: ref.snapshot_id
+            for tag, ref in metadata.refs.items()
+            if ref.snapshot_ref_type == SnapshotRefType.TAG
+        }
+        return name in ids and ids[name] not in published_ids(metadata)
 
     @property
     def tags(self) -> tuple[Tag, ...]:

@@ -13,6 +13,8 @@ FOLDER_MODE, FILE_MODE = 0o700, 0o600
 OTHERS = 0o077
 """What group and others might do."""
 
+KEY_ENDING = ".key"
+
 
 class LocalFileIO(FileIO):
     """Reads, writes and deletes files; what was written is on the disk once it is closed.
@@ -109,11 +111,14 @@ def make_private(folder: Path) -> None:
     """Let nobody but its owner read a folder and what is in it, links and others' files aside.
 
     The folder itself comes last: where it is private already, nobody else gets at what is in it.
+    A key that others could read has to be looked at by a person, so it stays as it is.
     """
     if not folder.is_dir() or not folder.stat().st_mode & OTHERS:
         return
     for parent, folders, files in os.walk(folder, topdown=False):
         for name in (*folders, *files):
+            if name.endswith(KEY_ENDING):
+                continue
             keep_private(Path(parent, name))
     keep_private(folder)
 

@@ -21,9 +21,9 @@ from ibis.backends.sql import SQLBackend
 
 from stedi_assets.lakehouse.durable import make_folder
 from stedi_assets.lakehouse.faults import LakehouseError
+from stedi_assets.lakehouse.landing.values import is_key
 from stedi_assets.lakehouse.storage import Storage
 from stedi_assets.lakehouse.table import SOURCE_FILE, Column, Table
-from stedi_assets.lakehouse.landing.values import is_key
 
 _OWN_LIMIT = """
     SET memory_limit = least(
@@ -80,10 +80,10 @@ class DuckDBEngine:
         self._told: list[str] = []
         self._opened: dict[str, tuple[Sequence[str], Mapping[str, str]]] = {}
         # Two processes that spill to one folder overwrite each other's files.
-        spilled = (scratch or storage.scratch) / f"{os.getpid()}-{uuid4().hex}"
-        weakref.finalize(self, shutil.rmtree, spilled, ignore_errors=True)
+        self._spilled = (scratch or storage.scratch) / f"{os.getpid()}-{uuid4().hex}"
+        weakref.finalize(self, shutil.rmtree, self._spilled, ignore_errors=True)
         self._config = {
-            "temp_directory": str(spilled),
+            "temp_directory": str(self._spilled),
             # What it needs comes as a package.
             "autoinstall_known_extensions": False,
             # Tables have no order; keeping one costs memory and time.
@@ -96,7 +96,7 @@ class DuckDBEngine:
     def backend(self) -> Backend:
         """The ibis backend, told how to get at the storage as of now."""
         if self._connected is None:
-            make_folder(Path(self._config["temp_directory"]).parent)
+            make_folder(self._spilled.parent)
             self._connected = ibis.duckdb.connect(**self._config)
             # What it spills are rows. To encrypt them takes the cryptography of this extension.
             self._connected.raw_sql(f"LOAD {sql_text(_httpfs())}")
@@ -178,8 +178,7 @@ class DuckDBEngine:
             f"{c.name} given": f"{_identifier(c.name)} IS NOT NULL" for c in present if c.strict
         }
         filled = {
-            c.name: _filled(c.name) if is_key(c, table) else _identifier(c.name)
-            for c in present
+            c.name: _filled(c.name) if is_key(c, table) else _identifier(c.name) for c in present
         } | {name: _identifier(name) for name in given}
         rows = _rows(columns, table, set(spelling), list(given))
         rows[SOURCE_FILE] = f"substr(filename, {len(root) + 2})"

@@ -19,7 +19,9 @@ from stedi_assets.lakehouse.tolerant import DamagedFileError, is_packed, read_bl
 LEDGER = "ledger"
 """What a snapshot of a landing table calls the path of its ledger."""
 
-_ENDINGS = tuple(f".{kind}{packed}" for kind in ("json", "jsonl", "ndjson") for packed in ("", ".gz"))
+_ENDINGS = tuple(
+    f".{kind}{packed}" for kind in ("json", "jsonl", "ndjson") for packed in ("", ".gz")
+)
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,9 @@ class LandingFolder:
             else:
                 files[self._path(location)] = found
         return Listing(
-            tuple(LandingFile(path, files[path].size, files[path].version) for path in sorted(files)),
+            tuple(
+                LandingFile(path, files[path].size, files[path].version) for path in sorted(files)
+            ),
             tuple(sorted(ignored)),
             {path: file.modified for path, file in files.items()},
         )

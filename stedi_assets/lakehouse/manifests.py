@@ -16,10 +16,13 @@ from pyiceberg.manifest import (
     ManifestEntryStatus,
     ManifestFile,
 )
-from pyiceberg.table import Transaction
+from pyiceberg.schema import Schema
+from pyiceberg.table import Table, Transaction
 from pyiceberg.table.metadata import TableMetadata
+from pyiceberg.table.refs import MAIN_BRANCH, SnapshotRefType
 from pyiceberg.table.snapshots import Operation, Snapshot, Summary
-from pyiceberg.table.update.snapshot import _SnapshotProducer
+from pyiceberg.table.update import AddSnapshotUpdate, UpdatesAndRequirements
+from pyiceberg.table.update.snapshot import ManageSnapshots, _SnapshotProducer
 from pyiceberg.typedef import EMPTY_DICT
 
 METRICS = {"write.metadata.metrics.default": "counts"}
@@ -52,7 +55,11 @@ class ExactSnapshot(_SnapshotProducer["ExactSnapshot"]):
             branch: What is to point to it, if anything.
         """
         super().__init__(
-            Operation.OVERWRITE, transaction, io, snapshot_properties=dict(properties), branch=branch
+            Operation.OVERWRITE,
+            transaction,
+            io,
+            snapshot_properties=dict(properties),
+            branch=branch,
         )
         self._parent_snapshot_id = self._starting_snapshot_id = base.snapshot_id
         self._kept: list[ManifestEntry] = []
@@ -95,12 +102,49 @@ class ExactSnapshot(_SnapshotProducer["ExactSnapshot"]):
         return []
 
 
-class Rewritten(ExactSnapshot):
-    """The same files and rows as another snapshot, in metadata that holds no value of a row."""
+class _Rewritten(ExactSnapshot):
+    """The same files and columns as its base."""
+
+    def __init__(self, transaction: Transaction, io: FileIO, base: Snapshot, branch: str | None):
+        files = {entry.data_file.file_path for entry in live_entries(base, io)}
+        said = base.summary.additional_properties if base.summary else {}
+        properties = {name: value for name, value in said.items() if name.startswith("stedi.")}
+        properties[SAME_AS] = original_of(base) or str(base.snapshot_id)
+        super().__init__(transaction, io, files, properties, base=base, branch=branch)
+        self._schema_id = base.schema_id
+
+    def schema(self) -> Schema:
+        schemas = self._transaction.table_metadata.schemas
+        return next(schema for schema in schemas if schema.schema_id == (self._schema_id or 0))
+
+    def _commit(self) -> UpdatesAndRequirements:
+        updates, requirements = super()._commit()
+        for update in updates:
+            if isinstance(update, AddSnapshotUpdate):
+                update.snapshot.schema_id = self._schema_id
+        return updates, requirements
 
     def _summary(self, snapshot_properties: Mapping[str, str] = EMPTY_DICT) -> Summary:
         summary = super()._summary(dict(snapshot_properties))
         return Summary(operation=Operation.REPLACE, **summary.additional_properties)
+
+
+def rewrite(table: Table, snapshot: Snapshot) -> None:
+    """Put a snapshot in the place of another one: the same rows, and no values in its metadata."""
+    refs, replaced = table.metadata.refs.items(), snapshot.snapshot_id
+    names = {name for name, ref in refs if ref.snapshot_id == replaced}
+    branch = MAIN_BRANCH if MAIN_BRANCH in names else None
+    tags = [
+        name for name in names if table.metadata.refs[name].snapshot_ref_type == SnapshotRefType.TAG
+    ]
+    with table.transaction() as transaction:
+        with _Rewritten(transaction, table.io, snapshot, branch) as made:
+            pass
+        with ManageSnapshots(transaction) as manage:
+            for branch_or_tag in names - {MAIN_BRANCH, *tags}:
+                manage.create_branch(made.snapshot_id, branch_or_tag)
+            for tag in tags:
+                manage.create_tag(made.snapshot_id, tag)
 
 
 def live_entries(snapshot: Snapshot, io: FileIO) -> Iterator[ManifestEntry]:

@@ -1,7 +1,7 @@
-"""Names of landing files, as tables and ledgers hold them.
+r"""Names of landing files, as tables and ledgers hold them.
 
 A file system's names are bytes, a column's values are text: bytes that are not UTF-8 are written
-as `\\xe9`, and a backslash that a name has itself is doubled.
+as `\xe9`, and a backslash that a name has itself is doubled.
 """
 
 import re
