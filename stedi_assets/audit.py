@@ -107,6 +107,9 @@ MOST_NAMED = 10
 _UNSTOPPABLE = {"customer_landing", "quarantine"}
 """Tables that no check holds back: they say who withdrew, and who is suspended."""
 
+_OF_PEOPLE = {"consent", "serial_numbers"}
+"""Checks that find rows which nobody may have."""
+
 
 def check_specs(
     table: str, checks: list[str], *, stops_run: bool = True
@@ -195,7 +198,8 @@ def conclude(
 ) -> Verdict:
     """Publish the candidate unless a blocking check failed.
 
-    Nothing holds up the tables that say who withdrew.
+    Nothing holds up the tables that say who withdrew. A candidate that holds rows of people who do
+    not consent, or of the wrong people, is removed at once; any other waits on `audit`.
 
     Args:
         candidate: What was audited.
@@ -216,11 +220,17 @@ def conclude(
         [replace(finding, metadata={**finding.metadata, **known}) for finding in findings],
         audit_seconds=audited - started,
     )
+    if any(_concerns_people(finding) for finding in findings):
+        lakehouse.catalog.drop_candidate(candidate)
     if held_back:
         return verdict
     lakehouse.catalog.publish(candidate)
     taken = time.perf_counter() - audited
     return replace(verdict, published=candidate, publish_seconds=taken)
+
+
+def _concerns_people(finding: Finding) -> bool:
+    return finding.check in _OF_PEOPLE and bool(finding.metadata.get("violations"))
 
 
 def check_contract(contract: type[Contract], candidate: ir.Table) -> Finding:

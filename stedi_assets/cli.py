@@ -5,6 +5,7 @@ Heavy modules are imported by the commands that use them.
 
 import gc
 import json
+import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -305,6 +306,7 @@ def main() -> None:
     # The libraries bring many objects that stay. As often as Python does by itself, looking for
     # garbage among them takes a good part of the start-up.
     gc.set_threshold(50_000, 20, 50)
+    os.umask(0o077)  # what it writes tells of people, and so does the history of runs
     try:
         app()
     except Exception as error:

@@ -86,7 +86,7 @@ def behind(catalog: Catalog, rules: Iterable[Callable[..., ir.Table]]) -> dict[s
         rules: Their rules, in the order data flows.
     """
     states = catalog.tables()
-    published = {name: str(s.published.id) for name, s in states.items() if s.published}
+    published = {name: s.published.state for name, s in states.items() if s.published}
     held_back: set[str] = set()
     found = {}
     for rule in rules:

@@ -7,6 +7,7 @@ import re
 import secrets
 from collections.abc import Iterable
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +27,8 @@ PROJECT = _CHECKOUT if (_CHECKOUT / "workspace.yaml").exists() else Path.cwd()
 
 MIN_KEY = 32
 """Characters that the key of `subject_id` must have."""
+
+_MIN_DIFFERENT = 8
 
 # No parts of dots alone: the engine would resolve them, S3 does not.
 _S3 = re.compile(r"s3://[a-z0-9][a-z0-9.-]+[a-z0-9](/(?!\.{1,2}(/|$))[^?#%*\[\]\\/]+)*")
@@ -182,6 +185,13 @@ class Settings(BaseSettings):
     def _duration(cls, text: str | timedelta) -> timedelta:
         return text if isinstance(text, timedelta) else duration(text)
 
+    @field_validator("pseudonym_key")
+    @classmethod
+    def _not_weak(cls, key: SecretStr | None) -> SecretStr | None:
+        if key and (found := _weakness(key.get_secret_value())):
+            raise ValueError(f"it is easily guessed, {found}; make one with openssl rand -hex 32")
+        return key
+
     @field_validator("webhook")
     @classmethod
     def _web_address(cls, webhook: SecretStr | None) -> SecretStr | None:
@@ -279,26 +289,71 @@ class Settings(BaseSettings):
                 "STEDI_PSEUDONYM_KEY is not set. On AWS it is not made by itself: set it to the "
                 f"same secret of {MIN_KEY} characters or more in every refresh."
             )
-        path = Path(self.lakehouse) / "pseudonym.key"
+        path = self.key_file
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            made = path.with_name(f".{path.name}.{os.getpid()}")
-            descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                file.write(secrets.token_hex(32))
-            try:
-                os.link(made, path)  # fails where another process was first: its key counts
-            except FileExistsError:
-                pass
-            finally:
-                made.unlink()
-        key = path.read_text().strip()
+            self._assert_no_training_sets()
+            make_key(path)
+        if path.stat().st_mode & 0o077:
+            raise SettingsError(
+                f"{path} can be read by others, who could tell whose subject_id is whose: see who "
+                f"had access, then run chmod 600 {path}."
+            )
+        key = path.read_text(errors="replace").strip()
         if len(key) < MIN_KEY:
             raise SettingsError(
                 f"{path} holds no key of {MIN_KEY} characters or more; restore it, or set "
                 "STEDI_PSEUDONYM_KEY."
             )
+        if weakness := _weakness(key):
+            raise SettingsError(
+                f"{path} holds a key that is easily guessed, {weakness}; restore it, or set "
+                "STEDI_PSEUDONYM_KEY."
+            )
         return key
+
+    @property
+    def key_file(self) -> Path:
+        """Where the key of `subject_id` is kept, where it is not set."""
+        return Path(self.lakehouse) / "pseudonym.key"
+
+    def _assert_no_training_sets(self) -> None:
+        """Refuse to make a key where there was one: the training sets' people would be others."""
+        made = Path(self.lakehouse) / "warehouse" / "curated" / "machine_learning_curated"
+        if any(made.rglob("*.parquet")):
+            raise SettingsError(
+                f"{self.key_file} is gone, the key of subject_id in the training sets there are: "
+                "restore it from a backup, set STEDI_PSEUDONYM_KEY to it, or begin with a new key "
+                "(stedi rebuild --new-key)."
+            )
+
+
+def make_key(path: Path) -> None:
+    """Make a key of `subject_id`, unless another process was first."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    made = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_hex(32))
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(made, path)  # fails where another process was first: its key counts
+    except FileExistsError:
+        pass
+    finally:
+        made.unlink()
+
+
+def _weakness(key: str) -> str | None:
+    """What makes a key easy to guess, if anything."""
+    if len(set(key)) < _MIN_DIFFERENT:
+        return f"with fewer than {_MIN_DIFFERENT} different characters"
+    if any(key == (key[:n] * len(key))[: len(key)] for n in range(1, len(key) // 2 + 1)):
+        return "a pattern that repeats"
+    steps = [ord(after) - ord(before) for before, after in pairwise(key)]
+    if max(steps.count(1), steps.count(-1)) > len(steps) / 2:
+        return "a run such as abcdef or 012345"
+    return None
 
 
 def _assert_known(names: Iterable[str]) -> None:

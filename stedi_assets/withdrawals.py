@@ -41,6 +41,7 @@ def _reduce(published: Snapshot, lakehouse: Lakehouse, settings: Settings, run_i
     properties = {"run-id": run_id, "fingerprint": "people who withdrew were taken out"}
     candidate = lakehouse.catalog.stage(name, files, properties)
     if _violations(name, lakehouse, settings, candidate):
+        lakehouse.catalog.drop_candidate(candidate)
         candidate = lakehouse.catalog.stage(name, [], properties)
     lakehouse.catalog.publish(candidate)
 

@@ -13,15 +13,22 @@ from pyiceberg.exceptions import (
     ValidationException,
 )
 from pyiceberg.io import FileIO
-from pyiceberg.io.pyarrow import parquet_files_to_data_files
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table as IcebergTable
-from pyiceberg.table import TableProperties
+from pyiceberg.table import TableProperties, Transaction
 from pyiceberg.table.refs import SnapshotRefType
 from pyiceberg.table.snapshots import Snapshot as IcebergSnapshot
-from pyiceberg.table.update.snapshot import ManageSnapshots
+from pyiceberg.table.update.snapshot import ExpireSnapshots, ManageSnapshots
 
 from stedi_assets.lakehouse.faults import LakehouseError
+from stedi_assets.lakehouse.manifests import (
+    METRICS,
+    SAME_AS,
+    ExactSnapshot,
+    files_of,
+    original_of,
+    published_ids,
+)
 from stedi_assets.lakehouse.storage import Storage
 from stedi_assets.lakehouse.table import OWNER, PERSONAL, Table
 
@@ -61,9 +68,14 @@ class Snapshot:
         return set(self.properties[PERSONAL.removeprefix(_PREFIX)].split(",")) - {""}
 
     @property
+    def state(self) -> str:
+        """Id that says which rows it has: upkeep may have written its metadata anew since."""
+        return self.properties.get(SAME_AS.removeprefix(_PREFIX), str(self.id))
+
+    @property
     def name(self) -> str:
         """Name under which an engine opens it; says in an expression what it was made from."""
-        return f"{self.table}__{self.id}"
+        return f"{self.table}__{self.state}"
 
 
 @dataclass(frozen=True)
@@ -138,17 +150,34 @@ class TableState:
         return self._snapshot(found)
 
     def snapshot(self, snapshot_id: int) -> Snapshot | None:
-        """One of its snapshots by its id."""
-        found = self._iceberg.snapshot_by_id(snapshot_id)
-        return self._snapshot(found) if found else None
+        """One of its snapshots that were published, by its id, or by the one it had before."""
+        published = published_ids(self._iceberg.metadata)
+        for found in self._iceberg.metadata.snapshots:
+            ids = {found.snapshot_id, int(original_of(found) or 0)}
+            if snapshot_id in ids and found.snapshot_id in published and not _is_start(found):
+                return self._snapshot(found)
+        return None
+
+    def is_unpublished(self, name: str) -> bool:
+        """Whether a snapshot has this id or tag that was never published."""
+        metadata = self._iceberg.metadata
+        ids = {str(made.snapshot_id): made.snapshot_id for made in metadata.snapshots}
+        ids |= {
+            tag: ref.snapshot_id
+            for tag, ref in metadata.refs.items()
+            if ref.snapshot_ref_type == SnapshotRefType.TAG
+        }
+        return name in ids and ids[name] not in published_ids(metadata)
 
     @property
     def tags(self) -> tuple[Tag, ...]:
-        """Its tags, those of the oldest snapshot first; no other file is read for them."""
+        """Tags of what was published, the oldest snapshot's first; no other file is read."""
+        published = published_ids(self._iceberg.metadata)
         found = [
             _tag(name, made)
             for name, ref in self._iceberg.metadata.refs.items()
             if ref.snapshot_ref_type == SnapshotRefType.TAG
+            and ref.snapshot_id in published
             and (made := self._iceberg.snapshot_by_id(ref.snapshot_id))
         ]
         return tuple(sorted(found, key=lambda tag: (tag.made_at, len(tag.name), tag.name)))
@@ -299,23 +328,16 @@ class Catalog:
             PublishConflict: Another refresh wrote to the table at the same time.
         """
         iceberg = self._load(table)
-        main = iceberg.metadata.current_snapshot_id
+        main = iceberg.current_snapshot()
         assert main is not None
-        present = {task.file.file_path: task.file for task in iceberg.scan().plan_files()}
-        added = [file for file in files if file not in present]
-        with conflicts(table):
-            _discard(iceberg)
-            summary = {_PREFIX + key: value for key, value in properties.items()}
-            summary[PERSONAL] = iceberg.properties[PERSONAL]
-            with (
-                iceberg.transaction() as transaction,
-                transaction.update_snapshot(summary, branch=AUDIT).overwrite() as overwrite,
-            ):
-                for path, file in present.items():
-                    if path not in files:
-                        overwrite.delete_data_file(file)
-                for file in parquet_files_to_data_files(iceberg.io, iceberg.metadata, iter(added)):
-                    overwrite.append_data_file(file)
+        summary = {_PREFIX + key: value for key, value in properties.items()}
+        summary[PERSONAL] = iceberg.properties[PERSONAL]
+        with (
+            conflicts(table),
+            iceberg.transaction() as transaction,
+            ExactSnapshot(transaction, iceberg.io, files, summary, base=main, branch=AUDIT),
+        ):
+            pass
         staged = self._state(table, iceberg).candidate
         assert staged is not None
         return staged
@@ -324,6 +346,23 @@ class Catalog:
         """Let `audit` stand where `main` stands."""
         with conflicts(table):
             _discard(self._load(table))
+
+    def drop_candidate(self, candidate: Snapshot) -> None:
+        """Remove a candidate and the files that it alone refers to.
+
+        Cut short, it leaves files that no snapshot refers to, which a vacuum removes.
+        """
+        iceberg = self._load(candidate.table)
+        made = iceberg.snapshot_by_id(candidate.id)
+        if made is None or made.snapshot_id in published_ids(iceberg.metadata):
+            return
+        own = set(files_of([made], iceberg.io))
+        with conflicts(candidate.table), iceberg.transaction() as transaction:
+            _release(transaction, made.snapshot_id)
+            with ExpireSnapshots(transaction) as expire:
+                expire.by_id(made.snapshot_id)
+        for file in own.difference(files_of(iceberg.metadata.snapshots, iceberg.io)):
+            self.io.delete(file)
 
     def publish(self, candidate: Snapshot) -> None:
         """Let readers see the candidate: `main` moves to it.
@@ -396,6 +435,20 @@ def conflicts(table: str) -> Iterator[None]:
         raise PublishConflict(_conflict(table)) from error
 
 
+def _release(transaction: Transaction, snapshot_id: int) -> None:
+    """Let neither `audit` nor a tag point to a snapshot."""
+    metadata = transaction.table_metadata
+    names = [name for name, ref in metadata.refs.items() if ref.snapshot_id == snapshot_id]
+    main = metadata.current_snapshot_id
+    assert main is not None
+    with ManageSnapshots(transaction) as manage:
+        for name in names:
+            if name == AUDIT:
+                manage.create_branch(main, AUDIT)
+            else:
+                manage.remove_tag(name)
+
+
 def _discard(iceberg: IcebergTable) -> None:
     refs, main = iceberg.metadata.refs, iceberg.metadata.current_snapshot_id
     if main is not None and (AUDIT not in refs or refs[AUDIT].snapshot_id != main):
@@ -448,6 +501,7 @@ def _properties(table: Table) -> dict[str, str]:
         _ZONE: table.zone,
         PERSONAL: ",".join(table.personal_columns),
         _CONTRACT: table.fingerprint,
+        **METRICS,
     }
 
 

@@ -6,17 +6,21 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 from uuid import uuid4
 
+import duckdb
 import ibis
 import ibis.expr.operations as ops
 import ibis.expr.types as ir
 from ibis.backends.duckdb import Backend
 from ibis.backends.sql import SQLBackend
 
+from stedi_assets.lakehouse.durable import make_folder
+from stedi_assets.lakehouse.faults import LakehouseError
 from stedi_assets.lakehouse.landing.values import is_key
 from stedi_assets.lakehouse.storage import Storage
 from stedi_assets.lakehouse.table import SOURCE_FILE, Column, Table
@@ -41,6 +45,8 @@ def shared_engine(
     scratch: Path | None = None,
 ) -> "DuckDBEngine":
     """The engine of this process for a lakehouse: one, so that its limits hold for all."""
+    if scratch is None:  # else it is Spark's, which clears it up
+        drop_leftovers(storage.scratch)
     return DuckDBEngine(storage, memory_limit, threads, scratch)
 
 
@@ -74,10 +80,10 @@ class DuckDBEngine:
         self._told: list[str] = []
         self._opened: dict[str, tuple[Sequence[str], Mapping[str, str]]] = {}
         # Two processes that spill to one folder overwrite each other's files.
-        spilled = (scratch or storage.scratch) / f"{os.getpid()}-{uuid4().hex}"
-        weakref.finalize(self, shutil.rmtree, spilled, ignore_errors=True)
+        self._spilled = (scratch or storage.scratch) / f"{os.getpid()}-{uuid4().hex}"
+        weakref.finalize(self, shutil.rmtree, self._spilled, ignore_errors=True)
         self._config = {
-            "temp_directory": str(spilled),
+            "temp_directory": str(self._spilled),
             # What it needs comes as a package.
             "autoinstall_known_extensions": False,
             # Tables have no order; keeping one costs memory and time.
@@ -90,7 +96,11 @@ class DuckDBEngine:
     def backend(self) -> Backend:
         """The ibis backend, told how to get at the storage as of now."""
         if self._connected is None:
+            make_folder(self._spilled.parent)
             self._connected = ibis.duckdb.connect(**self._config)
+            # What it spills are rows. To encrypt them takes the cryptography of this extension.
+            self._connected.raw_sql(f"LOAD {sql_text(_httpfs())}")
+            self._connected.raw_sql("SET temp_file_encryption = true")
             if "memory_limit" not in self._config:
                 self._connected.raw_sql(_OWN_LIMIT)
         if (setup := self._storage.engine_setup()) != self._told:
@@ -117,7 +127,7 @@ class DuckDBEngine:
         """
         sql = ibis.to_sql(expression, dialect="duckdb")
         if "://" not in folder:
-            Path(folder).mkdir(parents=True, exist_ok=True)
+            make_folder(Path(folder))
         written = self.backend.raw_sql(
             f"COPY ({sql}) TO {sql_text(f'{folder}/{uuid4().hex}')} "
             "(FORMAT parquet, PER_THREAD_OUTPUT, FILE_SIZE_BYTES '512MB', RETURN_STATS)"
@@ -128,8 +138,7 @@ class DuckDBEngine:
                 files.append(path)
             else:
                 self._storage.io.delete(path)
-        if files:  # they are stored alike
-            self._storage.check_written(files[0])
+        self._storage.check_written(files)
         return files
 
     def spread(
@@ -204,6 +213,19 @@ class DuckDBEngine:
         for file, key in found:
             keys[file].add(key)
         return keys
+
+
+def _httpfs() -> Path:
+    """DuckDB's httpfs, as its package brings it: nothing is downloaded."""
+    package = import_module("duckdb_extension_httpfs")
+    folder = Path(next(iter(package.__path__))) / "extensions" / f"v{duckdb.__version__}"
+    extension = folder / "httpfs.duckdb_extension"
+    if not extension.exists():
+        raise LakehouseError(
+            f"The package duckdb-extension-httpfs is not for duckdb {duckdb.__version__}: bring "
+            "both up to date, pip install -U duckdb duckdb-extension-httpfs."
+        )
+    return extension
 
 
 def named(name: str, types: Mapping[str, str], backend: SQLBackend) -> ir.Table:

@@ -175,7 +175,7 @@ class Ingest(Ledgers):
                 files |= set(published.files if published else ())
                 continue
             files |= {entry.rejects for entry in entries if entry.rejects}
-            made_from |= {table: str(current.id)} if current else {}
+            made_from |= {table: current.state} if current else {}
             rows = None if rows is None else rows + sum(e.quarantined for e in entries if e.rejects)
         return Rejects(frozenset(files), rows, made_from)
 
@@ -324,7 +324,7 @@ class Ingest(Ledgers):
         now = {file.path: file for file in self._landing.listing(news.source).files}
         for file in news.arrived.new:
             if file.path not in now:
-                raise _deleted(self._landing.location(file.path))
+                raise _deleted(f"{self._landing.root}/{file.path}")
             if now[file.path] != file:
                 raise LandingFileError(
                     f"{file.path} changed while it was read; nothing was taken in: refresh again "

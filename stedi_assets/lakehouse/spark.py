@@ -67,7 +67,11 @@ SILENT = {
     "spark.log.level": "WARN",
 }
 """What keeps a driver from showing plans."""
-_CLUSTER = SILENT | {"spark.app.name": "STEDI lakehouse", "spark.ui.showConsoleProgress": "false"}
+_CLUSTER = SILENT | {
+    "spark.app.name": "STEDI lakehouse",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.io.encryption.enabled": "true",  # rows that do not fit into memory
+}
 _LOCAL = {
     "spark.master": "local[*]",
     "spark.driver.host": "127.0.0.1",
@@ -221,8 +225,7 @@ class SparkEngine:
                 files.append(file)
             else:
                 self._storage.io.delete(file)
-        if files:  # they are stored alike
-            self._storage.check_written(files[0])
+        self._storage.check_written(files)
         return files
 
     def _has_rows(self, file: str) -> bool:
