@@ -19,13 +19,13 @@ from sqlglot import exp, parse_one
 from sqlglot.optimizer.scope import Scope, build_scope, find_all_in_scope
 
 from stedi_assets.assets.sources import source_key
-from stedi_assets.lakehouse.table import SOURCE_FILE, Table
+from stedi_assets.lakehouse.table import LANDED_AT, PERSON, SOURCE_FILE, Table
 from stedi_assets.schemas import SOURCES, contracts, table_of
 from stedi_assets.settings import MIN_KEY, Settings
 
 Rule = Callable[..., ir.Table]
 
-FILE_PATH, FILE_TEXT = "file path", "file text"
+FILE_PATH, FILE_TEXT, FILE_ARRIVAL = "file path", "file text", "file arrival"
 """What a landing file gives besides the keys of its JSON objects."""
 
 _DIALECT = "duckdb"
@@ -130,25 +130,14 @@ def _landed(table: Table) -> TableLineage:
     """Lineage of a table that no rule makes: its columns are keys of the JSON objects."""
     if source := SOURCES.get(table.name):
         files = source_key(source).to_user_string()
-        return TableLineage(
-            {
-                column.name: (
-                    Source(files, FILE_PATH if column.name == SOURCE_FILE else column.name),
-                )
-                for column in table.columns
-            }
-        )
+        added = {SOURCE_FILE: FILE_PATH, LANDED_AT: FILE_ARRIVAL, PERSON: table.person_of or ""}
+        return TableLineage({name: (Source(files, added.get(name, name)),) for name in table.types})
+    added = {"source": FILE_PATH, SOURCE_FILE: FILE_PATH, LANDED_AT: FILE_ARRIVAL}
     all_files = [source_key(source).to_user_string() for source in SOURCES.values()]
     return TableLineage(
         {
-            column.name: _sorted(
-                Source(
-                    files,
-                    FILE_PATH if column.name in {"source", SOURCE_FILE} else FILE_TEXT,
-                )
-                for files in all_files
-            )
-            for column in table.columns
+            name: _sorted(Source(files, added.get(name, FILE_TEXT)) for files in all_files)
+            for name in table.types
         }
     )
 

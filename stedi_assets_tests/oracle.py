@@ -5,20 +5,28 @@ data frames, no import of the package. It is written for reading and makes no at
 
 Where the rules leave room:
 
-* An e-mail or user that is absent, null or blank names nobody. Such a customer record is nobody's
-  and claims nothing; such a reading has no user.
-* White space that is trimmed is ASCII white space: blank, tab, line feed, carriage return, vertical
-  tab, form feed.
-* A reading without a time is kept where its owner is, but matches nothing, counts as no time of its
-  device, and is never "at or after" a consent date.
-* The consent date of the scope `from_consent_date` applies to accelerometer readings and so to
-  machine_learning_curated. It decides nothing about step_trainer_trusted but who has readings left.
+* An e-mail or user that is absent, null or of which nothing visible is left names nobody. Such a
+  customer record is nobody's and claims nothing; such a reading has no user.
+* A person's spelling is worked out in this order: format characters (Unicode category Cf) out,
+  NFC, lower-case, NFC, white space off both ends. Lower-case is Unicode's own, whatever the
+  language: a Greek sigma that ends a word becomes the final one, the capital dotted I two code
+  points. White space and format characters inside an e-mail: the former stay, the latter go.
+* A quarantined object suspends whom it names if it came from the source `customer` and nothing
+  readable of theirs landed after it. It claims no serial number, and makes nobody a customer.
+* A reading of a phone that came without a user is its sole claimant's in every question: who
+  consents, whose device it is, whose phone was there. A reading that several people or nobody
+  claims is nobody's phone.
+* "Somebody else's phone" is any other user's, consenting or not. The owner's phone is there at a
+  millisecond if it has a reading in accelerometer_landing, usable in the consent scope or not.
+* The scope `from_consent_date` changes neither who consents nor who owns a device. Who has no
+  reading left from that date on is not in customers_curated, and their devices are withheld.
 * A step trainer reading without a serial number comes from no device.
 * Serial numbers compare exactly as landed, case and blanks included.
 * Records of one customer that tie even on the serial number are ordered by their remaining fields,
   in the order of `COLUMNS`: the smallest value wins, a missing one counts as the largest.
 """
 
+import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -56,6 +64,7 @@ COLUMNS = {
 """Columns of each table, in the order of the values in a row."""
 
 MIN_MATCHES = 5
+BETWEEN_PERSONS = "\x1f"
 
 
 class _Reading(NamedTuple):
@@ -63,7 +72,7 @@ class _Reading(NamedTuple):
 
     user: str
     serialnumber: str | None
-    timestamp: int | None
+    timestamp: int
     x: float | None
     y: float | None
     z: float | None
@@ -84,14 +93,18 @@ def compute(
     customers: list[dict[str, Any]],
     accelerometer: list[dict[str, Any]],
     step_trainer: list[dict[str, Any]],
+    quarantine: list[dict[str, Any]],
     scope: str = "any",
 ) -> dict[str, list[Row]]:
-    """Compute every trusted and curated table from the readable landing objects.
+    """Compute every trusted and curated table from what landed.
 
     Args:
-        customers: Objects of the customer source; keys lower-case, missing ones absent or None.
-        accelerometer: Objects of the accelerometer source, likewise.
-        step_trainer: Objects of the step trainer source, likewise.
+        customers: Readable objects of the customer source; keys lower-case, missing ones absent or
+            None; times in epoch milliseconds; `landed_at` besides.
+        accelerometer: Readable objects of the accelerometer source, likewise.
+        step_trainer: Readable objects of the step trainer source, likewise.
+        quarantine: What could not be read: `source`, `landed_at`, and as `person` the e-mails that
+            an object names, if any, with U+001F between them.
         scope: Consent scope, `any` or `from_consent_date`.
 
     Returns:
@@ -108,33 +121,51 @@ def compute(
     claimants = _claimants(customers)
     phone_readings = _readings_of_known_users(accelerometer, claimants)
 
+    suspended = _suspended(customers, quarantine)
     customer_trusted = {
-        email: record for email, record in _latest_records(customers).items() if _consents(record)
+        person: record
+        for person, record in _latest_records(customers).items()
+        if _consents(record) and person not in suspended
     }
 
-    def may_use(reading: _Reading) -> bool:
-        if reading.user not in customer_trusted:
-            return False
-        if scope == "any":
-            return True
-        since = customer_trusted[reading.user]["sharewithresearchasofdate"]
-        return reading.timestamp is not None and reading.timestamp >= since
+    def may_use(person: str, time: int) -> bool:
+        """Tell whether the consent of a customer of customer_trusted covers a reading then."""
+        return scope == "any" or time >= customer_trusted[person]["sharewithresearchasofdate"]
 
-    accelerometer_trusted = [reading for reading in phone_readings if may_use(reading)]
+    accelerometer_trusted = [
+        reading
+        for reading in phone_readings
+        if reading.user in customer_trusted and may_use(reading.user, reading.timestamp)
+    ]
 
     users_with_readings = {reading.user for reading in accelerometer_trusted}
     customers_curated = {
-        email: record for email, record in customer_trusted.items() if email in users_with_readings
+        person: record
+        for person, record in customer_trusted.items()
+        if person in users_with_readings
     }
 
     device_ownership = _device_ownership(step_trainer, phone_readings, claimants)
     owner_of = {device.serialnumber: device.email for device in device_ownership}
 
-    step_trainer_trusted = [
-        reading
-        for reading in step_trainer
-        if owner_of.get(reading.get("serialnumber")) in customers_curated
-    ]
+    people_at: dict[int, set[str]] = {}
+    for reading in phone_readings:
+        people_at.setdefault(reading.timestamp, set()).add(reading.user)
+
+    def somebody_else_was_on_it(owner: str, time: int) -> bool:
+        people = people_at.get(time, set())
+        return bool(people) and owner not in people
+
+    step_trainer_trusted = []
+    for landed in step_trainer:
+        owner, time = owner_of.get(landed.get("serialnumber") or ""), landed["sensorreadingtime"]
+        if (
+            owner is not None
+            and owner in customers_curated
+            and may_use(owner, time)
+            and not somebody_else_was_on_it(owner, time)
+        ):
+            step_trainer_trusted.append(landed)
 
     return {
         "customer_trusted": sort_rows(_customer_rows(customer_trusted)),
@@ -157,8 +188,15 @@ def sort_rows(rows: Iterable[Row]) -> list[Row]:
 
 
 def normalise(email: str | None) -> str | None:
-    """Return an e-mail as it is compared: trimmed, lower-case, None if nothing is left."""
-    return (email or "").strip(" \t\n\r\v\f").lower() or None
+    """Return the one spelling of an e-mail, None if nothing is left of it."""
+    visible = "".join(sign for sign in email or "" if unicodedata.category(sign) != "Cf")
+    composed = unicodedata.normalize("NFC", visible)
+    signs = list(unicodedata.normalize("NFC", composed.lower()))
+    while signs and signs[0].isspace():
+        del signs[0]
+    while signs and signs[-1].isspace():
+        del signs[-1]
+    return "".join(signs) or None
 
 
 def _claimants(customers: list[dict[str, Any]]) -> dict[str, set[str]]:
@@ -183,8 +221,27 @@ def _readings_of_known_users(
             user = _only(claimants.get(serialnumber, set())) if serialnumber is not None else None
         if user is not None:
             x, y, z = landed.get("x"), landed.get("y"), landed.get("z")
-            readings.append(_Reading(user, serialnumber, landed.get("timestamp"), x, y, z))
+            readings.append(_Reading(user, serialnumber, landed["timestamp"], x, y, z))
     return readings
+
+
+def _suspended(
+    customers: list[dict[str, Any]], quarantine: list[dict[str, Any]]
+) -> set[str | None]:
+    """Return the people of whom the newest thing that landed could not be read."""
+    readable: dict[str | None, int] = {}
+    for record in customers:
+        person = normalise(record.get("email"))
+        readable[person] = max(record["landed_at"], readable.get(person, record["landed_at"]))
+
+    suspended: set[str | None] = set()
+    for fragment in quarantine:
+        if fragment["source"] == "customer":
+            for email in (fragment.get("person") or "").split(BETWEEN_PERSONS):
+                person = normalise(email)
+                if person not in readable or fragment["landed_at"] >= readable[person]:
+                    suspended.add(person)
+    return suspended
 
 
 def _latest_records(customers: list[dict[str, Any]]) -> dict[str, Landed]:
@@ -200,9 +257,9 @@ def _latest_records(customers: list[dict[str, Any]]) -> dict[str, Landed]:
 def _latest(records: list[Landed]) -> Landed:
     """Return the deciding record, applying one criterion after the other to those still tied."""
 
-    def updated(record: Landed) -> float:
-        lastupdatedate = record.get("lastupdatedate")
-        return registered(record) if lastupdatedate is None else lastupdatedate
+    def updated(record: Landed) -> int:
+        dates = record.get("lastupdatedate"), record.get("registrationdate"), record["landed_at"]
+        return next(int(date) for date in dates if date is not None)
 
     def registered(record: Landed) -> float:
         registrationdate = record.get("registrationdate")
@@ -223,9 +280,8 @@ def _latest(records: list[Landed]) -> Landed:
 
 
 def _consents(record: Landed) -> bool:
-    """Tell whether the research consent date is a positive integer (True is not a date)."""
-    date = record.get("sharewithresearchasofdate")
-    return type(date) is int and date > 0
+    """Tell whether the record gives a research consent date."""
+    return record.get("sharewithresearchasofdate") is not None
 
 
 def _device_ownership(
@@ -236,16 +292,13 @@ def _device_ownership(
     """Return the devices that have a proven owner."""
     times_of_device: dict[str, set[int]] = {}
     for landed in step_trainer:
-        serialnumber, time = landed.get("serialnumber"), landed.get("sensorreadingtime")
+        serialnumber = landed.get("serialnumber")
         if serialnumber is not None:
-            times = times_of_device.setdefault(serialnumber, set())
-            if time is not None:
-                times.add(time)
+            times_of_device.setdefault(serialnumber, set()).add(landed["sensorreadingtime"])
 
     times_of_user: dict[str, set[int]] = {}
     for reading in phone_readings:
-        if reading.timestamp is not None:
-            times_of_user.setdefault(reading.user, set()).add(reading.timestamp)
+        times_of_user.setdefault(reading.user, set()).add(reading.timestamp)
 
     owned = []
     for serialnumber, times in times_of_device.items():
@@ -296,17 +349,15 @@ def _machine_learning_rows(
     """Pair each sensor reading with each phone reading of its owner at the same millisecond."""
     phone_readings_at: dict[tuple[str, int], list[_Reading]] = {}
     for phone in accelerometer_trusted:
-        if phone.timestamp is not None:
-            phone_readings_at.setdefault((phone.user, phone.timestamp), []).append(phone)
+        phone_readings_at.setdefault((phone.user, phone.timestamp), []).append(phone)
 
     rows: list[Row] = []
     for step in step_trainer_trusted:
-        owner, time = owner_of[step["serialnumber"]], step.get("sensorreadingtime")
-        if time is not None:
-            rows.extend(
-                (owner, time, step.get("distancefromobject"), phone.x, phone.y, phone.z)
-                for phone in phone_readings_at.get((owner, time), [])
-            )
+        owner, time = owner_of[step["serialnumber"]], step["sensorreadingtime"]
+        rows.extend(
+            (owner, time, step.get("distancefromobject"), phone.x, phone.y, phone.z)
+            for phone in phone_readings_at.get((owner, time), [])
+        )
     return rows
 
 

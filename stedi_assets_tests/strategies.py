@@ -3,18 +3,22 @@
 A `Landing` is built around its devices. Each has reading times, an owner whose phone has most of
 them or too few, often a rival whose phone has some too, and claims that may or may not tell the
 truth. Times come from a short span, so devices and people share milliseconds by chance as well.
+Customer records land in a few deliveries, and unreadable ones beside, before and after them.
 
-Not generated, because the rules leave them open: readings without a time, blank text in the
-serial number or the user of a reading, and e-mails whose lower case depends on the language.
+Not generated, because such objects are not readable: readings without a time, times that are none,
+blank text in the serial number or the user of a reading.
 """
 
+import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
-EMAILS = ("ann@x.io", "bob@x.io", "cy@x.io", "dée@x.io", "eve@x.io")
+EMAILS = ("ann@x.io", "dée@x.io", "νος@x.io", "i\u0307pek@x.io", "groß@x.io")
+"""People in their one spelling, most of them with letters that are hard to compare."""
+
 STRANGER = "guest@x.io"
 SERIALNUMBERS = ("d1", "D1", "d2 ", "d3")
 """Serial numbers of devices, two of them different in case only."""
@@ -54,17 +58,31 @@ OVERLAPS = (
 )
 """Distinct times of a device, how many of them its owner's phone has, and how many a rival's."""
 
-DAY = 1_000
+DAY = 1_655_564_400_000
 """The first millisecond of the span in which readings, and some consent dates, lie."""
 
+REGISTERED = DAY - 1_000
+DELIVERIES = (DAY + 1_000, DAY + 2_000, DAY + 3_000)
+"""When customer records landed. Those without dates count as of then, as some with dates do."""
 
-@dataclass(frozen=True)
-class Landing:
-    """The objects of the three landing sources, keys lower-case."""
+_BLANK = ("", "", "", " ", "\t", "\r\n", "\v\f", "\u00a0", "\u3000\u2009")
+_INVISIBLE = ("", "", "", "\u200b", "\u00ad", "\ufeff")
+_CASES: tuple[Callable[[str], str], ...] = (
+    str,
+    lambda email: email.replace("ß", "ẞ").upper(),
+    str.title,
+    str.swapcase,
+)
+_FORMS = ("NFC", "NFC", "NFD")
+
+
+class Landing(NamedTuple):
+    """The readable objects of the three landing sources, keys lower-case, and what is not."""
 
     customers: list[dict[str, Any]]
     accelerometer: list[dict[str, Any]]
     step_trainer: list[dict[str, Any]]
+    quarantine: list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -87,16 +105,21 @@ def landings(draw: st.DrawFn) -> Landing:
         customers=draw(_customers(people, devices)),
         accelerometer=draw(_accelerometer(people, devices)),
         step_trainer=draw(_step_trainer(devices)),
+        quarantine=draw(st.lists(_unreadable(people), max_size=3)),
     )
 
 
 @st.composite
 def spellings(draw: st.DrawFn, email: str) -> str:
-    """An e-mail as people write it: in any case, white space around it."""
-    cases: list[Callable[[str], str]] = [str, str.upper, str.title, str.swapcase]
-    change_case = draw(st.sampled_from(cases))
-    blank = st.sampled_from(["", "", "", " ", "  ", "\t", "\r\n", "\v\f"])
-    return draw(blank) + change_case(email) + draw(blank)
+    """An e-mail as people write it: in any case and form, with what cannot be seen about it.
+
+    Now and then it is another e-mail, as capitals have no ß.
+    """
+    change_case = draw(st.sampled_from(_CASES))
+    written = unicodedata.normalize(draw(st.sampled_from(_FORMS)), change_case(email))
+    place = draw(st.integers(0, len(written)))
+    written = written[:place] + draw(st.sampled_from(_INVISIBLE)) + written[place:]
+    return draw(st.sampled_from(_BLANK)) + written + draw(st.sampled_from(_BLANK))
 
 
 @st.composite
@@ -138,18 +161,20 @@ def _customers(
     records = [draw(_customer_records(email, serialnumber)) for email, serialnumber in claims]
     if draw(st.integers(0, 3)) == 0:
         nameless = draw(_customer_records("", draw(any_claim)))
-        records.append({**nameless, "email": draw(st.sampled_from([None, "", " \t"]))})
+        records.append(
+            {**nameless, "email": draw(st.sampled_from([None, "", " \t", "\u00a0\u200b"]))}
+        )
     return draw(st.permutations(records))
 
 
 @st.composite
 def _customer_records(draw: st.DrawFn, email: str, serialnumber: str | None) -> dict[str, Any]:
     # Few dates, so that records of one customer often tie on one or both of them.
-    date = st.sampled_from([2, 1, 2, 3, None])
-    consent = st.sampled_from([1, 1, 1, DAY, DAY + 3, DAY + 8, DAY + 100, None, None, 0, -1])
+    date = st.sampled_from([REGISTERED + 2, REGISTERED + 1, REGISTERED + 2, DELIVERIES[1], None])
+    consent = st.sampled_from([REGISTERED] * 3 + [DAY, DAY + 3, DAY + 8, DAY + 100, None, None])
     record = {
         "serialnumber": serialnumber,
-        "sharewithpublicasofdate": draw(st.sampled_from([None, None, 7])),
+        "sharewithpublicasofdate": draw(st.sampled_from([None, None, REGISTERED])),
         "birthday": draw(st.sampled_from(["1990-01-01", "1990-01-01", "967-02-03", None])),
         "registrationdate": draw(date),
         "sharewithresearchasofdate": draw(consent),
@@ -157,9 +182,20 @@ def _customer_records(draw: st.DrawFn, email: str, serialnumber: str | None) -> 
         "email": draw(spellings(email)),
         "lastupdatedate": draw(date),
         "phone": draw(st.sampled_from(["8015551212", "0801"])),
-        "sharewithfriendsasofdate": draw(st.sampled_from([None, None, 7])),
+        "sharewithfriendsasofdate": draw(st.sampled_from([None, None, REGISTERED])),
+        "landed_at": draw(st.sampled_from(DELIVERIES)),
     }
     return draw(_written(record))
+
+
+@st.composite
+def _unreadable(draw: st.DrawFn, people: tuple[str, ...]) -> dict[str, Any]:
+    named = draw(st.lists(st.sampled_from([*people, STRANGER]), max_size=2, unique=True))
+    return {
+        "source": draw(st.sampled_from(["customer", "customer", "customer", "accelerometer"])),
+        "person": "\x1f".join(named) or None,
+        "landed_at": draw(st.sampled_from(DELIVERIES)),
+    }
 
 
 @st.composite

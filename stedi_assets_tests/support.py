@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import json
 import os
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from inspect import signature
 from pathlib import Path
@@ -60,22 +61,59 @@ def subject_id(email: str, key: str = KEY) -> str:
 # Landing objects
 
 
+DAY_ONE = 1_655_564_400_000
+"""Tests count their times from here, in milliseconds: 0, 1, 2 would be times of no landing file."""
+
+FIRST_DELIVERY, SECOND_DELIVERY = DAY_ONE + 1_000_000, DAY_ONE + 2_000_000
+"""When rows landed that did not come from a file: the first one unless told otherwise."""
+
+
+def at(time: int) -> int:
+    """A time in epoch milliseconds, given as one or as milliseconds from `DAY_ONE`."""
+    return time if time > DAY_ONE else DAY_ONE + time
+
+
 def customer(email: str, serialnumber: str | None = None, **fields: Any) -> dict[str, Any]:
-    """A customer record, consenting since millisecond 1 unless told otherwise."""
+    """A customer record, consenting since millisecond 1 unless told otherwise.
+
+    Dates are counted from `DAY_ONE`.
+    """
     record = {"email": email, "serialnumber": serialnumber, "sharewithresearchasofdate": 1}
-    return record | fields
+    return {
+        key: at(value) if key.endswith("date") and type(value) is int else value
+        for key, value in (record | fields).items()
+    }
 
 
 def phone(user: str | None, *times: int, **fields: Any) -> Rows:
-    """Accelerometer readings of a user."""
+    """Accelerometer readings of a user, at times counted from `DAY_ONE`."""
     reading = {"user": user, "x": 0.0, "y": 0.0, "z": 0.0} | fields
-    return [{**reading, "timestamp": time} for time in times]
+    return [{**reading, "timestamp": at(time)} for time in times]
 
 
 def device(serialnumber: str, *times: int, **fields: Any) -> Rows:
-    """Sensor readings of a device."""
+    """Sensor readings of a device, at times counted from `DAY_ONE`."""
     reading = {"serialnumber": serialnumber, "distancefromobject": 1.0} | fields
-    return [{**reading, "sensorreadingtime": time} for time in times]
+    return [{**reading, "sensorreadingtime": at(time)} for time in times]
+
+
+def unreadable(*people: str, landed_at: int = SECOND_DELIVERY, **fields: Any) -> dict[str, Any]:
+    """A row of quarantine, of a customer object that names these people by their one spelling."""
+    return {
+        "source": "customer",
+        "position": 0,
+        "raw": "{",
+        "reason": "not valid JSON",
+        "landed_at": landed_at,
+        "person": "\x1f".join(people) or None,
+    } | fields
+
+
+def person_of(email: str | None) -> str | None:
+    """The one spelling of an e-mail, worked out without the package."""
+    visible = "".join(sign for sign in email or "" if unicodedata.category(sign) != "Cf")
+    lower = unicodedata.normalize("NFC", visible).lower()
+    return unicodedata.normalize("NFC", lower).strip() or None
 
 
 # The rules by themselves
@@ -108,16 +146,27 @@ class Pipeline:
         return ibis.to_sql(expression, dialect="duckdb")
 
     def run(
-        self, customers: Objects = (), accelerometer: Objects = (), step_trainer: Objects = ()
+        self,
+        customers: Objects = (),
+        accelerometer: Objects = (),
+        step_trainer: Objects = (),
+        quarantine: Objects = (),
     ) -> dict[str, Rows]:
-        """Make every table from the readable landing objects, each from those made before it."""
+        """Make every table from the rows of the landing tables, each from those made before it.
+
+        Of these rows what an ingest adds need not be given: `person`, `source_file`, `landed_at`.
+        """
         landed = {
-            "customer_landing": customers,
-            "accelerometer_landing": accelerometer,
+            "customer_landing": ({"person": person_of(row["email"])} | row for row in customers),
+            "accelerometer_landing": (
+                {"person": person_of(row.get("user"))} | row for row in accelerometer
+            ),
             "step_trainer_landing": step_trainer,
+            "quarantine": quarantine,
         }
+        ingest = {"source_file": "a.json", "landed_at": FIRST_DELIVERY}
         for name, objects in landed.items():
-            rows = [{**landed, "source_file": "a.json"} for landed in objects]
+            rows = [{**ingest, **row} for row in objects]
             self._connection.register("landed", pa.Table.from_pylist(rows, self.schemas[name]))
             self.execute(f"CREATE OR REPLACE TABLE {name} AS FROM landed")
         for name, rule in self._rules.items():

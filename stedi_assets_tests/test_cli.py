@@ -3,6 +3,7 @@
 import contextlib
 import json
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,9 @@ from stedi_assets.cli import app
 from stedi_assets.read import UnknownTableError
 from stedi_assets.settings import PROJECT
 from stedi_assets_tests.support import KEY, on_this_machine, under
+
+LATER = int(time.time() * 1000)
+"""A time in milliseconds after all those of a sample."""
 
 TABLES = {
     "accelerometer_landing",
@@ -252,7 +256,7 @@ def test_read_table_gives_pandas_now_and_then(refreshed: Project) -> None:
     people = read_table("customer_landing").select("email").to_pandas()
     late.write_text(
         "".join(
-            json.dumps({"email": email, "lastUpdateDate": 2**60, "registrationDate": 2**60}) + "\n"
+            json.dumps({"email": email, "lastUpdateDate": LATER, "registrationDate": LATER}) + "\n"
             for email in people.email
         )
     )

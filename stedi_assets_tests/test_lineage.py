@@ -54,7 +54,8 @@ def test_training_set_takes_each_side_from_its_own_table(
 
 
 def test_customers_are_taken_over_whichever_record_decides() -> None:
-    assert direct("customer_trusted") == same("customer_landing", CUSTOMER)
+    email = {"email": {"customer_landing.person"}}
+    assert direct("customer_trusted") == same("customer_landing", CUSTOMER) | email
     assert direct("customers_curated") == same("customer_trusted", CUSTOMER)
 
 
@@ -62,14 +63,14 @@ def test_customers_are_taken_over_whichever_record_decides() -> None:
 def test_user_of_a_reading_may_come_from_a_claim_and_consent_is_no_source(scope: str) -> None:
     assert direct("accelerometer_trusted", consent_scope=scope) == {
         **same("accelerometer_landing", "timestamp x y z serialnumber"),
-        "user": {"accelerometer_landing.user", "customer_landing.email"},
+        "user": {"accelerometer_landing.person", "customer_landing.person"},
     }
 
 
 def test_proof_of_ownership_is_computed_from_the_readings_it_counts() -> None:
     device = {"step_trainer_landing.serialnumber"}
     times = {"step_trainer_landing.sensorreadingtime", *device}
-    matches = {"accelerometer_landing.user", "customer_landing.email", *times}
+    matches = {"accelerometer_landing.person", "customer_landing.person", *times}
     assert direct("device_ownership") == {
         "serialnumber": device,
         "email": matches,
@@ -133,7 +134,10 @@ def test_landing_columns_come_from_the_keys_of_that_name_and_the_file_itself() -
     assert direct("step_trainer_landing") == {
         **same("step_trainer_files", "sensorreadingtime serialnumber distancefromobject"),
         "source_file": {"step_trainer_files.file path"},
+        "landed_at": {"step_trainer_files.file arrival"},
     }
+    assert direct("customer_landing")["person"] == {"customer_files.email"}
+    assert direct("accelerometer_landing")["person"] == {"accelerometer_files.user"}
     assert direct("quarantine")["raw"] == {
         "customer_files.file text",
         "accelerometer_files.file text",
@@ -175,8 +179,8 @@ def test_chain_is_told_back_to_the_landing_zone() -> None:
     rows = text.replace("\N{NO-BREAK SPACE}", " ").splitlines()
     assert "| x | ← accelerometer_trusted.x ← accelerometer_landing.x |" in rows
     assert (
-        "| subject_id | ← device_ownership.email ← accelerometer_landing.user, "
-        "customer_landing.email, step_trainer_landing.sensorreadingtime, "
+        "| subject_id | ← device_ownership.email ← accelerometer_landing.person, "
+        "customer_landing.person, step_trainer_landing.sensorreadingtime, "
         "step_trainer_landing.serialnumber |"
     ) in rows
     assert rows[-1] == (

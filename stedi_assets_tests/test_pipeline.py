@@ -32,6 +32,7 @@ from stedi_assets_tests.support import (
     CY,
     KEY,
     TABLES,
+    at,
     catalog_of,
     counts,
     customer,
@@ -409,7 +410,7 @@ def test_too_many_unreadable_objects_hold_the_landing_table_back(
 
 @on_this_machine
 def test_removing_the_unreadable_file_heals(settings: Settings, garbage: Path) -> None:
-    assert not refresh(settings).success
+    assert failed_checks(refresh(settings)) == [("step_trainer_landing", "readable")]
     garbage.unlink()
     result = refresh(settings)
     assert (result.success, failed_checks(result)) == (True, [])
@@ -418,7 +419,7 @@ def test_removing_the_unreadable_file_heals(settings: Settings, garbage: Path) -
 
 @on_this_machine
 def test_mending_the_unreadable_file_heals(settings: Settings, garbage: Path) -> None:
-    assert not refresh(settings).success
+    assert failed_checks(refresh(settings)) == [("step_trainer_landing", "readable")]
     garbage.write_text("")
     result = refresh(settings)
     assert (result.success, failed_checks(result)) == (True, [])
@@ -429,9 +430,9 @@ def test_mending_the_unreadable_file_heals(settings: Settings, garbage: Path) ->
 def test_allowing_more_unreadable_objects_publishes_the_readable_ones(
     settings: Settings, garbage: Path, folder: Path
 ) -> None:
-    assert not refresh(settings).success
+    assert failed_checks(refresh(settings)) == [("step_trainer_landing", "readable")]
     assert garbage.exists()
-    result = refresh(under(folder, max_quarantine_share=0.6))
+    result = refresh(under(folder, max_quarantine_share=0.8))
     assert (result.success, failed_checks(result)) == (True, [])
     assert counts(settings) == SECOND_COUNTS | {
         "step_trainer_landing": 32,
@@ -715,7 +716,7 @@ class SampleRun:
         with dg.DagsterInstance.ephemeral() as instance:
             self.strict = refresh(self.settings, instance)
             self.events = list(instance.all_logs(self.strict.run_id))
-        self.settings = under(folder)
+        self.settings = under(folder, max_quarantine_share=1.0)
         with dg.DagsterInstance.local_temp(str(home)) as instance:
             self.result = refresh(self.settings, instance)
             self.events += instance.all_logs(self.result.run_id)
@@ -809,7 +810,7 @@ def test_column_renamed_upstream_holds_the_landing_table_back(
     refresh(settings)
     before = snapshots(settings)
     renamed = [
-        {"email": f"p{i}@x.io", "researchConsent": 5, "registrationDate": 1, "lastUpdateDate": 1}
+        {"email": f"p{i}@x.io", "researchConsent": at(5), "registrationDate": at(1)}
         for i in range(100)
     ]
     deliver(landing, "renamed.json", customer=renamed)
@@ -832,7 +833,7 @@ def test_trouble_with_one_source_does_not_keep_a_withdrawal_from_the_others(
 ) -> None:
     refresh(settings)
     before = snapshots(settings)
-    withdrawn = {"email": ANN, "registrationDate": 2**60, "lastUpdateDate": 2**60}
+    withdrawn = {"email": ANN, "registrationDate": at(99), "lastUpdateDate": at(99)}
     deliver(landing, "withdrawn.json", customer=[withdrawn])
     growing = write(landing, "step_trainer", "growing.json", "")
     examine = LandingFolder.examine

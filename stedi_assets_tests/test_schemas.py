@@ -12,10 +12,13 @@ import pytest
 
 from stedi_assets.lakehouse.table import Zone
 from stedi_assets.schemas import breaches, contracts, table_of
+from stedi_assets_tests.support import DAY_ONE
 
 NAN, INF = math.nan, math.inf
 MAX = 1.7976931348623157e308
 SECRET = "carol-4711@x.io"
+TURN_OF_2000 = 946_684_799_999, 946_684_800_000
+"""The last millisecond that is no time, and the first that is one."""
 CONTRACTS = contracts() | {
     "identified": contracts(pseudonymize=False)["machine_learning_curated"],
 }
@@ -30,7 +33,7 @@ FLAWLESS: dict[str, dict[str, Any]] = {
 }
 VALUES = {
     "string": [letter * 32 for letter in "abcde"],
-    "int64": [1, 2, 3, 4, 5],
+    "int64": [DAY_ONE + time for time in range(5)],
     "float64": [0.0, -1.5, MAX, -MAX, 5e-324],
 }
 
@@ -54,6 +57,11 @@ def ids(value: Any) -> str | None:
 
 
 # Contracts
+
+
+CUSTOMER = ("serialnumber", "birthday", "customername", "email", "phone")
+LANDING = ("customer_landing", "accelerometer_landing", "step_trainer_landing")
+TIMES = ("timestamp", "sensorreadingtime", "landed_at")
 
 
 def test_contracts_name_the_ten_tables_in_the_order_data_flows() -> None:
@@ -85,26 +93,47 @@ def test_columns_are_lower_case_as_glue_wants_them() -> None:
 
 def test_times_say_their_unit() -> None:
     for _, column in COLUMNS:
-        if column.name in ("timestamp", "sensorreadingtime") or column.name.endswith("date"):
+        if column.name in TIMES or column.name.endswith("date"):
             assert (column.type, "epoch milliseconds" in column.description) == ("int64", True)
 
 
-def test_landing_tables_say_where_a_row_came_from() -> None:
-    for name in ("customer_landing", "accelerometer_landing", "step_trainer_landing"):
-        assert "source_file" in TABLES[name].types
+def test_landing_tables_say_where_and_when_a_row_came_from() -> None:
+    for name in (*LANDING, "quarantine"):
+        assert TABLES[name].types.keys() >= {"source_file", "landed_at"}
         assert TABLES[name].zone is Zone.LANDING
 
 
-CUSTOMER = ("serialnumber", "birthday", "customername", "email", "phone")
+def test_landing_tables_with_an_email_say_whose_a_row_is() -> None:
+    assert [name for name, table in TABLES.items() if "person" in table.types] == [
+        "customer_landing",
+        "accelerometer_landing",
+        "quarantine",
+    ]
+    required = {name: not c.nullable for name, c in COLUMNS if c.name == "person"}
+    assert required == {
+        "customer_landing": True,
+        "accelerometer_landing": False,
+        "quarantine": False,
+    }
+
+
+def test_times_of_landing_files_must_be_plausible_and_those_they_need_be_there() -> None:
+    plausible = {(name, c.name): c.nullable for name, c in COLUMNS if c.is_time and name in LANDING}
+    dates = "registration", "lastupdate", "sharewithresearchasof", "sharewithpublicasof"
+    assert plausible == {
+        **{("customer_landing", f"{date}date"): True for date in (*dates, "sharewithfriendsasof")},
+        ("accelerometer_landing", "timestamp"): False,
+        ("step_trainer_landing", "sensorreadingtime"): False,
+    }
 
 
 @pytest.mark.parametrize(
     ("name", "personal"),
     {
-        "customer_landing": CUSTOMER,
-        "accelerometer_landing": ("user", "serialnumber"),
+        "customer_landing": (*CUSTOMER, "person"),
+        "accelerometer_landing": ("user", "serialnumber", "person"),
         "step_trainer_landing": ("serialnumber",),
-        "quarantine": ("raw",),
+        "quarantine": ("raw", "person"),
         "customer_trusted": CUSTOMER,
         "accelerometer_trusted": ("user", "serialnumber"),
         "customers_curated": CUSTOMER,
@@ -180,13 +209,17 @@ def test_repeated_key_breaks_the_contract_with_the_number_of_its_rows(
     [
         ("customer_landing", {"email": ["", "", "a", "b", "c"]}, "email: ", 2),
         ("customer_trusted", {"email": ["", "a", "b", "c", "d"]}, "email: ", 1),
+        ("customer_landing", {"person": ["", "", "", "b", "c"]}, "person: ", 3),
         (
             "customer_trusted",
-            {"sharewithresearchasofdate": [0, -1, 1, 2, 3]},
+            {"sharewithresearchasofdate": [0, 1, *TURN_OF_2000, DAY_ONE]},
             "sharewithresearchasofdate: ",
-            2,
+            3,
         ),
         ("customers_curated", {"sharewithresearchasofdate": [0] * 5}, "sharewith", 5),
+        ("customer_landing", {"registrationdate": [0, 1, 2, None, DAY_ONE]}, "registr", 3),
+        ("accelerometer_landing", {"timestamp": [0, -1, *TURN_OF_2000, DAY_ONE]}, "timestamp", 3),
+        ("step_trainer_landing", {"sensorreadingtime": [1_655_564_400] * 5}, "sensorreading", 5),
         ("step_trainer_landing", {"serialnumber": ["", "a", "b", "c", "d"]}, "serialnumber: ", 1),
         ("step_trainer_trusted", {"serialnumber": ["", "a", "b", "c", "d"]}, "serialnumber: ", 1),
         ("accelerometer_trusted", {"user": [""] * 5}, "user: ", 5),
@@ -227,7 +260,7 @@ def test_all_broken_rules_are_named_at_once() -> None:
     broken = found(
         "accelerometer_landing",
         user=[None] * 5,
-        timestamp=[None, 1, 2, 3, 4],
+        timestamp=[None, *VALUES["int64"][:4]],
         x=[NAN] * 5,
         source_file=[None, None, "a", "b", "c"],
     )

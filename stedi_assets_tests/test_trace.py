@@ -15,6 +15,7 @@ from stedi_assets_tests.support import (
     BOB,
     CY,
     KEY,
+    at,
     customer,
     deliver,
     device,
@@ -70,21 +71,21 @@ def files(found: pd.DataFrame) -> list[tuple[str, str, int]]:
 
 
 def test_row_comes_from_the_file_of_its_sensor_and_that_of_its_phone(settings: Settings) -> None:
-    assert files(trace(subject_id(ANN), 9, settings)) == [
+    assert files(trace(subject_id(ANN), at(9), settings)) == [
         ("step_trainer", "first.json", 1),
         ("accelerometer", "anns.json", 1),
     ]
 
 
 def test_files_of_others_who_moved_at_that_time_are_not_named(settings: Settings) -> None:
-    assert files(trace(subject_id(BOB), 5, settings)) == [
+    assert files(trace(subject_id(BOB), at(5), settings)) == [
         ("step_trainer", "bobs.json", 1),
         ("accelerometer", "first.json", 1),
     ]
 
 
 def test_reading_that_landed_twice_has_both_files(settings: Settings) -> None:
-    assert files(trace(subject_id(ANN), 3, settings)) == [
+    assert files(trace(subject_id(ANN), at(3), settings)) == [
         ("step_trainer", "anns.json", 1),
         ("step_trainer", "first.json", 1),
         ("accelerometer", "first.json", 1),
@@ -92,11 +93,11 @@ def test_reading_that_landed_twice_has_both_files(settings: Settings) -> None:
 
 
 def test_reading_that_came_without_a_user_is_found(settings: Settings) -> None:
-    assert ("accelerometer", "old_app.json", 1) in files(trace(subject_id(BOB), 9, settings))
+    assert ("accelerometer", "old_app.json", 1) in files(trace(subject_id(BOB), at(9), settings))
 
 
 def test_answer_names_nobody(settings: Settings) -> None:
-    said = trace(subject_id(ANN), 3, settings).to_csv()
+    said = trace(subject_id(ANN), at(3), settings).to_csv()
     assert not [name for name in (ANN, BOB, CY, ANNS, BOBS, CYS) if name in said]
 
 
@@ -107,13 +108,13 @@ def test_what_is_in_no_training_row_is_not_traced(
     settings: Settings, email: str, time: int
 ) -> None:
     with pytest.raises(UnknownRowError, match="has no row of that subject_id at"):
-        trace(subject_id(email), time, settings)
+        trace(subject_id(email), at(time), settings)
 
 
 def test_under_another_key_it_says_so(settings: Settings) -> None:
     other = settings.model_copy(update={"pseudonym_key": SecretStr(KEY[::-1])})
     with pytest.raises(UnknownRowError, match="set STEDI_PSEUDONYM_KEY to the key it was made wit"):
-        trace(subject_id(ANN), 3, other)
+        trace(subject_id(ANN), at(3), other)
 
 
 def test_without_the_landing_zone_it_says_so(settings: Settings) -> None:
@@ -121,7 +122,7 @@ def test_without_the_landing_zone_it_says_so(settings: Settings) -> None:
     away = zone.rename(zone.with_name("away"))
     try:
         with pytest.raises(LandingZoneError, match="takes the landing zone, which cannot be read"):
-            trace(subject_id(ANN), 3, settings)
+            trace(subject_id(ANN), at(3), settings)
         assert read_table("machine_learning_curated", settings=settings).to_pyarrow().num_rows
     finally:
         away.rename(zone)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
@@ -17,6 +18,7 @@ from stedi_assets.lakehouse.ledger import LandingFolder
 from stedi_assets.lakehouse.reader import LandingReader
 from stedi_assets.settings import SettingsError
 from stedi_assets_tests.lakehouse.conftest import storage_in
+from stedi_assets_tests.support import DAY_ONE, at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -37,10 +39,15 @@ FOLDER = "step_trainer/landing"
 
 
 def readings(*times: int) -> list[dict[str, Any]]:
+    """Sensor readings at times counted from `DAY_ONE`."""
     return [
-        {"sensorReadingTime": time, "serialNumber": "s", "distanceFromObject": time / 2}
+        {"sensorReadingTime": at(time), "serialNumber": "s", "distanceFromObject": time / 2}
         for time in times
     ]
+
+
+def lines(objects: Iterable[Any]) -> bytes:
+    return "".join(json.dumps(found) + "\n" for found in objects).encode()
 
 
 class Lakehouse:
@@ -92,9 +99,9 @@ class Lakehouse:
         return self.read(self.catalog.metadata_location(table))
 
     def times(self, snapshot: Snapshot | None = None) -> list[int]:
-        """Times of the readings of a snapshot, or of those that readers see."""
+        """Times of the readings of a snapshot, or of those that readers see, from `DAY_ONE`."""
         found = self.rows(snapshot) if snapshot else self.published()
-        return sorted(row["sensorreadingtime"] for row in found)
+        return sorted(row["sensorreadingtime"] - DAY_ONE for row in found)
 
 
 @pytest.fixture
@@ -111,7 +118,7 @@ def land(root: Path) -> Land:
         path = root / "step_trainer" / "landing" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         if not isinstance(content, bytes):
-            content = "".join(json.dumps(found) + "\n" for found in content).encode()
+            content = lines(content)
         path.write_bytes(content)
         return path
 
@@ -134,15 +141,33 @@ def test_row_says_which_file_it_came_from(lakehouse: Lakehouse, land: Land) -> N
     land("a.json", readings(1))
     land("2024/01/b.json", readings(2))
     lakehouse.refresh()
-    assert sorted(lakehouse.published(), key=lambda row: row["sensorreadingtime"]) == [
+    rows = lakehouse.published()
+    assert len({row.pop("landed_at") for row in rows}) == 1
+    assert sorted(rows, key=lambda row: row["sensorreadingtime"]) == [
         {
-            "sensorreadingtime": time,
+            "sensorreadingtime": at(time),
             "serialnumber": "s",
             "distancefromobject": time / 2,
             "source_file": f"{FOLDER}/{name}",
         }
         for time, name in ((1, "a.json"), (2, "2024/01/b.json"))
     ]
+
+
+def test_rows_and_rejects_say_when_the_refresh_began_that_took_them_in(
+    lakehouse: Lakehouse, land: Land, root: Path
+) -> None:
+    began = []
+    for number in (1, 2):
+        land(f"{number}.json", [*readings(number), {}])
+        began.append(time.time_ns() // 1_000_000)
+        lakehouse.use_root(root)  # as the next refresh does
+        lakehouse.refresh()
+        lakehouse.refresh_quarantine()
+    for table in (TABLE, "quarantine"):
+        rows = sorted(lakehouse.published(table), key=lambda row: row["source_file"])
+        first, second = (row["landed_at"] for row in rows)
+        assert began[0] <= first <= began[1] <= second <= time.time_ns() // 1_000_000
 
 
 def test_second_refresh_takes_in_the_new_files_only(lakehouse: Lakehouse, land: Land) -> None:
@@ -173,10 +198,10 @@ def test_entry_accounts_for_the_objects_of_its_file(lakehouse: Lakehouse, land: 
 
 
 def test_plain_and_packed_files_are_taken_in_alike(lakehouse: Lakehouse, land: Land) -> None:
-    plain = land("a.json", readings(1, 2)).read_bytes()
-    land("b.json.gz", gzip.compress(plain.replace(b"1", b"5")))
+    land("a.json", readings(1, 2))
+    land("b.json.gz", gzip.compress(lines(readings(5, 2))))
     land("C.JSON", readings(3))
-    land("D.Json.GZ", gzip.compress(plain.replace(b"1", b"7")))
+    land("D.Json.GZ", gzip.compress(lines(readings(7, 2))))
     lakehouse.refresh()
     assert lakehouse.times() == [1, 2, 2, 2, 3, 5, 7]
 
@@ -202,8 +227,8 @@ NAMES = (
 
 
 def test_files_of_any_name_are_taken_in_once(lakehouse: Lakehouse, land: Land) -> None:
-    for time, name in enumerate(["1.json", "part1.json", *NAMES]):
-        land(name, readings(time))
+    for number, name in enumerate(["1.json", "part1.json", *NAMES]):
+        land(name, readings(number))
     lakehouse.refresh()
     lakehouse.refresh()
     assert lakehouse.times() == list(range(len(NAMES) + 2))
@@ -220,8 +245,8 @@ def test_landing_root_and_lakehouse_may_have_any_name(
             storage_in(folder / name)
         return
     (root / FOLDER).mkdir(parents=True)
-    (root / FOLDER / "a.json").write_text('{"serialNumber": "s", "sensorReadingTime": 1}\n')
-    (root / FOLDER / "b.json").write_text('[{"serialNumber": "s", "sensorReadingTime": 2}]\n')
+    (root / FOLDER / "a.json").write_bytes(lines(readings(1)))
+    (root / FOLDER / "b.json").write_bytes(lines([readings(2)]))
     storage = storage_in(folder / name)
     lakehouse = Lakehouse(root, storage, tables)
     lakehouse.refresh()
@@ -513,6 +538,7 @@ def test_quarantine_says_what_could_not_be_read_and_where(lakehouse: Lakehouse, 
     lakehouse.refresh()
     lakehouse.refresh_quarantine()
     [reject] = lakehouse.published("quarantine")
+    assert reject.pop("landed_at")
     raw = '{"serialNumber": "s"}'
     assert reject == {
         "source": "step_trainer",
@@ -520,6 +546,7 @@ def test_quarantine_says_what_could_not_be_read_and_where(lakehouse: Lakehouse, 
         "position": path.read_text().index(raw),
         "raw": raw,
         "reason": "sensorreadingtime is missing",
+        "person": None,
     }
 
 
