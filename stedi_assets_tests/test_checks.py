@@ -125,6 +125,20 @@ def test_refusal_in_the_latest_record_is_found(
     assert any_reading.violations() == {"customer_consent": 1}
 
 
+def test_suspended_person_is_found_in_every_table_that_still_has_them(pipeline: Pipeline) -> None:
+    pipeline.execute(
+        "INSERT INTO quarantine VALUES "
+        f"('customer', 'a.json', 0, '', '?', {SECOND_DELIVERY}, '{GUEST}\x1f{ANN}')"
+    )
+    assert pipeline.violations() == {
+        "customer_consent": 1,
+        "accelerometer_consent": 10,
+        "curated_customer_consent": 1,
+        "sensor_consent": 11,
+        "subject_consent": 10,
+    }
+
+
 @pytest.mark.parametrize("user", [CY, DEE, GUEST])
 def test_readings_without_consent_are_found(pipeline: Pipeline, user: str) -> None:
     pipeline.execute(
@@ -152,6 +166,28 @@ def test_training_row_before_the_consent_date_is_found_in_that_scope_only(
     from_consent_date.execute(f"INSERT INTO machine_learning_curated VALUES {early}")
     assert pipeline.violations() == {}
     assert from_consent_date.violations() == {"subject_consent": 1, "one_person_a_row": 1}
+
+
+def test_sensor_readings_before_the_consent_date_are_found_in_that_scope_only(
+    pipeline: Pipeline, from_consent_date: Pipeline
+) -> None:
+    early = f"INSERT INTO step_trainer_trusted VALUES ({at(7)}, 'e', 1.0)"
+    for tables in (pipeline, from_consent_date):
+        tables.execute(f"DELETE FROM step_trainer_trusted WHERE sensorreadingtime = {at(7)}")
+        tables.execute(early)
+    assert "sensor_consent" not in pipeline.violations()
+    assert from_consent_date.violations()["sensor_consent"] == 1
+
+
+def test_sensor_reading_that_only_somebody_elses_phone_shares_is_found(pipeline: Pipeline) -> None:
+    pipeline.run(
+        [customer(ANN, "d"), customer(CY, sharewithresearchasofdate=None)],
+        [*phone(ANN, 1), *phone(CY, 1, 2)],
+        device("d", 1, 2, 3),
+    )
+    assert pipeline.execute("SELECT count(*) FROM step_trainer_trusted") == [(2,)]
+    pipeline.execute(f"INSERT INTO step_trainer_trusted VALUES ({at(2)}, 'd', 1.0)")
+    assert set(pipeline.violations().values()) == {1}
 
 
 def test_sensor_readings_of_an_owner_without_consent_are_found(pipeline: Pipeline) -> None:
@@ -347,7 +383,9 @@ def test_accounts_from_the_consent_date_name_readings_before_it(
     assert accounts["accelerometer_trusted"][KEPT] == 17
     assert accounts["accelerometer_trusted"]["before the consent date"] == 4
     assert sum(accounts["accelerometer_trusted"].values()) == len(PHONES)
-    assert accounts["machine_learning_curated"][KEPT] == 16
+    assert accounts["step_trainer_trusted"][KEPT] == 17
+    assert sum(accounts["step_trainer_trusted"].values()) == len(STEPS)
+    assert accounts["machine_learning_curated"] == {KEPT: 16, "no phone reading at that time": 1}
 
 
 # device_ownership is left out: its account can only go by the table itself.

@@ -82,20 +82,27 @@ def test_proof_of_ownership_is_computed_from_the_readings_it_counts() -> None:
 
 
 def test_filters_and_joins_decide_rows_and_not_values() -> None:
-    def rows(table: str, scope: str) -> list[str]:
+    def rows(table: str, scope: str) -> set[str]:
         found = Lineage(RULES, Settings.load(consent_scope=scope)).of(table)
-        return [source.name for source in found.rows]
+        return {source.name for source in found.rows}
 
-    assert rows("step_trainer_trusted", "any") == [
+    assert rows("step_trainer_trusted", "any") >= {
         "customers_curated.email",
         "device_ownership.email",
         "device_ownership.serialnumber",
         "step_trainer_landing.serialnumber",
-    ]
-    consent = "customer_trusted.sharewithresearchasofdate"
-    assert consent not in rows("accelerometer_trusted", "any")
-    assert consent in rows("accelerometer_trusted", "from_consent_date")
+        # Whose phone was there when.
+        "accelerometer_landing.timestamp",
+        "step_trainer_landing.sensorreadingtime",
+    }
+    for table in ("accelerometer_trusted", "step_trainer_trusted"):
+        dates = {
+            scope: any(name.endswith(".sharewithresearchasofdate") for name in rows(table, scope))
+            for scope in ("any", "from_consent_date")
+        }
+        assert dates == {"any": False, "from_consent_date": True}
     assert "customer_landing.sharewithresearchasofdate" in rows("customer_trusted", "any")
+    assert "quarantine.person" in rows("customer_trusted", "any")
 
 
 def test_any_rule_tells_where_its_columns_come_from() -> None:

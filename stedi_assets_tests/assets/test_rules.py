@@ -19,6 +19,7 @@ from stedi_assets_tests.support import (
     device,
     phone,
     subject_id,
+    unreadable,
 )
 
 
@@ -107,6 +108,59 @@ def test_smallest_serialnumber_wins_the_remaining_tie(pipeline: Pipeline) -> Non
     tied = [customer(ANN, serialnumber) for serialnumber in ("b", None, "a", "B")]
     for records, winner in ((tied, "B"), (tied[:3], "a"), (tied[:2], "b")):
         assert column(pipeline.run(records)["customer_trusted"], "serialnumber") == [winner]
+
+
+# Suspension
+
+
+def consenting(pipeline: Pipeline, records: Rows, *quarantine: dict[str, Any]) -> list[Any]:
+    """E-mails in customer_trusted."""
+    return column(pipeline.run(records, quarantine=quarantine)["customer_trusted"], "email")
+
+
+def test_unreadable_record_that_landed_last_suspends_all_whom_it_names(pipeline: Pipeline) -> None:
+    records = [customer(ANN), customer(BOB), customer(CY)]
+    assert consenting(pipeline, records, unreadable(ANN)) == [BOB, CY]
+    assert consenting(pipeline, records, unreadable(ANN, CY)) == [BOB]
+    assert consenting(pipeline, records, unreadable(), unreadable("nobody@x.io")) == [ANN, BOB, CY]
+
+
+def test_readable_record_that_lands_later_ends_the_suspension(pipeline: Pipeline) -> None:
+    for landed_at, people in (
+        (SECOND_DELIVERY - 1, []),
+        (SECOND_DELIVERY, []),
+        (SECOND_DELIVERY + 1, [ANN]),
+    ):
+        records = [customer(ANN), customer(f" {ANN.upper()}", landed_at=landed_at)]
+        assert consenting(pipeline, records, unreadable(ANN)) == people
+
+
+def test_readable_record_need_not_be_the_latest_by_its_dates_to_end_a_suspension(
+    pipeline: Pipeline,
+) -> None:
+    latest = customer(ANN, lastupdatedate=9, sharewithresearchasofdate=None)
+    older = customer(ANN, lastupdatedate=5, landed_at=SECOND_DELIVERY + 1)
+    assert consenting(pipeline, [latest, older], unreadable(ANN)) == []
+    latest = customer(ANN, lastupdatedate=9)
+    assert consenting(pipeline, [latest, older], unreadable(ANN)) == [ANN]
+
+
+def test_newest_of_several_unreadable_records_decides(pipeline: Pipeline) -> None:
+    records = [customer(ANN), customer(ANN, landed_at=SECOND_DELIVERY)]
+    before, after = (unreadable(ANN, landed_at=SECOND_DELIVERY + by) for by in (-1, 1))
+    assert consenting(pipeline, records, before) == [ANN]
+    assert consenting(pipeline, records, before, after) == []
+
+
+def test_unreadable_readings_suspend_nobody(pipeline: Pipeline) -> None:
+    assert consenting(pipeline, [customer(ANN)], unreadable(ANN, source="accelerometer")) == [ANN]
+
+
+def test_suspended_person_is_in_no_table_but_keeps_their_device(pipeline: Pipeline) -> None:
+    landed = [customer(ANN, "d")], phone(None, 1, serialnumber="d"), device("d", 1)
+    tables = pipeline.run(*landed, [unreadable(ANN)])
+    assert column(tables.pop("device_ownership"), "email") == [ANN]
+    assert not any(tables.values())
 
 
 # accelerometer_trusted and customers_curated
@@ -262,6 +316,36 @@ def test_sensor_readings_are_kept_as_often_as_they_landed(pipeline: Pipeline) ->
     assert sorted(kept) == [("d", at(1)), ("d", at(1)), ("d", at(2)), ("e", at(1))]
 
 
+def test_sensor_reading_that_only_somebody_elses_phone_shares_is_withheld(
+    pipeline: Pipeline,
+) -> None:
+    records = [customer(ANN, "d"), customer(BOB, sharewithresearchasofdate=None)]
+    readings = [*phone(ANN, 1, 2), *phone(BOB, 2, 3), *phone("guest@x.io", 4)]
+    tables = pipeline.run(records, readings, device("d", 1, 2, 3, 3, 4, 5))
+    # Ann's alone, Ann's and Bob's, nobody's.
+    kept = column(tables["step_trainer_trusted"], "sensorreadingtime")
+    assert kept == [at(1), at(2), at(5)]
+
+
+def test_nameless_phone_counts_as_its_sole_claimants_for_and_against_the_owner(
+    pipeline: Pipeline,
+) -> None:
+    records = [customer(ANN, "d"), customer(BOB, "e")]
+    records += [customer(email, "shared") for email in (BOB, CY)]
+    readings = [*phone(ANN, 1), *phone(None, 2, 3, serialnumber="e")]
+    readings += phone(None, 3, serialnumber="d")
+    readings += [*phone(None, 4, serialnumber="shared"), *phone(None, 5, serialnumber="nobody's")]
+    tables = pipeline.run(records, readings, device("d", 1, 2, 3, 4, 5))
+    kept = column(tables["step_trainer_trusted"], "sensorreadingtime")
+    assert kept == [at(1), at(3), at(4), at(5)]
+
+
+def test_phone_of_the_owner_counts_for_them_in_any_spelling(pipeline: Pipeline) -> None:
+    readings = [*phone(ANN, 1), *phone(f"\u200b{ANN.upper()}\u00a0", 2), *phone(BOB, 2, 3)]
+    tables = pipeline.run([customer(ANN, "d")], readings, device("d", 1, 2, 3))
+    assert column(tables["step_trainer_trusted"], "sensorreadingtime") == [at(1), at(2)]
+
+
 def test_sensor_reading_pairs_with_every_reading_of_its_owner_at_its_millisecond(
     pipeline: Pipeline,
 ) -> None:
@@ -310,6 +394,19 @@ def test_from_consent_date_keeps_phone_readings_at_or_after_the_consent_date(
     assert column(tables["customers_curated"], "email") == [ANN]
     assert column(tables["device_ownership"], "email") == [ANN, BOB]
     assert column(tables["machine_learning_curated"], "sensorreadingtime") == [at(3)]
+
+
+def test_from_consent_date_keeps_sensor_readings_at_or_after_the_consent_date(
+    from_consent_date: Pipeline,
+) -> None:
+    records = [
+        customer(ANN, "d", sharewithresearchasofdate=3),
+        customer(BOB, "e", sharewithresearchasofdate=9),
+    ]
+    steps = [*device("d", 2, 3, 4), *device("e", 8, 9)]
+    tables = from_consent_date.run(records, [*phone(ANN, 3), *phone(BOB, 8)], steps)
+    # Bob has no phone reading left.
+    assert column(tables["step_trainer_trusted"], "sensorreadingtime") == [at(3), at(4)]
 
 
 # Pseudonym
