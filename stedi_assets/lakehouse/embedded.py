@@ -1,6 +1,7 @@
 """The embedded engine: DuckDB, in this process."""
 
 import os
+import re
 import shutil
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -28,6 +29,8 @@ _OWN_LIMIT = """
     ) || 'B'
 """
 """By itself, DuckDB would fill four fifths of the machine before it spills anything to disk."""
+
+_WILDCARD = re.compile(r"[*?[]")
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -169,8 +172,7 @@ class DuckDBEngine:
             f"{c.name} given": f"{_identifier(c.name)} IS NOT NULL" for c in present if c.strict
         }
         filled = {
-            c.name: _filled(c.name) if is_key(c, table) else _identifier(c.name)
-            for c in present
+            c.name: _filled(c.name) if is_key(c, table) else _identifier(c.name) for c in present
         } | {name: _identifier(name) for name in given}
         rows = _rows(columns, table, set(spelling), list(given))
         rows[SOURCE_FILE] = f"substr(filename, {len(root) + 2})"
@@ -218,7 +220,11 @@ def _rows_of(files: Sequence[str], types: Mapping[str, str]) -> str:
     """A query of all rows of Parquet files."""
     if files:
         columns = ", ".join(map(_identifier, types))
-        return f"SELECT {columns} FROM read_parquet({_list(files)}, union_by_name=true)"
+        # A folder `user=ann` in their path is no value of the column `user`.
+        return (
+            f"SELECT {columns} FROM read_parquet({_list(map(_literally, files))}, "
+            "union_by_name=true, hive_partitioning=false)"
+        )
     columns = ", ".join(
         f"NULL::{_DUCKDB_TYPES[dtype]} AS {_identifier(name)}" for name, dtype in types.items()
     )
@@ -290,6 +296,11 @@ def _identifier(name: str) -> str:
 def sql_text(value: object) -> str:
     """A value as a text of SQL."""
     return "'" + str(value).replace("'", "''") + "'"
+
+
+def _literally(location: str) -> str:
+    """A location in which DuckDB finds no pattern: `*` would match another lakehouse's files."""
+    return _WILDCARD.sub(r"[\g<0>]", location)
 
 
 def _list(values: Iterable[object]) -> str:
