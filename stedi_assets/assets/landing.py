@@ -12,6 +12,7 @@ from stedi_assets.assets.sources import SOURCES, source_key
 from stedi_assets.audit import Finding, Verdict, check_contract, check_specs, conclude, unchanged
 from stedi_assets.lakehouse.catalog import Snapshot
 from stedi_assets.lakehouse.ingest import Ingest, Ingested
+from stedi_assets.lakehouse.landing.names import shown_name
 from stedi_assets.lakehouse.ledger import Entry, LandingFolder
 from stedi_assets.lakehouse.resource import RETRIES, Lakehouse, plainly, snapshot_metadata
 from stedi_assets.lakehouse.table import Table
@@ -259,7 +260,9 @@ def check_readable(name: str, ingested: Ingested, allowed: float, lost: list[str
 
 
 def _unreadable(entry: Entry) -> str:
-    return f"{entry.path}: {entry.quarantined} of {entry.objects}, mostly “{entry.reason}”"
+    return (
+        f"{shown_name(entry.path)}: {entry.quarantined} of {entry.objects}, mostly “{entry.reason}”"
+    )
 
 
 def account(ingested: Ingested, snapshot: Snapshot) -> dict[str, Any]:
@@ -298,8 +301,8 @@ def columns_gone(table: Table, fresh: ir.Table) -> list[str]:
 def check_files(name: str, ingested: Ingested, gone: list[str]) -> Finding:
     """Whether landing files stayed as they were taken in, and carry what they should."""
     warnings = [
-        f"{path} changed after it was taken in; its first content stays in {name}. Deliver "
-        "only the new objects, under a new name."
+        f"{shown_name(path)} changed after it was taken in; its first content stays in {name}. "
+        "Deliver only the new objects, under a new name."
         for path in ingested.changed
     ]
     if gone:
@@ -311,7 +314,7 @@ def check_files(name: str, ingested: Ingested, gone: list[str]) -> Finding:
         " ".join(warnings) or files,
         {
             "files": len(ingested.entries),
-            "changed": list(ingested.changed),
+            "changed": list(map(shown_name, ingested.changed)),
             "duplicates": sum(1 for entry in ingested.entries if entry.duplicate_of),
         },
     )

@@ -21,7 +21,13 @@ from pyiceberg.table.refs import SnapshotRefType
 from pyiceberg.table.snapshots import Snapshot as IcebergSnapshot
 from pyiceberg.table.update.snapshot import ManageSnapshots
 
-from stedi_assets.lakehouse.faults import LakehouseError
+from stedi_assets.lakehouse.faults import (
+    DamagedError,
+    LakehouseError,
+    damaged,
+    explain,
+    named_in,
+)
 from stedi_assets.lakehouse.storage import Storage
 from stedi_assets.lakehouse.table import OWNER, PERSONAL, Table
 
@@ -285,7 +291,8 @@ class Catalog:
         iceberg = self._load(table)
         main = iceberg.metadata.current_snapshot_id
         assert main is not None
-        present = {task.file.file_path: task.file for task in iceberg.scan().plan_files()}
+        with intact(iceberg, iceberg.current_snapshot()):
+            present = {task.file.file_path: task.file for task in iceberg.scan().plan_files()}
         added = [file for file in files if file not in present]
         with conflicts(table):
             _discard(iceberg)
@@ -345,7 +352,26 @@ class Catalog:
             manage.create_tag(snapshot.id, name)
 
     def _load(self, table: str) -> IcebergTable:
-        return self._storage.iceberg.load_table((self._storage.namespace, table))
+        """The table as the catalog has it.
+
+        Raises:
+            NoSuchTableError: There is none.
+            DamagedError: Its metadata file cannot be read.
+            LakehouseError: Its files are not below this lakehouse's folder.
+        """
+        catalog, root = self._storage.iceberg, self._storage.root
+        try:
+            with damaged(f"The newest metadata file of {table}", unless=(NoSuchTableError,)):
+                iceberg = catalog.load_table((self._storage.namespace, table))
+        except DamagedError as error:
+            cause = error.__cause__
+            lost = named_in(cause) if isinstance(cause, FileNotFoundError) else None
+            if lost and lost.startswith("/") and not lost.startswith(f"{root}/"):
+                raise _moved(table, root, lost) from None
+            raise
+        if not iceberg.location().startswith(f"{root}/"):
+            raise _moved(table, root, iceberg.location())
+        return iceberg
 
     def _create(self, table: Table) -> None:
         self._storage.claim()
@@ -371,6 +397,33 @@ class Catalog:
                 manage.create_branch(empty, AUDIT)
 
 
+def _moved(table: str, root: str, location: str) -> LakehouseError:
+    return LakehouseError(
+        f"The catalog in {root} says that the files of {table} are elsewhere ({location}): a "
+        "lakehouse cannot be moved or copied; move it back, or make all tables anew from the "
+        "landing files: stedi rebuild."
+    )
+
+
+@contextmanager
+def intact(iceberg: IcebergTable, snapshot: IcebergSnapshot | None) -> Iterator[None]:
+    """Name the file, where one of those that list the files of a snapshot cannot be read."""
+    try:
+        yield
+    except Exception as error:
+        if snapshot and explain(error) is None:
+            _assert_readable(iceberg, snapshot)
+        raise
+
+
+def _assert_readable(iceberg: IcebergTable, snapshot: IcebergSnapshot) -> None:
+    with damaged(snapshot.manifest_list):
+        manifests = snapshot.manifests(iceberg.io)
+    for manifest in manifests:
+        with damaged(manifest.manifest_path):
+            manifest.fetch_manifest_entry(iceberg.io)
+
+
 @contextmanager
 def conflicts(table: str) -> Iterator[None]:
     """Say in a sentence that somebody else wrote to the table meanwhile."""
@@ -388,7 +441,8 @@ def _discard(iceberg: IcebergTable) -> None:
 
 
 def _snapshot(table: str, iceberg: IcebergTable, found: IcebergSnapshot) -> Snapshot:
-    tasks = list(iceberg.scan(snapshot_id=found.snapshot_id).plan_files())
+    with intact(iceberg, found):
+        tasks = list(iceberg.scan(snapshot_id=found.snapshot_id).plan_files())
     summary = found.summary.additional_properties if found.summary else {}
     return Snapshot(
         table=table,

@@ -12,15 +12,17 @@ from pathlib import Path
 from typing import TypeVar
 from uuid import uuid4
 
+import duckdb
 import ibis
 import ibis.expr.operations as ops
 import ibis.expr.types as ir
 from ibis.backends.duckdb import Backend
 from ibis.backends.sql import SQLBackend
 
+from stedi_assets.lakehouse.faults import DamagedError
+from stedi_assets.lakehouse.landing.values import is_key
 from stedi_assets.lakehouse.storage import Storage
 from stedi_assets.lakehouse.table import SOURCE_FILE, Column, Table
-from stedi_assets.lakehouse.landing.values import is_key
 
 _OWN_LIMIT = """
     SET memory_limit = least(
@@ -106,9 +108,13 @@ class DuckDBEngine:
         """Open Parquet files as the table `name`, with columns of these types."""
         backend, files = self.backend, tuple(files)
         if self._opened.get(name) != (files, types):
-            backend.raw_sql(
-                f"CREATE OR REPLACE TEMP VIEW {_identifier(name)} AS {_rows_of(files, types)}"
-            )
+            view = f"CREATE OR REPLACE TEMP VIEW {_identifier(name)} AS {_rows_of(files, types)}"
+            try:
+                backend.raw_sql(view)
+            except duckdb.Error as error:
+                if type(error) is duckdb.Error:  # of what unpacks Parquet, which knows of no file
+                    raise DamagedError(f"A data file of {name.partition('__')[0]}") from error
+                raise
             self._opened[name] = files, types
         return named(name, types, backend)
 

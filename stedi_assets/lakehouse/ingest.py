@@ -14,6 +14,7 @@ from pyiceberg.exceptions import NoSuchTableError
 from stedi_assets.lakehouse.catalog import Catalog, Snapshot, TableState
 from stedi_assets.lakehouse.engine import Engine
 from stedi_assets.lakehouse.faults import LakehouseError
+from stedi_assets.lakehouse.landing.names import shown_name
 from stedi_assets.lakehouse.ledger import (
     LEDGER,
     Content,
@@ -291,8 +292,8 @@ class Ingest(Ledgers):
                 raise _deleted(self._landing.location(file.path))
             if now[file.path] != file:
                 raise LandingFileError(
-                    f"{file.path} changed while it was read; nothing was taken in: refresh again "
-                    "when it is complete (write it under a temporary name, then rename it)."
+                    f"{shown_name(file.path)} changed while it was read; nothing was taken in: "
+                    "refresh again when it is complete (write it under a temporary name, then rename it)."
                 )
 
 
@@ -306,7 +307,8 @@ def _touched(listed: Iterable[LandingFile], known: Mapping[str, Entry]) -> list[
 
 def _deleted(location: str) -> LandingFileError:
     return LandingFileError(
-        f"{location} was deleted while it was read; nothing was taken in: refresh again."
+        f"{shown_name(location)} was deleted while it was read; nothing was taken in: refresh "
+        "again."
     )
 
 

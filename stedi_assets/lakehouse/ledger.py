@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyiceberg.io import FileIO
 
+from stedi_assets.lakehouse.faults import damaged
 from stedi_assets.lakehouse.storage import Storage
 from stedi_assets.lakehouse.tolerant import DamagedFileError, is_packed, read_blocks
 
@@ -165,7 +166,7 @@ class LandingFolder:
 
 def read_ledger(path: str, io: FileIO) -> list[Entry]:
     """The ledger that a snapshot of a landing table points to."""
-    with io.new_input(path).open() as file:
+    with damaged(path), io.new_input(path).open() as file:
         return [Entry(**row) for row in pq.read_table(file).to_pylist()]
 
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from pyiceberg.table import Table as IcebergTable
 
-from stedi_assets.lakehouse.catalog import Catalog, conflicts
+from stedi_assets.lakehouse.catalog import Catalog, conflicts, intact
 from stedi_assets.lakehouse.faults import LakehouseError
 from stedi_assets.lakehouse.ledger import LEDGER, read_ledger
 from stedi_assets.lakehouse.storage import Storage, StoredFile
@@ -70,7 +70,7 @@ def vacuum(
     now = datetime.now(UTC)
     tables = {
         name: storage.iceberg.load_table((storage.namespace, name))
-        for name in Catalog(storage).tables()
+        for name in Catalog(storage).tables()  # which says what is wrong with one
     }
     listed = [file for table in tables.values() for file in storage.files(table.location())]
     _assert_whole(tables, listed)
@@ -139,12 +139,13 @@ def _in_use(table: IcebergTable, storage: Storage, without: Collection[int]) -> 
         if snapshot.snapshot_id in without:
             continue
         yield snapshot.manifest_list
-        for manifest in snapshot.manifests(table.io):
-            if manifest.manifest_path not in seen:
-                seen.add(manifest.manifest_path)
-                yield manifest.manifest_path
-                for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=True):
-                    yield entry.data_file.file_path
+        with intact(table, snapshot):
+            for manifest in snapshot.manifests(table.io):
+                if manifest.manifest_path not in seen:
+                    seen.add(manifest.manifest_path)
+                    yield manifest.manifest_path
+                    for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=True):
+                        yield entry.data_file.file_path
         properties = snapshot.summary.additional_properties if snapshot.summary else {}
         if ledger := properties.get(f"stedi.{LEDGER}"):
             yield ledger
