@@ -1,7 +1,7 @@
 """Landing zone: the sources' files as tables, and what could not be read of them."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +11,7 @@ import ibis.expr.types as ir
 from stedi_assets.assets.sources import SOURCES, source_key
 from stedi_assets.audit import Finding, Verdict, check_contract, check_specs, conclude, unchanged
 from stedi_assets.lakehouse.catalog import Snapshot
+from stedi_assets.lakehouse.faults import LakehouseError
 from stedi_assets.lakehouse.ingest import Ingest, Ingested
 from stedi_assets.lakehouse.landing.names import shown_name
 from stedi_assets.lakehouse.ledger import Entry, LandingFolder
@@ -57,7 +58,6 @@ def landing_assets(
         """Take in new landing files; quarantine what cannot be read."""
         selected = {key.path[-1] for key in context.selected_asset_keys}
         with plainly():
-            lakehouse.catalog.ensure(table_of(contracts["quarantine"]))
             refresh = _Refresh(contracts, settings, lakehouse, lineage, context)
             again: dg.RetryRequested | None = None
             for name in (name for name in SOURCES if name in selected):
@@ -108,20 +108,36 @@ class _Refresh:
 
     def land(self, name: str) -> dg.MaterializeResult[None]:
         """Take in a source's new files; what goes wrong with them is that table's alone."""
+        return self._alone(name, CHECKS, "readable", lambda: self._land(name))
+
+    def _alone(
+        self,
+        name: str,
+        checks: list[str],
+        check: str,
+        work: Callable[[], dg.MaterializeResult[None]],
+    ) -> dg.MaterializeResult[None]:
+        """Let a check of the table fail where the work on it does."""
         try:
             with plainly():
-                return self._land(name)
+                return work()
         except (dg.RetryRequested, dg.Failure, OSError) as error:
             if isinstance(error, dg.RetryRequested) and not self._last_try:
                 raise
             failure = error.__cause__ if isinstance(error, dg.RetryRequested) else error
             said = failure.description if isinstance(failure, dg.Failure) else str(failure)
-            others = [check for check in CHECKS if check != "readable"]
-            found = unchanged(name, others, self._lakehouse)
-            failed = Finding("readable", False, f"{name}: {said}")
+            failed = Finding(check, False, f"{name}: {said}")
+            found = self._unchanged(name, [other for other in checks if other != check])
             return self._result(
                 replace(found, findings=[failed, *found.findings]), found.published, 0.0
             )
+
+    def _unchanged(self, name: str, checks: list[str]) -> Verdict:
+        try:
+            return unchanged(name, checks, self._lakehouse)
+        except LakehouseError:  # what is published cannot be read, either
+            sentence = "Not tried: what is published cannot be read."
+            return Verdict(name, [Finding(check, False, sentence) for check in checks])
 
     def _land(self, name: str) -> dg.MaterializeResult[None]:
         contract, catalog = self._contracts[name], self._lakehouse.catalog
@@ -187,6 +203,9 @@ class _Refresh:
 
     def quarantine(self) -> dg.MaterializeResult[None]:
         """Let quarantine hold what could not be read of the files taken in."""
+        return self._alone("quarantine", QUARANTINE_CHECKS, "completeness", self._quarantine)
+
+    def _quarantine(self) -> dg.MaterializeResult[None]:
         contract = self._contracts["quarantine"]
         started = time.perf_counter()
         candidate = self._ingest.stage_quarantine(SOURCES, self._run_id)

@@ -254,7 +254,7 @@ class Ingest(Ledgers):
             table=news.table,
             quarantine=self._quarantine,
             folder=f"{location}/data",
-            rejects=f"{self._catalog.location(self._quarantine.name)}/data",
+            rejects=f"{self._quarantine.location(self._landing.storage.root)}/data",
             landed_at=self._landed_at,
         )
         shares = self._engine.spread(work, unique, [sizes[path] for path, _ in unique])
@@ -293,7 +293,8 @@ class Ingest(Ledgers):
             if now[file.path] != file:
                 raise LandingFileError(
                     f"{shown_name(file.path)} changed while it was read; nothing was taken in: "
-                    "refresh again when it is complete (write it under a temporary name, then rename it)."
+                    "refresh again when it is complete (write it under a temporary name, then "
+                    "rename it)."
                 )
 
 
