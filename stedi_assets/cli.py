@@ -9,6 +9,7 @@ import os
 import shlex
 import signal
 import sys
+from enum import StrEnum
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any, TextIO
@@ -23,6 +24,14 @@ from stedi_assets.lakehouse.landing.names import printable
 from stedi_assets.settings import Settings, SettingsError
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="The STEDI lakehouse.")
+
+
+class Source(StrEnum):
+    """The sources, as options name them."""
+
+    CUSTOMER = "customer"
+    ACCELEROMETER = "accelerometer"
+    STEP_TRAINER = "step_trainer"
 
 
 class _Terminal(Console):
@@ -60,6 +69,46 @@ def refresh() -> None:
 
     if not run(settings, _out):
         raise typer.Exit(1)
+
+
+@app.command()
+def rebuild(
+    source: Annotated[
+        list[Source] | None,
+        typer.Option(help="Only take in this source's files anew; may be given several times."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Make tables anew from the landing files: after damage, or when a file was corrected."""
+    settings = _settings()
+    from stedi_assets.deployments import lakehouse  # noqa: PLC0415
+    from stedi_assets.rebuild import damaged_tables, drop_damaged, lost_files  # noqa: PLC0415
+    from stedi_assets.refresh import refresh as run  # noqa: PLC0415
+
+    tables = lakehouse(settings)
+    sources = [found.value for found in source or Source]
+    damaged = damaged_tables(tables)
+    if damaged != []:
+        what = "the catalog" if damaged is None else ", ".join(damaged)
+        _tell(f"Cannot be read, and will be made anew: {what}.")
+    for name, entries in lost_files(tables, settings, sources).items():
+        rows = sum(entry.rows for entry in entries)
+        _tell(
+            f"{name}: {len(entries):,} files with {rows:,} rows are not in the landing folder any "
+            "more. These rows will be gone."
+        )
+    if not yes and not typer.confirm(f"Make the tables anew from {settings.landing_root}?"):
+        raise typer.Exit(1)
+    with tables.locked(_tell):
+        drop_damaged(tables, damaged)
+    if not run(settings, _out, rebuild=sources):
+        raise typer.Exit(1)
+
+
+def _tell(sentence: str) -> None:
+    _errors.print(
+        printable(sentence), style="yellow", markup=False, highlight=False, soft_wrap=True
+    )
 
 
 @app.command()
@@ -106,6 +155,14 @@ def _print_status(found: dict[str, Any]) -> None:
                 f"snapshot {candidate['snapshot']}.",
                 style="yellow",
             )
+    for entry in found["held_back"]:
+        _tell(f"Held back: {entry['file']}, {entry['reason']}.")
+    if found["ignored"]:
+        _tell(f"Ignored, as they are not landing files: {', '.join(found['ignored'])}.")
+    if found["suspended"]:
+        _tell(
+            f"Suspended: {found['suspended']:,} people, for their newest record could not be read."
+        )
     if found["training_sets"]:
         sets = Table(title="Training sets", title_justify="left", box=box.SIMPLE)
         for column in ("tag", "rows", "snapshot"):

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,28 +16,38 @@ from rich.status import Status
 from rich.table import Table
 
 from stedi_assets.assets import RULES
+from stedi_assets.assets.landing import REBUILD
+from stedi_assets.audit import MOST_NAMED
 from stedi_assets.definitions import lakehouse_definitions
 from stedi_assets.deployments import lakehouse
-from stedi_assets.freshness import up_to_date
+from stedi_assets.freshness import Outlook, look_ahead
 from stedi_assets.jobs import REFRESH
 from stedi_assets.lakehouse.faults import DamagedError, LakehouseError
+from stedi_assets.lakehouse.landing.names import shown_name
+from stedi_assets.lakehouse.ledger import Entry
 from stedi_assets.schemas import Contract, contracts
 from stedi_assets.settings import PROJECT, Settings
 
 
-def refresh(settings: Settings, console: Console) -> bool:
+def refresh(settings: Settings, console: Console, rebuild: Collection[str] = ()) -> bool:
     """Run the refresh job with its history in Dagster's, so that the UI shows the run too.
 
     Where there is nothing to do there is no run.
+
+    Args:
+        settings: Which lakehouse.
+        console: Where to tell how it goes.
+        rebuild: Sources whose landing files are all taken in anew.
 
     Returns:
         Whether every table was refreshed and every check passed.
     """
     started = time.perf_counter()
     contract = contracts(pseudonymize=settings.pseudonymize)
-    if _up_to_date(settings, contract):
-        console.print("Nothing new: all landing files are taken in, every table is up to date.")
-        return True
+    ahead = _look_ahead(settings, contract)
+    _print_ignored(ahead.ignored, console)
+    if ahead.is_up_to_date and not rebuild:
+        return _nothing_new(ahead.held_back, console)
     with console.status("starting") as spinner:
         progress = _Progress(console, spinner)
         definitions = dg.Definitions.merge(
@@ -48,7 +58,8 @@ def refresh(settings: Settings, console: Console) -> bool:
             result = definitions.resolve_job_def(REFRESH).execute_in_process(
                 instance=instance,
                 run_config={"loggers": {"progress": {}}},
-                tags={"lakehouse": settings.lakehouse},
+                tags={"lakehouse": settings.lakehouse}
+                | ({REBUILD: ",".join(rebuild)} if rebuild else {}),
                 raise_on_error=sys.flags.dev_mode,
             )
     progress.summarize(list(contract), time.perf_counter() - started, result.run_id)
@@ -57,11 +68,11 @@ def refresh(settings: Settings, console: Console) -> bool:
     return result.success and not progress.failed
 
 
-def _up_to_date(settings: Settings, contract: dict[str, type[Contract]]) -> bool:
+def _look_ahead(settings: Settings, contract: dict[str, type[Contract]]) -> Outlook:
     try:
-        return up_to_date(lakehouse(settings), RULES, contract, settings)
-    except DamagedError:
-        return False  # a run says what is wrong with this table, and sees to the others
+        return look_ahead(lakehouse(settings), RULES, contract, settings)
+    except DamagedError:  # a run says what is wrong with this table, and sees to the others
+        return Outlook(is_up_to_date=False, held_back=(), ignored=())
 
 
 @contextlib.contextmanager
@@ -70,6 +81,24 @@ def _interruptible() -> Iterator[None]:
         yield
     except dg.DagsterExecutionInterruptedError:
         raise KeyboardInterrupt from None
+
+
+def _nothing_new(held_back: Sequence[Entry], console: Console) -> bool:
+    console.print("Nothing new: all landing files are taken in, every table is up to date.")
+    for entry in held_back:
+        _say(console, f"Held back: {shown_name(entry.path)}, {entry.reason}.", "red")
+    return not held_back
+
+
+def _print_ignored(paths: Sequence[str], console: Console) -> None:
+    if paths:
+        more = f" and {len(paths) - MOST_NAMED:,} more" if len(paths) > MOST_NAMED else ""
+        names = f"{', '.join(map(shown_name, paths[:MOST_NAMED]))}{more}"
+        _say(console, f"Ignored, as they are not landing files: {len(paths):,} ({names}).", "dim")
+
+
+def _say(console: Console, sentence: str, style: str) -> None:
+    console.print(sentence, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextlib.contextmanager
@@ -230,7 +259,7 @@ class _Progress(logging.Handler):
             self._say(error.message.partition(": ")[2].strip(), "red")
 
     def _say(self, sentence: str, style: str) -> None:
-        self._console.print(sentence, style=style, markup=False, highlight=False, soft_wrap=True)
+        _say(self._console, sentence, style)
 
     def summarize(self, tables: list[str], seconds: float, run_id: str) -> None:
         """Print the table of tables, and what became of the run."""

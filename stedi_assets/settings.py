@@ -124,7 +124,18 @@ class Settings(BaseSettings):
         "each makes all tables anew",
     )
     max_quarantine_share: float = Field(
-        0.05, ge=0, le=1, description="share of a source's new objects that may be unreadable"
+        0.05,
+        ge=0,
+        le=1,
+        description="share of a file's objects that may be unreadable: a file of readings with more "
+        "is held back, customer records with more fail the check `readable`",
+    )
+    max_consent_fall: float = Field(
+        10.0,
+        ge=0,
+        le=100,
+        description="percentage points by which the share of consenting people may fall in a "
+        "refresh without a warning and an alert; it takes effect in any case",
     )
     retention: timedelta = Field(
         timedelta(days=7),
@@ -274,6 +285,14 @@ class Settings(BaseSettings):
     def landing_root(self) -> str:
         """Root of the landing folders; it need not exist."""
         return self.landing or f"{self.lakehouse}/landing"
+
+    @property
+    def unreadable_limits(self) -> dict[str, float]:
+        """Sources of which single files are held back, with the share that may be unreadable.
+
+        Customers are not among them: what says that somebody withdrew is never held back.
+        """
+        return dict.fromkeys(("accelerometer", "step_trainer"), self.max_quarantine_share)
 
     @property
     def spark_configuration(self) -> dict[str, str]:

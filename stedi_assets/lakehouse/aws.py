@@ -145,6 +145,16 @@ class S3Storage:
         """Whether there is the Glue database."""
         return self.iceberg.namespace_exists(self.namespace)
 
+    def drop_catalog(self) -> None:
+        """Glue's catalog is not a file of ours; where it cannot be read, access is missing.
+
+        Raises:
+            LakehouseError: Always.
+        """
+        raise LakehouseError(
+            f"The Glue database {self.namespace} cannot be read: see to it, and try again."
+        )
+
     def claim(self) -> None:
         """Note below the root whose tables are there: a vacuum knows the files of no other."""
         note = self.io.new_output(f"{self.root}/warehouse/database")

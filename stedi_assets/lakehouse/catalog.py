@@ -213,15 +213,31 @@ class Catalog:
         """Reads, writes and deletes single files of the warehouse."""
         return self._storage.io
 
-    def tables(self) -> dict[str, TableState]:
-        """The tables that exist, by name."""
+    def names(self) -> list[str]:
+        """The names of the tables that exist."""
         if not self._storage.exists():
-            return {}
+            return []
         try:
             found = self._storage.iceberg.list_tables(self._storage.namespace)
         except NoSuchNamespaceError:  # a catalog that was looked into and never written to
-            return {}
-        return {name: self.state(name) for _, name in found}
+            return []
+        return [name for _, name in found]
+
+    def tables(self) -> dict[str, TableState]:
+        """The tables that exist, by name."""
+        return {name: self.state(name) for name in self.names()}
+
+    def is_whole(self, table: str) -> bool:
+        """Whether the metadata of a table can be read, of what is published and what waits."""
+        try:
+            state = self.state(table)
+            return bool([state.published, state.candidate])
+        except Exception:  # whatever is wrong with it
+            return False
+
+    def drop(self, table: str) -> None:
+        """Take a table out of the catalog; its files stay."""
+        self._storage.iceberg.drop_table((self._storage.namespace, table))
 
     def state(self, table: str) -> TableState:
         """The table as it is now."""

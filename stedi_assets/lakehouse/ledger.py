@@ -5,7 +5,7 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 from uuid import uuid4
 
 import pyarrow as pa
@@ -19,7 +19,8 @@ from stedi_assets.lakehouse.tolerant import DamagedFileError, is_packed, read_bl
 LEDGER = "ledger"
 """What a snapshot of a landing table calls the path of its ledger."""
 
-_ENDINGS = (".json", ".json.gz")
+ENDINGS = (".json", ".jsonl", ".ndjson")
+"""Endings of landing files, in any case of letters; each also with .gz behind it."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,12 @@ class Listing:
 
     Attributes:
         files: Its landing files, by path.
-        ignored: Number of other files and folder markers.
+        ignored: Paths of other files and folder markers.
         modified: When each file was written last, by its path.
     """
 
     files: tuple[LandingFile, ...]
-    ignored: int
+    ignored: tuple[str, ...]
     modified: Mapping[str, datetime]
 
 
@@ -75,7 +76,8 @@ class Entry:
         rejects: Parquet file with what was quarantined of it and its neighbours, if anything.
         duplicate_of: File with the same content that was taken in instead of it, if any.
         landed_at: When the refresh began that took it in, in epoch milliseconds.
-        held_back: Whether it is left out of the table, for too much of it is unreadable.
+        held_back: The share of unreadable objects that was allowed when it was left out of the
+            table, for more are; nothing where it was not.
     """
 
     path: str
@@ -89,10 +91,10 @@ class Entry:
     rejects: str | None = None
     duplicate_of: str | None = None
     landed_at: int = 0
-    held_back: bool = False
+    held_back: float | None = None
 
 
-_TYPES = {int: pa.int64(), bool: pa.bool_()}
+_TYPES: dict[Any, pa.DataType] = {int: pa.int64(), float | None: pa.float64()}
 _SCHEMA = pa.schema((f.name, _TYPES.get(f.type, pa.string())) for f in fields(Entry))
 
 
@@ -114,15 +116,16 @@ class LandingFolder:
 
     def listing(self, source: str) -> Listing:
         """Landing files of a source; none where the folder does not exist."""
-        found, ignored, modified = [], 0, {}
+        found, ignored, modified = [], [], {}
         for file in self.storage.files(self.folder(source)):
-            if file.location.lower().endswith(_ENDINGS):
+            if file.location.lower().removesuffix(".gz").endswith(ENDINGS):
                 path = file.location.removeprefix(f"{self.root}/")
                 found.append(LandingFile(path, file.size, file.version))
                 modified[path] = file.modified
             else:
-                ignored += 1
-        return Listing(tuple(sorted(found, key=lambda file: file.path)), ignored, modified)
+                ignored.append(file.location.removeprefix(f"{self.root}/"))
+        files = tuple(sorted(found, key=lambda file: file.path))
+        return Listing(files, tuple(sorted(ignored)), modified)
 
     def open(self, path: str) -> BinaryIO:
         """Open a landing file.

@@ -1,6 +1,7 @@
 """Where files and tables are: a folder of this machine, or (in `aws.py`) a bucket."""
 
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -69,6 +70,9 @@ class Storage(Protocol):
     def exists(self) -> bool:
         """Whether there is a catalog yet."""
 
+    def drop_catalog(self) -> None:
+        """Remove a catalog that cannot be read, so that another one can be made."""
+
     def claim(self) -> None:
         """Make sure that no other catalog has its tables here.
 
@@ -127,6 +131,9 @@ class LocalStorage:
     def iceberg(self) -> IcebergCatalog:
         """The catalog, made where it is missing."""
         self.exists()
+        return self._connect()
+
+    def _connect(self) -> IcebergCatalog:
         self.folder.mkdir(parents=True, exist_ok=True)
         uri = f"sqlite:///{self._file}?timeout={BUSY}"
         with opening(self._file):
@@ -151,6 +158,14 @@ class LocalStorage:
                 what = "empty" if there else "missing"
                 raise LakehouseError(f"{self._file} is {what}, its tables are there: {WAY_BACK}.")
         return there
+
+    def drop_catalog(self) -> None:
+        """Put an empty catalog in the place of the file, or whatever is there."""
+        if self._file.is_dir():
+            shutil.rmtree(self._file)
+        else:
+            self._file.unlink(missing_ok=True)
+        self.__dict__["iceberg"] = self._connect()
 
     def claim(self) -> None:
         """The catalog is in the folder itself."""

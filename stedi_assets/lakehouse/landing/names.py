@@ -6,7 +6,7 @@ _ESCAPED = 0xDC80, 0xDCFF
 """What Python reads bytes of a file name as that are no UTF-8."""
 
 _MASK = "•••"
-_ENDING = re.compile(r"(?:\.json)?(?:\.gz)?\Z", re.IGNORECASE)
+_ENDING = re.compile(r"(?:\.json|\.jsonl|\.ndjson)?(?:\.gz)?\Z", re.IGNORECASE)
 
 # Whatever has an @ in it, to the next white space or slash: an address may begin and end with
 # nearly everything, so that it cannot be told from what a source writes around it.
