@@ -227,6 +227,19 @@ class Catalog:
         """The tables that exist, by name."""
         return {name: self.state(name) for name in self.names()}
 
+    def assert_usable(self) -> None:
+        """Refuse a catalog with which no table can be told from another's or a lost one.
+
+        Raises:
+            LakehouseError: It cannot be read, or says that its tables are in another place.
+        """
+        for name in self.names():
+            try:
+                self._load(name)
+            except DamagedError:  # that table's own trouble
+                continue
+            return
+
     def is_whole(self, table: str) -> bool:
         """Whether the metadata of a table can be read, of what is published and what waits."""
         try:
