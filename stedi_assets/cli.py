@@ -3,6 +3,7 @@
 Heavy modules are imported by the commands that use them.
 """
 
+import contextlib
 import gc
 import json
 import os
@@ -271,7 +272,8 @@ def _write(file: Path, text: str) -> None:
         written.write_text(text, encoding="utf-8")
         written.replace(file)
     except OSError as error:
-        written.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            written.unlink()
         error.filename = str(file)
         raise
 
