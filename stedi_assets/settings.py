@@ -1,6 +1,7 @@
 """Where things are and how the lakehouse behaves: the only reader of the environment."""
 
 import difflib
+import errno
 import json
 import os
 import re
@@ -35,6 +36,13 @@ _S3 = re.compile(r"s3://[a-z0-9][a-z0-9.-]+[a-z0-9](/(?!\.{1,2}(/|$))[^?#%*\[\]\
 _URL = r"^https?://[^/\s]+$"
 
 _MASTER = re.compile(r"local\b|spark://|yarn$|k8s://")
+
+_SOURCES = "customer", "accelerometer", "step_trainer"
+_OURS = "warehouse", "scratch", "pipes"
+"""Folders in which a lakehouse deletes what it does not know."""
+
+_LONGEST = timedelta(days=365_000)
+"""What is longer is as good as this, and dates do not go back farther."""
 
 ConsentScope = Literal["any", "from_consent_date"]
 
@@ -145,7 +153,8 @@ class Settings(BaseSettings):
     )
     memory_limit: str | None = Field(
         None,
-        pattern=r"^\d+(\.\d+)?\s?([KMGT]i?B)$",
+        # No more digits than the engine can count bytes.
+        pattern=r"^(\d{1,12}(\.\d{1,9})?\s?[KM]|\d{1,6}(\.\d{1,9})?\s?[GT])i?B$",
         description="memory of the embedded engine, such as 4GB; where unset, 1.25 GB for each "
         "thread, at most 80 % of the machine's (with Spark: of each task that reads landing files, "
         "1GB where unset)",
@@ -153,6 +162,7 @@ class Settings(BaseSettings):
     threads: int | None = Field(
         None,
         ge=1,
+        le=1024,
         description="threads of the embedded engine; the machine's where unset",
     )
 
@@ -183,7 +193,7 @@ class Settings(BaseSettings):
     @field_validator("retention", "refresh_interval", mode="before")
     @classmethod
     def _duration(cls, text: str | timedelta) -> timedelta:
-        return text if isinstance(text, timedelta) else duration(text)
+        return min(text, _LONGEST) if isinstance(text, timedelta) else duration(text)
 
     @field_validator("pseudonym_key")
     @classmethod
@@ -241,7 +251,12 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _places(self) -> "Settings":
         if self.deployment == "local":
-            self._assert_folders()
+            try:
+                self._assert_folders()
+            except OSError as error:  # may not be looked into
+                place = "STEDI_LANDING" if self.landing else "STEDI_LAKEHOUSE"
+                raise ValueError(f"{place} is wrong: {_not_usable(error)}") from None
+        self._assert_apart()
         if self.engine == "glue" and self.deployment != "aws":
             raise ValueError("STEDI_ENGINE=glue takes STEDI_DEPLOYMENT=aws")
         if bool(self.s3_kms_key) != (self.s3_encryption == "aws:kms"):
@@ -260,6 +275,21 @@ class Settings(BaseSettings):
                 f"STEDI_LANDING is {self.landing}, which is no folder; name the folder that holds "
                 "customer/, accelerometer/ and step_trainer/, or unset it"
             )
+
+    def _assert_apart(self) -> None:
+        """Refuse places where tables' files would be landing files, or landing files tables'."""
+        for source in _SOURCES:
+            folder = _followed(f"{self.landing_root}/{source}/landing")
+            if _is_within(self.lakehouse, folder):
+                raise ValueError(
+                    f"STEDI_LAKEHOUSE is {self.lakehouse}, in the landing folder {folder}, where "
+                    "its own files would be taken for landing files; name a folder outside of it"
+                )
+            if any(_is_within(folder, f"{self.lakehouse}/{ours}") for ours in _OURS):
+                raise ValueError(
+                    f"The landing folder {folder} is among the lakehouse's own files, where a "
+                    "vacuum removes what no table refers to; set STEDI_LANDING to another place"
+                )
 
     @property
     def landing_root(self) -> str:
@@ -375,17 +405,39 @@ def duration(text: str) -> timedelta:
     if not found:
         raise ValueError("write a number and m, h, d or w, such as 12h or 7d")
     unit = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}[found[2]]
-    return timedelta(**{unit: int(found[1])})
+    return min(timedelta(**{unit: int(found[1])}), _LONGEST)
 
 
 def _absolute_path(path: Path) -> str:
     try:
-        path = path.expanduser().resolve()
+        path = path.expanduser()
     except RuntimeError:
         raise ValueError("there is no such home folder") from None
-    if found := sorted(set("?#%") & set(str(path))):
+    try:
+        path = path.resolve()
+    except RuntimeError:
+        raise ValueError("its links lead in a circle") from None
+    except OSError as error:
+        raise ValueError(_not_usable(error)) from None
+    if found := sorted(set("?#%\\") & set(str(path))):
         raise ValueError(f"the catalog can address no path with {' '.join(found)} in it")
+    if not str(path).isprintable():
+        raise ValueError("there are characters in the path that no terminal can print")
     return str(path)
+
+
+def _not_usable(error: OSError) -> str:
+    if error.errno == errno.ENAMETOOLONG:
+        return "the path is too long for this machine"
+    return f"{error.filename or 'the working folder'} cannot be looked into: {error.strerror}"
+
+
+def _followed(folder: str) -> str:
+    return folder if folder.startswith("s3://") else os.path.realpath(folder)
+
+
+def _is_within(place: str, folder: str) -> bool:
+    return f"{place}/".startswith(f"{folder}/")
 
 
 def _sentence(error: Any) -> str:

@@ -8,6 +8,7 @@ from stedi_assets.assets.trusted import suspended
 from stedi_assets.deployments import storage
 from stedi_assets.lakehouse.catalog import Catalog, Snapshot, TableState
 from stedi_assets.lakehouse.landing.arrivals import Ledgers
+from stedi_assets.lakehouse.landing.names import shown_name
 from stedi_assets.lakehouse.ledger import LandingFolder
 from stedi_assets.lakehouse.table import Zone
 from stedi_assets.read import read_table
@@ -87,11 +88,15 @@ def _landing_files(catalog: Catalog, settings: Settings) -> dict[str, Any]:
     arrived = [ledgers.arrived(source, table) for table, source in SOURCES.items()]
     return {
         "held_back": [
-            {"file": entry.path, "reason": entry.reason, "unreadable": entry.quarantined}
+            {
+                "file": shown_name(entry.path),
+                "reason": entry.reason,
+                "unreadable": entry.quarantined,
+            }
             for source in arrived
             for entry in source.held_back
         ],
-        "ignored": [path for source in arrived for path in source.listing.ignored],
+        "ignored": [shown_name(path) for source in arrived for path in source.listing.ignored],
     }
 
 

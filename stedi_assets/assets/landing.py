@@ -1,7 +1,7 @@
 """Landing zone: the sources' files as tables, and what could not be read of them."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,8 +19,9 @@ from stedi_assets.audit import (
     unchanged,
 )
 from stedi_assets.lakehouse.catalog import Snapshot
-from stedi_assets.lakehouse.faults import sentence
+from stedi_assets.lakehouse.faults import LakehouseError, sentence
 from stedi_assets.lakehouse.ingest import MANY, Ingest, Ingested
+from stedi_assets.lakehouse.landing.names import shown_name
 from stedi_assets.lakehouse.ledger import Entry, LandingFolder
 from stedi_assets.lakehouse.resource import RETRIES, Lakehouse, plainly, snapshot_metadata
 from stedi_assets.lakehouse.table import PERSON, Table
@@ -65,7 +66,6 @@ def landing_assets(
         """Take in new landing files; quarantine what cannot be read."""
         selected = {key.path[-1] for key in context.selected_asset_keys}
         with plainly():
-            lakehouse.catalog.ensure(table_of(contracts["quarantine"]))
             refresh = _Refresh(contracts, settings, lakehouse, lineage, context)
             refresh.assert_usable()
             again: dg.RetryRequested | None = None
@@ -123,21 +123,33 @@ class _Refresh:
 
     def land(self, name: str) -> dg.MaterializeResult[None]:
         """Take in a source's new files; what goes wrong with them is that table's alone."""
+        return self._alone(name, CHECKS, "readable", lambda: self._land(name))
+
+    def _alone(
+        self,
+        name: str,
+        checks: list[str],
+        check: str,
+        work: Callable[[], dg.MaterializeResult[None]],
+    ) -> dg.MaterializeResult[None]:
+        """Let a check of the table fail where the work on it does."""
         try:
             with plainly():
-                return self._land(name)
+                return work()
         except Exception as error:  # also an unforeseen one: it is not the other sources' trouble
             if isinstance(error, dg.RetryRequested) and not self._last_try:
                 raise
-            return self._not_landed(name, error)
+            failed = Finding(check, False, f"{name}: {_said(error)}")
+            found = self._unchanged(name, [other for other in checks if other != check])
+            verdict = replace(found, findings=[failed, *found.findings])
+            return self._result(verdict, found.published, 0.0)
 
-    def _not_landed(self, name: str, error: Exception) -> dg.MaterializeResult[None]:
-        """The table as it was, with what kept its new files out."""
-        others = [check for check in CHECKS if check != "readable"]
-        found = unchanged(name, others, self._lakehouse)
-        failed = Finding("readable", False, f"{name}: {_said(error)}")
-        verdict = replace(found, findings=[failed, *found.findings])
-        return self._result(verdict, found.published, 0.0)
+    def _unchanged(self, name: str, checks: list[str]) -> Verdict:
+        try:
+            return unchanged(name, checks, self._lakehouse)
+        except LakehouseError:  # what is published cannot be read, either
+            sentence = "Not tried: what is published cannot be read."
+            return Verdict(name, [Finding(check, False, sentence) for check in checks])
 
     def _land(self, name: str) -> dg.MaterializeResult[None]:
         contract, catalog = self._contracts[name], self._lakehouse.catalog
@@ -198,6 +210,9 @@ class _Refresh:
 
     def quarantine(self) -> dg.MaterializeResult[None]:
         """Let quarantine hold what could not be read of the files taken in."""
+        return self._alone("quarantine", QUARANTINE_CHECKS, "completeness", self._quarantine)
+
+    def _quarantine(self) -> dg.MaterializeResult[None]:
         contract = self._contracts["quarantine"]
         started = time.perf_counter()
         candidate = self._ingest.stage_quarantine(SOURCES, self._run_id)
@@ -292,10 +307,9 @@ def _worst(entries: Sequence[Entry]) -> str:
 
 def _unreadable(entry: Entry) -> str:
     if not entry.quarantined:
-        return f"{entry.path}: {entry.reason}"
-    return (
-        f"{entry.path}: {entry.quarantined} of {entry.objects} unreadable, mostly “{entry.reason}”"
-    )
+        return f"{shown_name(entry.path)}: {entry.reason}"
+    counts = f"{entry.quarantined} of {entry.objects} unreadable, mostly “{entry.reason}”"
+    return f"{shown_name(entry.path)}: {counts}"
 
 
 def account(ingested: Ingested, snapshot: Snapshot) -> dict[str, Any]:
@@ -336,8 +350,8 @@ def columns_gone(table: Table, fresh: ir.Table) -> list[str]:
 def check_files(name: str, ingested: Ingested, gone: list[str]) -> Finding:
     """Whether landing files stayed as they were taken in, and carry what they should."""
     warnings = [
-        f"{path} changed after it was taken in; its first content stays in {name}. Deliver "
-        "only the new objects, under a new name, or take the files of this source in anew: "
+        f"{shown_name(path)} changed after it was taken in; its first content stays in {name}. "
+        "Deliver only the new objects, under a new name, or take the files of this source in anew: "
         f"stedi rebuild --source {SOURCES[name]}."
         for path in ingested.changed
     ]
@@ -350,7 +364,7 @@ def check_files(name: str, ingested: Ingested, gone: list[str]) -> Finding:
         " ".join(warnings) or files,
         {
             "files": len(ingested.entries),
-            "changed": list(ingested.changed),
+            "changed": list(map(shown_name, ingested.changed)),
             "duplicates": sum(1 for entry in ingested.entries if entry.duplicate_of),
         },
     )

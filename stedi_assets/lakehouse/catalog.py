@@ -20,7 +20,13 @@ from pyiceberg.table.refs import SnapshotRefType
 from pyiceberg.table.snapshots import Snapshot as IcebergSnapshot
 from pyiceberg.table.update.snapshot import ExpireSnapshots, ManageSnapshots
 
-from stedi_assets.lakehouse.faults import LakehouseError
+from stedi_assets.lakehouse.faults import (
+    DamagedError,
+    LakehouseError,
+    damaged,
+    explain,
+    named_in,
+)
 from stedi_assets.lakehouse.manifests import (
     METRICS,
     SAME_AS,
@@ -250,6 +256,19 @@ class Catalog:
         """The tables that exist, by name."""
         return {name: self.state(name) for name in self.names()}
 
+    def assert_usable(self) -> None:
+        """Refuse a catalog with which no table can be told from another's or a lost one.
+
+        Raises:
+            LakehouseError: It cannot be read, or says that its tables are in another place.
+        """
+        for name in self.names():
+            try:
+                self._load(name)
+            except DamagedError:  # that table's own trouble
+                continue
+            return
+
     def is_whole(self, table: str) -> bool:
         """Whether the metadata of a table can be read, of what is published and what waits."""
         try:
@@ -334,6 +353,7 @@ class Catalog:
         summary[PERSONAL] = iceberg.properties[PERSONAL]
         with (
             conflicts(table),
+            intact(iceberg, main),
             iceberg.transaction() as transaction,
             ExactSnapshot(transaction, iceberg.io, files, summary, base=main, branch=AUDIT),
         ):
@@ -400,7 +420,26 @@ class Catalog:
             manage.create_tag(snapshot.id, name)
 
     def _load(self, table: str) -> IcebergTable:
-        return self._storage.iceberg.load_table((self._storage.namespace, table))
+        """The table as the catalog has it.
+
+        Raises:
+            NoSuchTableError: There is none.
+            DamagedError: Its metadata file cannot be read.
+            LakehouseError: Its files are not below this lakehouse's folder.
+        """
+        catalog, root = self._storage.iceberg, self._storage.root
+        try:
+            with damaged(f"The newest metadata file of {table}", unless=(NoSuchTableError,)):
+                iceberg = catalog.load_table((self._storage.namespace, table))
+        except DamagedError as error:
+            cause = error.__cause__
+            lost = named_in(cause) if isinstance(cause, FileNotFoundError) else None
+            if lost and lost.startswith("/") and not lost.startswith(f"{root}/"):
+                raise _moved(table, root, lost) from None
+            raise
+        if not iceberg.location().startswith(f"{root}/"):
+            raise _moved(table, root, iceberg.location())
+        return iceberg
 
     def _create(self, table: Table) -> None:
         self._storage.claim()
@@ -424,6 +463,33 @@ class Catalog:
             assert empty is not None
             with ManageSnapshots(transaction) as manage:
                 manage.create_branch(empty, AUDIT)
+
+
+def _moved(table: str, root: str, location: str) -> LakehouseError:
+    return LakehouseError(
+        f"The catalog in {root} says that the files of {table} are elsewhere ({location}): a "
+        "lakehouse cannot be moved or copied; move it back, or make all tables anew from the "
+        "landing files: stedi rebuild."
+    )
+
+
+@contextmanager
+def intact(iceberg: IcebergTable, snapshot: IcebergSnapshot | None) -> Iterator[None]:
+    """Name the file, where one of those that list the files of a snapshot cannot be read."""
+    try:
+        yield
+    except Exception as error:
+        if snapshot and explain(error) is None:
+            _assert_readable(iceberg, snapshot)
+        raise
+
+
+def _assert_readable(iceberg: IcebergTable, snapshot: IcebergSnapshot) -> None:
+    with damaged(snapshot.manifest_list):
+        manifests = snapshot.manifests(iceberg.io)
+    for manifest in manifests:
+        with damaged(manifest.manifest_path):
+            manifest.fetch_manifest_entry(iceberg.io)
 
 
 @contextmanager
@@ -457,7 +523,8 @@ def _discard(iceberg: IcebergTable) -> None:
 
 
 def _snapshot(table: str, iceberg: IcebergTable, found: IcebergSnapshot) -> Snapshot:
-    tasks = list(iceberg.scan(snapshot_id=found.snapshot_id).plan_files())
+    with intact(iceberg, found):
+        tasks = list(iceberg.scan(snapshot_id=found.snapshot_id).plan_files())
     summary = found.summary.additional_properties if found.summary else {}
     return Snapshot(
         table=table,

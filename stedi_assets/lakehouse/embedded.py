@@ -1,6 +1,7 @@
 """The embedded engine: DuckDB, in this process."""
 
 import os
+import re
 import shutil
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,7 +21,7 @@ from ibis.backends.duckdb import Backend
 from ibis.backends.sql import SQLBackend
 
 from stedi_assets.lakehouse.durable import make_folder
-from stedi_assets.lakehouse.faults import LakehouseError
+from stedi_assets.lakehouse.faults import DamagedError, LakehouseError
 from stedi_assets.lakehouse.landing.values import is_key
 from stedi_assets.lakehouse.storage import Storage
 from stedi_assets.lakehouse.table import SOURCE_FILE, Column, Table
@@ -32,6 +33,8 @@ _OWN_LIMIT = """
     ) || 'B'
 """
 """By itself, DuckDB would fill four fifths of the machine before it spills anything to disk."""
+
+_WILDCARD = re.compile(r"[*?[]")
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -113,9 +116,13 @@ class DuckDBEngine:
         """Open Parquet files as the table `name`, with columns of these types."""
         backend, files = self.backend, tuple(files)
         if self._opened.get(name) != (files, types):
-            backend.raw_sql(
-                f"CREATE OR REPLACE TEMP VIEW {_identifier(name)} AS {_rows_of(files, types)}"
-            )
+            view = f"CREATE OR REPLACE TEMP VIEW {_identifier(name)} AS {_rows_of(files, types)}"
+            try:
+                backend.raw_sql(view)
+            except duckdb.Error as error:
+                if type(error) is duckdb.Error:  # of what unpacks Parquet, which knows of no file
+                    raise DamagedError(f"A data file of {name.partition('__')[0]}") from error
+                raise
             self._opened[name] = files, types
         return named(name, types, backend)
 
@@ -239,7 +246,11 @@ def _rows_of(files: Sequence[str], types: Mapping[str, str]) -> str:
     """A query of all rows of Parquet files."""
     if files:
         columns = ", ".join(map(_identifier, types))
-        return f"SELECT {columns} FROM read_parquet({_list(files)}, union_by_name=true)"
+        # A folder `user=ann` in their path is no value of the column `user`.
+        return (
+            f"SELECT {columns} FROM read_parquet({_list(map(_literally, files))}, "
+            "union_by_name=true, hive_partitioning=false)"
+        )
     columns = ", ".join(
         f"NULL::{_DUCKDB_TYPES[dtype]} AS {_identifier(name)}" for name, dtype in types.items()
     )
@@ -311,6 +322,11 @@ def _identifier(name: str) -> str:
 def sql_text(value: object) -> str:
     """A value as a text of SQL."""
     return "'" + str(value).replace("'", "''") + "'"
+
+
+def _literally(location: str) -> str:
+    """A location in which DuckDB finds no pattern: `*` would match another lakehouse's files."""
+    return _WILDCARD.sub(r"[\g<0>]", location)
 
 
 def _list(values: Iterable[object]) -> str:

@@ -17,6 +17,7 @@ from stedi_assets.lakehouse.catalog import Catalog, Snapshot, TableState
 from stedi_assets.lakehouse.engine import Engine
 from stedi_assets.lakehouse.faults import LakehouseError
 from stedi_assets.lakehouse.landing.arrivals import LANDING_ROOT, Arrived, Ledgers
+from stedi_assets.lakehouse.landing.names import shown_name
 from stedi_assets.lakehouse.ledger import (
     LEDGER,
     Content,
@@ -99,6 +100,7 @@ class Ingest(Ledgers):
         super().__init__(landing, catalog, limits)
         self._engine = engine
         self._quarantine = quarantine
+        self._root = landing.storage.root
         self._began = time.time_ns() // 1_000_000
 
     def stage(self, source: str, table: Table, run_id: str, *, anew: bool = False) -> Ingested:
@@ -261,7 +263,7 @@ class Ingest(Ledgers):
                 table=news.table,
                 quarantine=self._quarantine,
                 folder=f"{location}/data",
-                rejects=f"{self._catalog.location(self._quarantine.name)}/data",
+                rejects=f"{self._quarantine.location(self._root)}/data",
                 landed_at=landed_at,
             )
             items = [(path, contents[path]) for path in paths]
@@ -315,7 +317,7 @@ class Ingest(Ledgers):
         if file is None:
             return []
         rows = self._engine.open(f"whole_{table.name}", [file], table.types)
-        folder = f"{self._catalog.location(table.name)}/data"
+        folder = f"{table.location(self._root)}/data"
         left = self._engine.write(rows.filter(rows[SOURCE_FILE].notin(list(without))), folder)
         self._catalog.io.delete(file)
         return left
@@ -327,14 +329,16 @@ class Ingest(Ledgers):
                 raise _deleted(f"{self._landing.root}/{file.path}")
             if now[file.path] != file:
                 raise LandingFileError(
-                    f"{file.path} changed while it was read; nothing was taken in: refresh again "
-                    "when it is complete (write it under a temporary name, then rename it)."
+                    f"{shown_name(file.path)} changed while it was read; nothing was taken in: "
+                    "refresh again when it is complete (write it under a temporary name, then "
+                    "rename it)."
                 )
 
 
 def _deleted(location: str) -> LandingFileError:
     return LandingFileError(
-        f"{location} was deleted while it was read; nothing was taken in: refresh again."
+        f"{shown_name(location)} was deleted while it was read; nothing was taken in: refresh "
+        "again."
     )
 
 

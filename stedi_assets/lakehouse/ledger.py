@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyiceberg.io import FileIO
 
+from stedi_assets.lakehouse.faults import damaged
 from stedi_assets.lakehouse.landing.names import is_hidden, original, readable
 from stedi_assets.lakehouse.storage import Storage, StoredFile
 from stedi_assets.lakehouse.tolerant import DamagedFileError, is_packed, read_blocks
@@ -184,7 +185,7 @@ def _is_landing_file(path: str) -> bool:
 
 def read_ledger(path: str, io: FileIO) -> list[Entry]:
     """The ledger that a snapshot of a landing table points to."""
-    with io.new_input(path).open() as file:
+    with damaged(path), io.new_input(path).open() as file:
         return [Entry(**row) for row in pq.read_table(file).to_pylist()]
 
 

@@ -1,7 +1,9 @@
 """The lakehouse as Dagster resources: the tables, and the IO manager that stages them."""
 
+import contextlib
 import hashlib
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +21,13 @@ from stedi_assets.lakehouse.catalog import Catalog, Snapshot
 from stedi_assets.lakehouse.durable import FILE_MODE, OTHERS, make_folder
 from stedi_assets.lakehouse.embedded import drop_leftovers, shared_engine
 from stedi_assets.lakehouse.engine import Engine
-from stedi_assets.lakehouse.faults import LakehouseError, explain, passes
+from stedi_assets.lakehouse.faults import (
+    LakehouseError,
+    in_a_sentence,
+    passes,
+    sentence,
+    unforeseen,
+)
 from stedi_assets.lakehouse.storage import LocalStorage, Storage
 
 RETRIES, PAUSE = 2, 20.0
@@ -32,17 +40,21 @@ class NotPublishedError(LakehouseError):
 
 @contextmanager
 def plainly() -> Iterator[None]:
-    """Let a step fail with one sentence, where it is known what went wrong.
+    """Let a step fail with one sentence.
 
     What may pass by itself is tried again; the sentence is in the failure that causes the retry.
+    Of what was not foreseen the sentence says where it came from: Dagster would keep its message,
+    which may quote data. Python's development mode (`python -X dev`) shows all of it.
     """
     try:
         yield
     except (dg.Failure, dg.RetryRequested):
         raise
     except Exception as error:
-        if not (said := explain(error)):
-            raise
+        if (said := sentence(error)) is None:
+            if sys.flags.dev_mode:
+                raise
+            said = unforeseen(error)
         failure = dg.Failure(said, allow_retries=False)
         failure.__suppress_context__ = True
         if passes(error):
@@ -96,7 +108,9 @@ class Lakehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["Lakehouse"]:
         """Lock the lakehouse for the time of a run."""
         log = context.log or dg.get_dagster_logger()
-        with self.locked(log.warning):
+        with contextlib.ExitStack() as stack:
+            with in_a_sentence():
+                stack.enter_context(self.locked(log.warning))
             yield self
 
     @contextmanager

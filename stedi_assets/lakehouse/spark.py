@@ -204,8 +204,10 @@ class SparkEngine:
         columns = ", ".join(f"`{column}` {_SPARK_TYPES[dtype]}" for column, dtype in types.items())
         if not files:
             return session.createDataFrame([], columns)
-        # Else it would take * ? [ { in a path for a pattern.
-        reader = session.read.schema(columns).option("__globPaths__", "false")
+        # Else it would take * ? [ { in a path for a pattern, and a folder user=ann for a column.
+        reader = session.read.schema(columns).options(
+            __globPaths__="false", recursiveFileLookup="true"
+        )
         return reader.parquet(*map(_uri, files))
 
     def write(self, expression: ir.Table, folder: str) -> list[str]:

@@ -15,10 +15,15 @@ from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.io import FileIO
 
 from stedi_assets.lakehouse import durable
+from stedi_assets.lakehouse.faults import WAY_BACK, LakehouseError
 from stedi_assets.lakehouse.landing import walk
+from stedi_assets.lakehouse.sqlite_faults import name_file, opening
 
 NAMESPACE = "stedi"
 """Namespace of the tables, where a lakehouse has a catalog of its own."""
+
+BUSY = 20.0
+"""Seconds to wait for another process that writes to the catalog."""
 
 
 @dataclass(frozen=True)
@@ -142,30 +147,43 @@ class LocalStorage:
     @cached_property
     def iceberg(self) -> IcebergCatalog:
         """The catalog, made where it is missing."""
+        self.exists()
+        return self._connect()
+
+    def _connect(self) -> IcebergCatalog:
         durable.make_folder(self.folder)
         io = f"{durable.LocalFileIO.__module__}.{durable.LocalFileIO.__name__}"
-        return SqlCatalog(
-            NAMESPACE,
-            uri=f"sqlite:///{self._file}",
-            warehouse=self.root,
-            **{"py-io-impl": io},
-        )
+        uri = f"sqlite:///{self._file}?timeout={BUSY}"
+        with opening(self._file):
+            catalog = SqlCatalog(NAMESPACE, uri=uri, warehouse=self.root, **{"py-io-impl": io})
+        name_file(catalog.engine, self._file)
+        return catalog
 
     @property
     def _file(self) -> Path:
         return self.folder / "catalog.db"
 
     def exists(self) -> bool:
-        """Whether there is a catalog yet."""
-        return self._file.exists()
+        """Whether there is a catalog yet.
+
+        Raises:
+            LakehouseError: It is lost: its tables are still there.
+        """
+        there = self._file.exists()
+        if not there or (self._file.is_file() and not self._file.stat().st_size):
+            # A catalog is there before its tables; without it a refresh would begin anew.
+            if next(self._file.parent.glob("warehouse/*/*/metadata/*.metadata.json"), None):
+                what = "empty" if there else "missing"
+                raise LakehouseError(f"{self._file} is {what}, its tables are there: {WAY_BACK}.")
+        return there
 
     def drop_catalog(self) -> None:
-        """Remove the catalog's file, or whatever stands in its place."""
-        self.__dict__.pop("iceberg", None)
+        """Put an empty catalog in the place of the file, or whatever is there."""
         if self._file.is_dir():
             shutil.rmtree(self._file)
         else:
             self._file.unlink(missing_ok=True)
+        self.__dict__["iceberg"] = self._connect()
 
     def claim(self) -> None:
         """The catalog is in the folder itself."""

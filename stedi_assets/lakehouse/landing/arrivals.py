@@ -75,13 +75,16 @@ class Ledgers:
     def assert_usable(self, sources: Mapping[str, str]) -> None:
         """Refuse a landing root that is mistyped or not there: nothing is to change for it.
 
+        And a catalog that cannot be read, which would be every table's trouble.
+
         Args:
             sources: The landing tables, each with the source whose files it holds.
 
         Raises:
-            LakehouseError: No source has a landing file, or one has none whose table holds files
-                of another root.
+            LakehouseError: No source has a landing file, one has none whose table holds files of
+                another root, or the catalog is not as it should be.
         """
+        self._catalog.assert_usable()
         empty = {table: source for table, source in sources.items() if self._is_empty(source)}
         held = {table: root for table in empty if (root := self._root_of(table))}
         if held and len(empty) < len(sources):
@@ -119,7 +122,7 @@ class Ledgers:
         for file in sorted(ledgers, key=lambda file: file.modified, reverse=True):
             try:
                 return read_ledger(file.location, self._catalog.io)
-            except (OSError, ValueError):  # cut off; an older one may be whole
+            except LakehouseError:  # cut off; an older one may be whole
                 continue
         return []
 
