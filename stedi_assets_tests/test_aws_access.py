@@ -378,9 +378,9 @@ def test_file_under_another_key_is_refused(s3: S3Server, aws: Aws, kms_key: str)
     location = f"{folder}/a.parquet"
     with stored.io.new_output(location).create() as file:
         file.write(b"rows")
-    stored.check_written(location)
+    stored.check_written([location])
     with pytest.raises(LakehouseError, match="with another key instead of the key of STEDI_S3_KMS"):
-        asked.check_written(location)
+        asked.check_written([location])
 
 
 @pytest.mark.usefixtures("allowed")

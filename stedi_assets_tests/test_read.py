@@ -6,18 +6,21 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from typer.testing import CliRunner
 
-from stedi_assets import read_table
+from stedi_assets import read_table, training_sets
+from stedi_assets.cli import app
 from stedi_assets.deployments import storage
 from stedi_assets.lakehouse.maintenance import vacuum
 from stedi_assets.read import UnknownTableError
+from stedi_assets.training import TRAINING_SET
 from stedi_assets_tests.support import ANN, BOB, CY, catalog_of, customer, publish, stage, under
 
 if TYPE_CHECKING:
     from stedi_assets.settings import Settings
 
 TABLE = "customer_trusted"
-NOW, TICK = timedelta(0), timedelta(milliseconds=1)
+NOW, TICK, DAY = timedelta(0), timedelta(milliseconds=1), timedelta(days=1)
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +84,58 @@ def test_time_before_the_first_publication_tells_the_earliest_and_the_tags(
 def test_candidate_was_never_published(settings: Settings) -> None:
     stage(settings, TABLE, [customer(BOB), customer(CY)])
     assert emails(settings, as_of=datetime.now(UTC)) == [CY]
+
+
+@pytest.mark.parametrize("tagged", [False, True])
+def test_state_that_was_never_published_is_refused(tmp_path: Any, tagged: bool) -> None:
+    settings = under(tmp_path, landing=None)
+    publish(settings, TABLE, [customer(ANN)])
+    dropped = stage(settings, TABLE, [customer(BOB)])
+    waiting = stage(settings, TABLE, [customer(BOB)])
+    publish(settings, TRAINING_SET, [])
+    rejected = stage(settings, TRAINING_SET, [])
+    for number, candidate in enumerate((dropped, waiting, rejected)):
+        if tagged:
+            catalog_of(settings).tag(candidate, f"mine-{number}")
+    for candidate, name in ((dropped, "mine-0"), (waiting, "mine-1")):
+        for state in (candidate.id, str(candidate.id), *([name] if tagged else [])):
+            with pytest.raises(UnknownTableError, match=f"{state} was never published; it has no"):
+                read_table(TABLE, state, settings=settings)
+    assert training_sets(settings).empty
+    gone = vacuum(storage(settings), DAY, NOW)
+    assert gone.snapshots == {TABLE: 1}
+    assert gone.tags == ({TABLE: ["mine-0"]} if tagged else {})
+    assert catalog_of(settings).candidate(TABLE) == waiting
+
+
+def test_what_was_published_stays_readable_when_others_expired(tmp_path: Any) -> None:
+    settings = under(tmp_path, landing=None)
+    made = []
+    for email in (ANN, BOB, CY, ANN):
+        stage(settings, TABLE, [customer("never@x.io")])
+        made.append(publish(settings, TABLE, [customer(email)]))
+    for number in (0, 2):
+        catalog_of(settings).tag(made[number], f"v{number}")
+    vacuum(storage(settings), NOW, NOW)
+    vacuum(storage(settings), NOW, NOW)
+    for number, email in ((0, ANN), (2, CY), (3, ANN)):
+        assert emails(settings, snapshot=made[number].id) == [email]
+    assert emails(settings, snapshot="v2") == [CY]
+    with pytest.raises(UnknownTableError, match="has no snapshot"):
+        read_table(TABLE, made[1].id, settings=settings)
+
+
+@pytest.mark.parametrize("options", [[], ["--reveal"]])
+def test_command_shows_no_candidate(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    monkeypatch.setenv("STEDI_LAKEHOUSE", settings.lakehouse)
+    candidate = stage(settings, TABLE, [customer(BOB)])
+    words = ["show", TABLE, "--snapshot", str(candidate.id), *options]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 1
+    assert BOB not in result.output
+    assert "was never published" in result.output
 
 
 @pytest.mark.parametrize(

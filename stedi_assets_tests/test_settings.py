@@ -365,6 +365,60 @@ def test_empty_key_file_is_not_taken_for_a_key(tmp_path: Path) -> None:
         Settings.load().subject_key()
 
 
+WEAK = {
+    "k" * 40: "fewer than 8 different characters",
+    "0000000000000000000000000000001234": "fewer than 8 different characters",
+    "password" * 5: "fewer than 8 different characters",
+    "correct-horse!" * 3: "a pattern that repeats",
+    "abcdefghijklmnopqrstuvwxyz012345": "a run such as abcdef or 012345",
+    "zyxwvutsrqponmlkjihgfedcba987654": "a run such as abcdef or 012345",
+    "0123456789" * 4: "a pattern that repeats",
+}
+
+
+@pytest.mark.parametrize("key", WEAK)
+def test_key_that_is_easily_guessed_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, key: str
+) -> None:
+    path = tmp_path / "lakehouse/pseudonym.key"
+    path.parent.mkdir()
+    path.write_text(key)
+    path.chmod(0o600)
+    with pytest.raises(SettingsError, match=rf"key that is easily guessed, .*{WEAK[key]}"):
+        Settings.load().subject_key()
+    monkeypatch.setenv("STEDI_PSEUDONYM_KEY", key)
+    assert said().startswith("STEDI_PSEUDONYM_KEY is wrong: it is easily guessed, ")
+    assert WEAK[key] in said()
+    assert key not in said()
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660])
+def test_key_that_others_can_read_is_refused(tmp_path: Path, mode: int) -> None:
+    key, path = Settings.load().subject_key(), tmp_path / "lakehouse/pseudonym.key"
+    path.chmod(mode)
+    with pytest.raises(SettingsError, match=f"chmod 600 {path}") as raised:
+        Settings.load().subject_key()
+    assert key not in str(raised.value)
+    path.chmod(0o600)
+    assert Settings.load().subject_key() == key
+
+
+def test_lost_key_is_not_replaced_where_there_are_training_sets(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = tmp_path / "lakehouse/warehouse/curated/machine_learning_curated"
+    (folder / "metadata").mkdir(parents=True)  # as before the first training set
+    key, path = Settings.load().subject_key(), tmp_path / "lakehouse/pseudonym.key"
+    (folder / "data").mkdir()
+    (folder / "data/1.parquet").touch()
+    path.unlink()
+    with pytest.raises(SettingsError, match=r"restore it from a backup.*stedi rebuild --new-key"):
+        Settings.load().subject_key()
+    assert not path.exists()
+    monkeypatch.setenv("STEDI_PSEUDONYM_KEY", key)
+    assert Settings.load().subject_key() == key
+
+
 def test_settings_that_messages_name_exist() -> None:
     package = Path(__file__).parents[1] / "stedi_assets"
     named = {

@@ -21,7 +21,7 @@ from pyiceberg.table import Table, Transaction
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.refs import MAIN_BRANCH, SnapshotRefType
 from pyiceberg.table.snapshots import Operation, Snapshot, Summary
-from pyiceberg.table.update import AddSnapshotUpdate, UpdatesAndRequirements
+from pyiceberg.table.update import AddSnapshotUpdate, TableUpdate, UpdatesAndRequirements
 from pyiceberg.table.update.snapshot import ManageSnapshots, _SnapshotProducer
 from pyiceberg.typedef import EMPTY_DICT
 
@@ -34,7 +34,7 @@ _BOUNDS = ("lower_bounds", "upper_bounds")
 class ExactSnapshot(_SnapshotProducer["ExactSnapshot"]):
     """A snapshot of exactly these files, in one manifest of its own."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         transaction: Transaction,
         io: FileIO,
@@ -105,7 +105,9 @@ class ExactSnapshot(_SnapshotProducer["ExactSnapshot"]):
 class _Rewritten(ExactSnapshot):
     """The same files and columns as its base."""
 
-    def __init__(self, transaction: Transaction, io: FileIO, base: Snapshot, branch: str | None):
+    def __init__(
+        self, transaction: Transaction, io: FileIO, base: Snapshot, branch: str | None
+    ) -> None:
         files = {entry.data_file.file_path for entry in live_entries(base, io)}
         said = base.summary.additional_properties if base.summary else {}
         properties = {name: value for name, value in said.items() if name.startswith("stedi.")}
@@ -119,10 +121,13 @@ class _Rewritten(ExactSnapshot):
 
     def _commit(self) -> UpdatesAndRequirements:
         updates, requirements = super()._commit()
-        for update in updates:
-            if isinstance(update, AddSnapshotUpdate):
-                update.snapshot.schema_id = self._schema_id
-        return updates, requirements
+        return tuple(map(self._with_schema, updates)), requirements
+
+    def _with_schema(self, update: TableUpdate) -> TableUpdate:
+        if not isinstance(update, AddSnapshotUpdate):
+            return update
+        schema = {"schema_id": self._schema_id}
+        return AddSnapshotUpdate(snapshot=update.snapshot.model_copy(update=schema))
 
     def _summary(self, snapshot_properties: Mapping[str, str] = EMPTY_DICT) -> Summary:
         summary = super()._summary(dict(snapshot_properties))

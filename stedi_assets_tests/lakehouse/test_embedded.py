@@ -60,3 +60,26 @@ def test_memory_goes_by_the_threads_within_what_the_machine_has(
     [[limit]] = engine.backend.raw_sql(query).fetchall()
     expected = 1.25e9 if threads == 1 else own
     assert limit == pytest.approx(expected, rel=0.1)  # DuckDB tells it in tenths
+
+
+def test_what_does_not_fit_into_memory_is_encrypted_on_disk(tmp_path: Path) -> None:
+    engine = DuckDBEngine(LocalStorage(tmp_path), memory_limit="60MB", threads=1)
+    engine.backend.raw_sql(
+        "CREATE TEMP TABLE people AS "
+        "SELECT 'ann@x.io ' || n AS email, md5(n::VARCHAR) AS id FROM range(1_500_000) t(n)"
+    )
+    spilled = [path for path in Path(spill_folder(engine)).iterdir() if path.stat().st_size]
+    assert spilled
+    assert not any(b"ann@x.io" in path.read_bytes() for path in spilled)
+    found = engine.backend.raw_sql("SELECT count(DISTINCT email) FROM people").fetchall()
+    assert found == [(1_500_000,)]
+
+
+def test_reading_drops_what_killed_processes_left(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    left = tmp_path / "scratch" / f"{ended.pid}-a"
+    left.mkdir(parents=True)
+    (left / "spilled").write_text("personal")
+    shared_engine(LocalStorage(tmp_path))
+    assert not left.exists()

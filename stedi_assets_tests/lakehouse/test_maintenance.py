@@ -52,8 +52,8 @@ def settings(folder: Path) -> Settings:
         folder / "landing",
         "first.json",
         customer=[
-            customer(ANN, "d", sharewithresearchasofdate=TIME),
-            customer(BOB, "e", sharewithresearchasofdate=TIME),
+            customer(ANN, "d", lastupdatedate=TIME, sharewithresearchasofdate=TIME),
+            customer(BOB, "e", lastupdatedate=TIME, sharewithresearchasofdate=TIME),
         ],
         accelerometer=[*phone(ANN, *times(0, 10)), *phone(BOB, *times(20, 30))],
         step_trainer=[*device("d", *times(0, 10)), *device("e", *times(20, 30))],
@@ -70,7 +70,7 @@ def lakehouse(settings: Settings) -> Storage:
 
 
 def withdraw(folder: Path, settings: Settings) -> None:
-    gone = customer(ANN, "d", lastupdatedate=TIME, sharewithresearchasofdate=None)
+    gone = customer(ANN, "d", lastupdatedate=TIME + 1, sharewithresearchasofdate=None)
     deliver(folder / "landing", "withdrawal.json", customer=[gone])
     assert refresh(settings).success
 

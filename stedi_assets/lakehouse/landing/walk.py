@@ -3,6 +3,7 @@
 Whoever may put a file there could put a link to any other file there, too.
 """
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -43,8 +44,13 @@ def open_below(location: str, root: str) -> BinaryIO:
     Raises:
         FileNotFoundError: It does, or the file is not there any more.
     """
-    # A pipe that nobody writes to would keep an ordinary open waiting.
-    descriptor = os.open(location, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        # A pipe that nobody writes to would keep an ordinary open waiting.
+        descriptor = os.open(location, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in {errno.ENXIO, errno.ELOOP}:  # a socket, or links in a circle
+            raise FileNotFoundError(2, "No such file", location) from None
+        raise
     try:
         # What is open now is looked for, without links, inside the root: a link that is changed
         # meanwhile does not matter.
