@@ -55,10 +55,11 @@ test: setup-dev system
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 dev: setup
-	@if [ "$(STEDI_DEPLOYMENT)" != aws ] && [ -z "$(STEDI_LANDING)" ]; then \
+	@if [ "$(STEDI_DEPLOYMENT)" != aws ] && [ -z "$(STEDI_LANDING)" ]; then umask 077; \
 		mkdir -p $(foreach source,customer accelerometer step_trainer,"$(LAKEHOUSE)/landing/$(source)/landing"); \
 		echo "Drop landing files into $(LAKEHOUSE)/landing/{customer,accelerometer,step_trainer}/landing."; fi
-	DAGSTER_HOME=$(CURDIR) $(BIN)/dagster dev -h 127.0.0.1
+	@# The history of runs, and what they write, is for its user alone.
+	umask 077; DAGSTER_HOME=$(CURDIR) $(BIN)/dagster dev -h 127.0.0.1
 
 screenshots: setup-dev system
 	$(BIN)/python -m stedi_assets_tests.browser.screenshots

@@ -7,23 +7,29 @@ But for device_ownership, none looks at the table it accounts for.
 import ibis
 import ibis.expr.types as ir
 
-from stedi_assets.checks import consenting
+from stedi_assets.assets.trusted import owned_readings
+from stedi_assets.checks import consenting, unreadable_people
 from stedi_assets.settings import Settings
 
 KEPT = "kept"
 
 
-def customer_trusted(customer_landing: ir.Table) -> ir.Table:
+def customer_trusted(customer_landing: ir.Table, quarantine: ir.Table) -> ir.Table:
     """Customer records: one of each consenting customer is kept."""
-    emails = customer_landing.group_by(email="person").agg(records=ibis._.count())
-    people = _marked(emails, consenting(customer_landing), "email", "consents")
-    kept = people.filter("consents").agg(rows=ibis._.count()).mutate(outcome=ibis.literal(KEPT))
-    refused = people.filter(~people.consents)
-    without = refused.agg(rows=ibis._.count()).mutate(outcome=ibis.literal("no research consent"))
-    older = people.agg(rows=(people.records - 1).sum()).mutate(
-        outcome=ibis.literal("older record of the same e-mail")
+    people = customer_landing.group_by(email="person").agg(records=ibis._.count())
+    people = _marked(people, consenting(customer_landing, quarantine), "email", "consents")
+    unread = unreadable_people(customer_landing, quarantine)
+    people = _marked(people, unread, "email", "suspended")
+    outcome = ibis.cases(
+        (people.consents, KEPT),
+        (people.suspended, "suspended: their newest record could not be read"),
+        else_="no research consent",
     )
-    return _outcomes(kept.union(without).union(older))
+    latest = people.select(outcome=outcome, rows=ibis.literal(1, "int64"))
+    older = people.select(
+        outcome=ibis.literal("older record of the same person"), rows=people.records - 1
+    )
+    return _outcomes(latest.union(older))
 
 
 def accelerometer_trusted(
@@ -50,11 +56,8 @@ def accelerometer_trusted(
     outcomes = people.select("rows", outcome=outcome)
     if settings.consent_scope == "from_consent_date":
         early = _resolved(readings, customer_landing).join(dates, [("person", "customer")])
-        early = early.filter(early.timestamp < early.since).agg(rows=ibis._.count())
-        moved = early.mutate(outcome=ibis.literal("before the consent date"))
-        outcomes = outcomes.union(moved).union(
-            early.select(rows=-early.rows, outcome=ibis.literal(KEPT))
-        )
+        early = early.filter(early.timestamp < early.since)
+        outcomes = _moved(outcomes, early, "before the consent date")
     return _outcomes(outcomes)
 
 
@@ -84,8 +87,14 @@ def device_ownership(
     return _outcomes(devices.select(outcome=outcome, rows=ibis.literal(1, "int64")))
 
 
-def step_trainer_trusted(
-    step_trainer_landing: ir.Table, device_ownership: ir.Table, customers_curated: ir.Table
+def step_trainer_trusted(  # noqa: PLR0913  (the tables it is made from)
+    *,
+    step_trainer_landing: ir.Table,
+    device_ownership: ir.Table,
+    customers_curated: ir.Table,
+    accelerometer_landing: ir.Table,
+    customer_landing: ir.Table,
+    settings: Settings,
 ) -> ir.Table:
     """Sensor readings: those of devices owned by a customer of customers_curated are kept."""
     readings = step_trainer_landing.group_by("serialnumber").agg(rows=ibis._.count())
@@ -97,7 +106,34 @@ def step_trainer_trusted(
         (~devices.curated, "owner does not consent or has no readings"),
         else_=KEPT,
     )
-    return _outcomes(devices.select("rows", outcome=outcome))
+    outcomes = devices.select("rows", outcome=outcome)
+    customers = customers_curated.select("email", since="sharewithresearchasofdate")
+    theirs = step_trainer_landing.join(owners.join(customers, "email"), "serialnumber")
+    if settings.consent_scope == "from_consent_date":
+        early = theirs.filter(theirs.sensorreadingtime < theirs.since)
+        outcomes = _moved(outcomes, early, "before the consent date")
+        theirs = theirs.filter(theirs.sensorreadingtime >= theirs.since)
+    phones = owned_readings(accelerometer_landing, customer_landing)
+    others = _of_others(theirs.select("email", time="sensorreadingtime"), phones)
+    return _outcomes(_moved(outcomes, others, "somebody else's phone alone was there"))
+
+
+def _of_others(readings: ir.Table, phones: ir.Table) -> ir.Table:
+    """Readings (email, time) at whose time there are phone readings, and none of that e-mail."""
+    present = phones.group_by(at="timestamp", user="user").agg(n=ibis._.count()).drop("n")
+    mine = present.select("at", "user", there=ibis.literal(True))
+    known = readings.left_join(mine, [("time", "at"), ("email", "user")])
+    alone = known.filter(known.there.isnull()).select("email", "time")
+    anybody = present.select("at").distinct()
+    return alone.inner_join(anybody, [("time", "at")])
+
+
+def _moved(outcomes: ir.Table, rows: ir.Table, outcome: str) -> ir.Table:
+    """The outcomes, with these rows counted under another one than kept."""
+    counted = rows.agg(rows=rows.count())
+    there = counted.mutate(outcome=ibis.literal(outcome))
+    not_kept = counted.select(rows=-counted.rows, outcome=ibis.literal(KEPT))
+    return outcomes.union(there).union(not_kept)
 
 
 def machine_learning_curated(

@@ -7,10 +7,16 @@ from inspect import signature
 from typing import Any
 
 import dagster as dg
+import ibis
 import ibis.expr.types as ir
 
 from stedi_assets.accounting import ACCOUNTS, KEPT
-from stedi_assets.checks import CONSENT, SERIAL_NUMBERS
+from stedi_assets.checks import (
+    CONSENT,
+    SERIAL_NUMBERS,
+    suspending_records,
+    unreadable_people,
+)
 from stedi_assets.lakehouse.catalog import Snapshot
 from stedi_assets.lakehouse.resource import Lakehouse
 from stedi_assets.schemas import Contract, breaches
@@ -67,7 +73,7 @@ class Finding:
             check_name=self.check,
             passed=self.passed,
             severity=dg.AssetCheckSeverity.WARN
-            if self.check == _WARNING
+            if self.check in _WARNINGS
             else dg.AssetCheckSeverity.ERROR,
             description=self.sentence,
             metadata=self.metadata,
@@ -81,9 +87,28 @@ _DESCRIPTIONS = {
     "completeness": "Rows in are rows kept plus rows withheld with a reason",
     "readable": "Few of the new objects are unreadable",
     "files": "No landing file changed after it was taken in; no column is empty in all new ones",
+    "suspended": "Nobody's newest record could not be read, which suspends them",
+    "consent_share": "The share of consenting people has not fallen by STEDI_MAX_CONSENT_FALL",
 }
-_WARNING = "files"
-"""The check that says something about the landing files, and holds nothing back."""
+_WARNINGS = {"files", "suspended", "consent_share"}
+"""Checks that say something about the sources, and hold nothing back."""
+
+_HOLDS_NOTHING_BACK = _WARNINGS | {"readable"}
+"""Checks that say nothing against the candidate: what could not be read is not in it."""
+
+ALERTING_WARNINGS = {"consent_share"}
+"""Warnings that the webhook is told of, too."""
+
+_CUSTOMERS = "customer_trusted"
+
+MOST_NAMED = 10
+"""Places that a sentence names at most."""
+
+_UNSTOPPABLE = {"customer_landing", "quarantine"}
+"""Tables that no check holds back: they say who withdrew, and who is suspended."""
+
+_OF_PEOPLE = {"consent", "serial_numbers"}
+"""Checks that find rows which nobody may have."""
 
 
 def check_specs(
@@ -101,7 +126,7 @@ def check_specs(
         dg.AssetCheckSpec(
             check,
             asset=table,
-            blocking=stops_run and check != _WARNING,
+            blocking=stops_run and check not in _WARNINGS,
             description=_DESCRIPTIONS[check],
         )
         for check in checks
@@ -110,7 +135,13 @@ def check_specs(
 
 def checks_of(table: str) -> list[str]:
     """Names of the checks of a trusted or curated table."""
-    tables = {"consent": CONSENT, "serial_numbers": SERIAL_NUMBERS, "completeness": ACCOUNTS}
+    tables = {
+        "consent": CONSENT,
+        "serial_numbers": SERIAL_NUMBERS,
+        "completeness": ACCOUNTS,
+        "suspended": {_CUSTOMERS},
+        "consent_share": {_CUSTOMERS},
+    }
     return ["contract", *(check for check, named in tables.items() if table in set(named))]
 
 
@@ -120,7 +151,7 @@ def audit(
     """Check the table's candidate, and publish it when no blocking check fails."""
     candidate = lakehouse.catalog.candidate(table)
     if candidate is None:
-        return unchanged(table, checks_of(table), lakehouse)
+        return _left_alone(table, lakehouse, settings)
     started = time.perf_counter()
     findings = list(_findings(candidate, contract, _Tables(lakehouse, candidate, settings)))
     return conclude(candidate, findings, lakehouse, started)
@@ -134,11 +165,24 @@ def _findings(
     if not fulfilled.passed:  # the other rules rely on the columns
         yield from (_not_tried(check) for check in checks_of(table)[1:])
         return
+    if table == _CUSTOMERS:
+        yield check_suspended(tables)
+        yield check_consent_share(candidate, tables)
     for check, rules in (("consent", CONSENT), ("serial_numbers", SERIAL_NUMBERS)):
         if table in rules:
             yield _check_rule(check, table, rules[table], tables)
     if table in ACCOUNTS:
         yield _check_account(candidate, ACCOUNTS[table], tables)
+
+
+def _left_alone(table: str, lakehouse: Lakehouse, settings: Settings) -> Verdict:
+    """The verdict on a table that was made from the same before; who is suspended stays said."""
+    verdict = unchanged(table, checks_of(table), lakehouse)
+    if table != _CUSTOMERS or verdict.published is None:
+        return verdict
+    suspended = check_suspended(_Tables(lakehouse, verdict.published, settings))
+    findings = [suspended if f.check == suspended.check else f for f in verdict.findings]
+    return replace(verdict, findings=findings)
 
 
 def unchanged(table: str, checks: list[str], lakehouse: Lakehouse) -> Verdict:
@@ -154,6 +198,9 @@ def conclude(
 ) -> Verdict:
     """Publish the candidate unless a blocking check failed.
 
+    Nothing holds up the tables that say who withdrew. A candidate that holds rows of people who do
+    not consent, or of the wrong people, is removed at once; any other waits on `audit`.
+
     Args:
         candidate: What was audited.
         findings: What the audit found.
@@ -161,17 +208,29 @@ def conclude(
         started: When the audit began, by the performance counter.
     """
     audited = time.perf_counter()
-    known = {"snapshot": str(candidate.id), "audit_seconds": round(audited - started, 3)}
+    failed = [f for f in findings if not f.passed and f.check not in _HOLDS_NOTHING_BACK]
+    held_back = bool(failed) and candidate.table not in _UNSTOPPABLE
+    known = {
+        "snapshot": str(candidate.id),
+        "audit_seconds": round(audited - started, 3),
+        "held_back": held_back,
+    }
     verdict = Verdict(
         candidate.table,
         [replace(finding, metadata={**finding.metadata, **known}) for finding in findings],
         audit_seconds=audited - started,
     )
-    if not all(finding.passed for finding in findings if finding.check != _WARNING):
+    if any(_concerns_people(finding) for finding in findings):
+        lakehouse.catalog.drop_candidate(candidate)
+    if held_back:
         return verdict
     lakehouse.catalog.publish(candidate)
     taken = time.perf_counter() - audited
     return replace(verdict, published=candidate, publish_seconds=taken)
+
+
+def _concerns_people(finding: Finding) -> bool:
+    return finding.check in _OF_PEOPLE and bool(finding.metadata.get("violations"))
 
 
 def check_contract(contract: type[Contract], candidate: ir.Table) -> Finding:
@@ -228,6 +287,47 @@ def _check_account(
     )
 
 
+def check_suspended(tables: "_Tables") -> Finding:
+    """Who is suspended, by number and by the places of the records that could not be read."""
+    places = tables.call(suspending_records).order_by("source_file", "position")
+    people = tables.call(unreadable_people).count().to_pyarrow().as_py()
+    named = [
+        f"{row['source_file']} at byte {row['position']}"
+        for row in places.limit(MOST_NAMED).to_pyarrow().to_pylist()
+    ]
+    if not people:
+        return Finding("suspended", True, "Nobody is suspended.", {"suspended": 0})
+    return Finding(
+        "suspended",
+        False,
+        f"{people} people count as not consenting, for their newest record could not be read "
+        f"({'; '.join(named)}; quarantine has the reasons). Deliver these records anew, readable.",
+        {"suspended": people},
+    )
+
+
+def check_consent_share(candidate: Snapshot, tables: "_Tables") -> Finding:
+    """Whether far fewer people consent than before: it takes effect, and somebody should look."""
+    published = tables.published(candidate.table)
+    people = tables["customer_landing"].group_by("person").agg(since=ibis._.landed_at.min())
+    before_that = int(published.committed_at.timestamp() * 1000) if published else 0
+    counts = people.agg(now=people.count(), before=(people.since <= before_that).sum())
+    [found] = counts.to_pyarrow().to_pylist()
+    now = 100 * candidate.rows / found["now"] if found["now"] else 100.0
+    if published is None or not found["before"]:
+        return Finding("consent_share", True, f"{now:.1f} % consent.", {"consent_share": now})
+    before = 100 * published.rows / found["before"]
+    return Finding(
+        "consent_share",
+        before - now <= tables.settings.max_consent_fall,
+        f"{now:.1f} % of people consent, {before:.1f} % did before. It took effect. Where nobody "
+        "knows of so many withdrawals: was a column renamed upstream?"
+        if before - now > tables.settings.max_consent_fall
+        else f"{now:.1f} % of people consent, {before:.1f} % did before.",
+        {"consent_share": now, "consent_share_before": before},
+    )
+
+
 def _not_tried(check: str) -> Finding:
     return Finding(check, False, "Not tried: the contract is broken.")
 
@@ -237,7 +337,7 @@ class _Tables:
 
     def __init__(self, lakehouse: Lakehouse, candidate: Snapshot, settings: Settings) -> None:
         self._lakehouse = lakehouse
-        self._settings = settings
+        self.settings = settings
         self._snapshots = {candidate.table: candidate}
 
     def __getitem__(self, name: str) -> ir.Table:
@@ -246,11 +346,15 @@ class _Tables:
             self._snapshots[name] = self._lakehouse.published(name)
         return self._lakehouse.open(self._snapshots[name])
 
+    def published(self, name: str) -> Snapshot | None:
+        """What readers see of a table now, if anything."""
+        return self._lakehouse.catalog.published(name)
+
     def call(self, rule: Callable[..., Any]) -> Any:
         """Call a rule with the tables that its parameters name."""
         return rule(
             **{
-                name: self._settings if name == "settings" else self[name]
+                name: self.settings if name == "settings" else self[name]
                 for name in signature(rule).parameters
             }
         )

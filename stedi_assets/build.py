@@ -8,8 +8,9 @@ import dagster as dg
 import ibis.expr.types as ir
 
 from stedi_assets import shown
+from stedi_assets.assets.curated import key_id
 from stedi_assets.audit import audit, check_specs, checks_of, refuse
-from stedi_assets.lakehouse.resource import Lakehouse, plainly
+from stedi_assets.lakehouse.resource import Lakehouse, Made, plainly
 from stedi_assets.lineage import Lineage
 from stedi_assets.schemas import Contract, column_breaches, table_of
 from stedi_assets.settings import Settings
@@ -56,9 +57,16 @@ def table_asset(
                 yield from refuse(contract, broken)
                 return
             # The IO manager puts it on `audit`.
-            yield dg.Output(expression, metadata=shown.lineage_metadata(lineage, table.name))
+            made = Made(expression, _properties(expression, settings) if given else {})
+            yield dg.Output(made, metadata=shown.lineage_metadata(lineage, table.name))
             verdict = audit(table.name, contract, lakehouse, settings)
             yield from verdict.results()
             yield from shown.observations(verdict, table, lakehouse, context.instance)
 
     return asset
+
+
+def _properties(rule: ir.Table, settings: Settings) -> dict[str, str]:
+    """What a snapshot says of the settings that its rows depend on."""
+    key = {"key-id": key_id(settings)} if "subject_id" in rule.columns else {}
+    return {"consent-scope": settings.consent_scope, **key}

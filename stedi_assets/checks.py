@@ -10,7 +10,7 @@ import ibis
 import ibis.expr.types as ir
 
 from stedi_assets.assets.curated import MIN_MATCHES, pseudonym
-from stedi_assets.assets.trusted import consents, owned_readings
+from stedi_assets.assets.trusted import owned_readings, unreadable_records
 from stedi_assets.settings import Settings
 
 _NEVER = -(2**63)
@@ -20,58 +20,99 @@ _NEVER = -(2**63)
 # Consent: nobody without a research consent in their latest record.
 
 
-def consenting(customer_landing: ir.Table) -> ir.Table:
-    """E-mails of which no record that ties for the latest lacks the research consent."""
+def consenting(customer_landing: ir.Table, quarantine: ir.Table) -> ir.Table:
+    """People whose newest record could be read, and who consent in every record tied for latest."""
     c = customer_landing
     record = ibis.struct(
         {
             "updated": ibis.coalesce(c.lastupdatedate, c.registrationdate, c.landed_at),
             "registered": c.registrationdate.fill_null(_NEVER),
-            "refuses": ~consents(c),
+            "refuses": (c.sharewithresearchasofdate <= 0).fill_null(True),
         }
     )
     # Compared field by field: of records that tie in both times, one that refuses is the greatest.
-    latest = c.group_by(person=c.person).agg(record=record.max())
-    return latest.filter(~latest.record["refuses"]).select(email="person")
+    latest = c.group_by("person").agg(record=record.max())
+    agreed = latest.filter(~latest.record["refuses"]).select(email="person")
+    return agreed.anti_join(unreadable_people(customer_landing, quarantine), "email")
 
 
-def customer_consent(customer_trusted: ir.Table, customer_landing: ir.Table) -> ir.IntegerScalar:
-    """Customers without a research consent in their latest record."""
-    return customer_trusted.anti_join(consenting(customer_landing), "email").count()
+def unreadable_people(customer_landing: ir.Table, quarantine: ir.Table) -> ir.Table:
+    """People of whom a record that could not be read landed last, or with the last readable one."""
+    readable = customer_landing.select(
+        email="person", landed=ibis.struct({"at": customer_landing.landed_at, "unreadable": False})
+    )
+    unread = unreadable_records(quarantine)
+    unread = unread.select(
+        email="person", landed=ibis.struct({"at": unread.landed_at, "unreadable": True})
+    )
+    newest = readable.union(unread).group_by("email").agg(landed=ibis._.landed.max())
+    return newest.filter(newest.landed["unreadable"]).select("email")
+
+
+def suspending_records(customer_landing: ir.Table, quarantine: ir.Table) -> ir.Table:
+    """Where the records are that could not be read and suspend somebody: no later one could be."""
+    people = unreadable_people(customer_landing, quarantine)
+    records = unreadable_records(quarantine).rename(email="person")
+    newest = records.group_by("email").agg(landed_at=records.landed_at.max())
+    suspending = records.semi_join(newest, ["email", "landed_at"]).semi_join(people, "email")
+    return suspending.select("source_file", "position").distinct()
+
+
+def customer_consent(
+    customer_trusted: ir.Table, customer_landing: ir.Table, quarantine: ir.Table
+) -> ir.IntegerScalar:
+    """Customers without a research consent in their latest record, or who are suspended."""
+    people = consenting(customer_landing, quarantine)
+    return customer_trusted.anti_join(people, "email").count()
 
 
 def curated_customer_consent(
-    customers_curated: ir.Table, customer_landing: ir.Table
+    customers_curated: ir.Table, customer_landing: ir.Table, quarantine: ir.Table
 ) -> ir.IntegerScalar:
-    """Customers without a research consent in their latest record."""
-    return customer_consent(customers_curated, customer_landing)
+    """Customers without a research consent in their latest record, or who are suspended."""
+    return customer_consent(customers_curated, customer_landing, quarantine)
 
 
 def accelerometer_consent(
     accelerometer_trusted: ir.Table,
     customer_landing: ir.Table,
+    quarantine: ir.Table,
     customer_trusted: ir.Table,
     settings: Settings,
 ) -> ir.IntegerScalar:
     """Readings of people without consent or, in that scope, from before their consent date."""
     readings = accelerometer_trusted.select(person="user", time="timestamp")
     since = customer_trusted.select(person="email", since="sharewithresearchasofdate")
-    people = consenting(customer_landing).select(person="email")
+    people = consenting(customer_landing, quarantine).select(person="email")
     return without_consent(readings, people, since, settings)
 
 
-def sensor_consent(
-    step_trainer_trusted: ir.Table, device_ownership: ir.Table, customer_landing: ir.Table
+def sensor_consent(  # noqa: PLR0913  (the tables it looks at)
+    *,
+    step_trainer_trusted: ir.Table,
+    device_ownership: ir.Table,
+    customer_landing: ir.Table,
+    quarantine: ir.Table,
+    customer_trusted: ir.Table,
+    settings: Settings,
 ) -> ir.IntegerScalar:
-    """Sensor readings of devices whose owner does not consent."""
-    devices = step_trainer_trusted.group_by("serialnumber").agg(rows=ibis._.count())
-    allowed = device_ownership.semi_join(consenting(customer_landing), "email")
-    return _sum(devices.anti_join(allowed, "serialnumber").rows)
+    """Sensor readings of owners without consent or, in that scope, before their consent date."""
+    owners = device_ownership.select("serialnumber", "email")
+    readings = step_trainer_trusted.select(person="serialnumber", time="sensorreadingtime")
+    people = owners.semi_join(consenting(customer_landing, quarantine), "email")
+    since = owners.join(customer_trusted.select("email", "sharewithresearchasofdate"), "email")
+    return without_consent(
+        readings,
+        people.select(person="serialnumber"),
+        since.select(person="serialnumber", since="sharewithresearchasofdate"),
+        settings,
+    )
 
 
 def subject_consent(
     machine_learning_curated: ir.Table,
     customer_landing: ir.Table,
+    quarantine: ir.Table,
     customer_trusted: ir.Table,
     settings: Settings,
 ) -> ir.IntegerScalar:
@@ -80,7 +121,7 @@ def subject_consent(
     since = customer_trusted.select(
         person=pseudonym(customer_trusted.email, settings), since="sharewithresearchasofdate"
     )
-    people = consenting(customer_landing)
+    people = consenting(customer_landing, quarantine)
     people = people.select(person=pseudonym(people.email, settings))
     return without_consent(rows, people, since, settings)
 
@@ -164,13 +205,28 @@ def _recounted(
 
 
 def owned_devices(
-    step_trainer_trusted: ir.Table, device_ownership: ir.Table, customers_curated: ir.Table
+    step_trainer_trusted: ir.Table,
+    device_ownership: ir.Table,
+    customers_curated: ir.Table,
+    accelerometer_landing: ir.Table,
+    customer_landing: ir.Table,
 ) -> ir.IntegerScalar:
-    """Readings of withheld devices, and of devices whose owner is not in customers_curated."""
+    """Readings of devices not owned by a customer of customers_curated, or of somebody else."""
     devices = step_trainer_trusted.group_by("serialnumber").agg(rows=ibis._.count())
     owners = device_ownership.select("serialnumber", "email")
     owned = owners.join(customers_curated.select("email"), "email")
-    return _sum(devices.anti_join(owned, "serialnumber").rows)
+    withheld = devices.anti_join(owned, "serialnumber").select("rows")
+    phones = owned_readings(accelerometer_landing, customer_landing)
+    phones = phones.select("user", "timestamp").distinct()
+    readings = step_trainer_trusted.join(owners, "serialnumber")
+    together = readings.join(phones, [("sensorreadingtime", "timestamp")])
+    times = together.group_by("serialnumber", "sensorreadingtime").agg(
+        users=together.user.nunique(),
+        rows=together.count(),
+        of_owner=(together.user == together.email).sum(),
+    )
+    others = times.filter(times.of_owner == 0).select(rows=(times.rows / times.users).cast("int64"))
+    return _sum(withheld.union(others).rows)
 
 
 def one_person_a_row(

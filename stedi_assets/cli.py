@@ -3,11 +3,17 @@
 Heavy modules are imported by the commands that use them.
 """
 
+import contextlib
 import gc
 import json
+import os
+import shlex
+import signal
 import sys
+from enum import StrEnum
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 from rich import box
@@ -15,11 +21,32 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from stedi_assets.lakehouse.landing.names import printable
 from stedi_assets.settings import Settings, SettingsError
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="The STEDI lakehouse.")
-_out = Console()
-_errors = Console(stderr=True)
+
+
+class Source(StrEnum):
+    """The sources, as options name them."""
+
+    CUSTOMER = "customer"
+    ACCELEROMETER = "accelerometer"
+    STEP_TRAINER = "step_trainer"
+
+
+class _Terminal(Console):
+    """Says nothing more where nobody reads on, and lets what is at work come to its end."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+
+
+_out = _Terminal()
+_errors = _Terminal(stderr=True)
+_INTERRUPTED = 130
+"""Exit code of what Ctrl-C ended, as of a shell."""
 
 
 def _settings() -> Settings:
@@ -30,7 +57,8 @@ def _settings() -> Settings:
 
 
 def _stop(sentence: str) -> typer.Exit:
-    _errors.print(sentence, style="red", markup=False, highlight=False, soft_wrap=True)
+    lines = "\n".join(map(printable, sentence.splitlines()))
+    _errors.print(lines, style="red", markup=False, highlight=False, soft_wrap=True)
     return typer.Exit(1)
 
 
@@ -42,6 +70,58 @@ def refresh() -> None:
 
     if not run(settings, _out):
         raise typer.Exit(1)
+
+
+@app.command()
+def rebuild(
+    source: Annotated[
+        list[Source] | None,
+        typer.Option(help="Only take in this source's files anew; may be given several times."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Make tables anew from the landing files: after damage, or when a file was corrected."""
+    settings = _settings()
+    from stedi_assets.deployments import lakehouse  # noqa: PLC0415
+    from stedi_assets.rebuild import damaged_tables, drop_damaged, lost_files  # noqa: PLC0415
+    from stedi_assets.refresh import refresh as run  # noqa: PLC0415
+
+    tables = lakehouse(settings)
+    sources = [found.value for found in source or Source]
+    damaged = damaged_tables(tables)
+    if damaged != []:
+        what = "the catalog" if damaged is None else ", ".join(damaged)
+        _tell(f"Cannot be read, and will be made anew: {what}.")
+    for name, entries in lost_files(tables, settings, sources).items():
+        rows = sum(entry.rows for entry in entries)
+        _tell(
+            f"{name}: {len(entries):,} files with {rows:,} rows are not in the landing folder any "
+            "more. These rows will be gone."
+        )
+    if not yes and not typer.confirm(f"Make the tables anew from {settings.landing_root}?"):
+        raise typer.Exit(1)
+    with tables.locked(_tell):
+        drop_damaged(tables, damaged)
+    if not run(settings, _out, rebuild=sources):
+        raise typer.Exit(1)
+
+
+def _print_left_out(found: dict[str, Any]) -> None:
+    """What is in the landing folders and in no table, and who is suspended."""
+    for entry in found["held_back"]:
+        _tell(f"Held back: {entry['file']}, {entry['reason']}.")
+    if found["ignored"]:
+        _tell(f"Ignored, as they are not landing files: {', '.join(found['ignored'])}.")
+    if found["suspended"]:
+        _tell(
+            f"Suspended: {found['suspended']:,} people, for their newest record could not be read."
+        )
+
+
+def _tell(sentence: str) -> None:
+    _errors.print(
+        printable(sentence), style="yellow", markup=False, highlight=False, soft_wrap=True
+    )
 
 
 @app.command()
@@ -88,6 +168,7 @@ def _print_status(found: dict[str, Any]) -> None:
                 f"snapshot {candidate['snapshot']}.",
                 style="yellow",
             )
+    _print_left_out(found)
     if found["training_sets"]:
         sets = Table(title="Training sets", title_justify="left", box=box.SIMPLE)
         for column in ("tag", "rows", "snapshot"):
@@ -136,7 +217,7 @@ def vacuum(
 @app.command()
 def show(
     table: Annotated[str, typer.Argument(help="Name of a table.")],
-    limit: Annotated[int, typer.Option(min=1, help="Rows to show.")] = 10,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Rows to show.")] = 10,
     reveal: Annotated[bool, typer.Option(help="Show personal data instead of masking it.")] = False,
     snapshot: Annotated[
         str | None, typer.Option(help="Id or tag of an older state of the table.")
@@ -164,7 +245,7 @@ def show(
 def _cell(value: object, masked: bool) -> str:
     if value is None:
         return ""
-    return "•••" if masked else escape(str(value))
+    return "•••" if masked else escape(printable(str(value)))
 
 
 @app.command()
@@ -183,10 +264,23 @@ def report(
     if not state["tables"]:
         raise _stop(_no_tables(state))
     made, absent = pictures(lakehouse(settings))
-    file.write_text(page(state, [draw(picture) for picture in made], absent), encoding="utf-8")
+    _write(file, page(state, [draw(picture) for picture in made], absent))
     _out.print(
         f"{len(made)} pictures in {file.resolve()}", markup=False, highlight=False, soft_wrap=True
     )
+
+
+def _write(file: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    written = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        written.write_text(text, encoding="utf-8")
+        written.replace(file)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            written.unlink()
+        error.filename = str(file)
+        raise
 
 
 @app.command()
@@ -198,8 +292,10 @@ def sample(  # noqa: PLR0913  (these are its options)
     *,
     customers: Annotated[int, typer.Option(min=1)] = 1_000,
     consent_share: Annotated[float, typer.Option(min=0, max=1)] = 0.5,
-    files: Annotated[int, typer.Option(min=1, help="Files per source.")] = 4,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same files.")] = 2023,
+    files: Annotated[int, typer.Option(min=1, max=1_000_000, help="Files per source.")] = 4,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**53, help="The same seed gives the same files.")
+    ] = 2023,
     shared_serials: Annotated[
         bool, typer.Option(help="30 serial numbers on all customer records.")
     ] = False,
@@ -244,17 +340,50 @@ def sample(  # noqa: PLR0913  (these are its options)
 
 
 def main() -> None:
-    """Run the command; what a person can mend is said in a sentence."""
+    """Run the command; whatever happens is said in a sentence, never in a traceback."""
     # The libraries bring many objects that stay. As often as Python does by itself, looking for
     # garbage among them takes a good part of the start-up.
     gc.set_threshold(50_000, 20, 50)
+    os.umask(0o077)  # what it writes tells of people, and so does the history of runs
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a terminal may know few characters
+            stream.reconfigure(errors="backslashreplace")
+    code = _run()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # there is nothing left to interrupt
+    if code == _INTERRUPTED:
+        _stop("Interrupted; nothing is lost: refresh again.")
+    for stream in (sys.stdout, sys.stderr):
+        _flush(stream)
+    sys.exit(code)
+
+
+def _run() -> int:
     try:
         app()
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else bool(ended.code)
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BrokenPipeError:  # who reads has seen enough
+        return 1
     except Exception as error:
         if (said := _sentence(error)) is None:
-            raise
-        _errors.print(said, style="red", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(1)
+            if sys.flags.dev_mode:
+                raise
+            said = _not_foreseen(error)
+        _stop(said)
+        return 1
+    return 0
+
+
+def _flush(stream: TextIO) -> None:
+    try:
+        stream.flush()
+    except BrokenPipeError:  # Python would try again, and complain
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    except OSError as error:
+        if stream is not sys.stderr:
+            _stop(f"The output could not be written: {error.strerror}.")
 
 
 def _sentence(error: Exception) -> str | None:
@@ -263,6 +392,16 @@ def _sentence(error: Exception) -> str | None:
     from stedi_assets.lakehouse.faults import sentence  # noqa: PLC0415
 
     return sentence(error)
+
+
+def _not_foreseen(error: Exception) -> str:
+    from stedi_assets.lakehouse.faults import unforeseen  # noqa: PLC0415
+
+    command = shlex.join(["python", "-X", "dev", "-m", "stedi_assets.cli", *sys.argv[1:]])
+    return (
+        f"{unforeseen(error)} What is published stays. Its message may quote data and is not shown "
+        f"here; {command} shows all of it."
+    )
 
 
 if __name__ == "__main__":

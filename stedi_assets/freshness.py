@@ -1,49 +1,78 @@
 """What a refresh would find to do."""
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from inspect import signature
 
 import ibis
 import ibis.expr.types as ir
 
-from stedi_assets.assets.sources import SOURCES
 from stedi_assets.lakehouse.catalog import Catalog, Snapshot
-from stedi_assets.lakehouse.faults import explain
 from stedi_assets.lakehouse.ingest import Ingest
-from stedi_assets.lakehouse.ledger import LandingFolder
+from stedi_assets.lakehouse.landing.arrivals import Arrived
+from stedi_assets.lakehouse.ledger import Entry, LandingFolder
 from stedi_assets.lakehouse.resource import Lakehouse
-from stedi_assets.schemas import Contract, table_of
+from stedi_assets.schemas import SOURCES, Contract, table_of
 from stedi_assets.settings import Settings
 
 
-def up_to_date(
+@dataclass(frozen=True)
+class Outlook:
+    """What a refresh would find to do.
+
+    Attributes:
+        is_up_to_date: Whether all landing files are taken in and every table is made from what is
+            published.
+        held_back: Landing files that are left out of their tables, for too much of them is
+            unreadable.
+        ignored: Files in the landing folders that are not landing files.
+    """
+
+    is_up_to_date: bool
+    held_back: tuple[Entry, ...]
+    ignored: tuple[str, ...]
+
+
+def look_ahead(
     lakehouse: Lakehouse,
     rules: Iterable[Callable[..., ir.Table]],
     contracts: Mapping[str, type[Contract]],
     settings: Settings,
-) -> bool:
-    """Whether all landing files are taken in and every table is made from what is published.
+) -> Outlook:
+    """See what there is to do; reads the catalog, lists the landing folders, computes nothing.
 
-    Reads the catalog and lists the landing folders; computes and writes nothing.
+    Raises:
+        LakehouseError: There are no landing files, or the landing root is another one and lacks
+            sources that the tables hold files of.
     """
-    catalog = lakehouse.catalog
-    for name, contract in contracts.items():
-        state = catalog.find(name)
-        if (
-            state is None
-            or state.published is None
-            or state.candidate is not None
-            or state.contract != table_of(contract).fingerprint
-        ):
-            return False
     quarantine = table_of(contracts["quarantine"])
     landing = LandingFolder(settings.landing_root, lakehouse.storage)
-    ingest = Ingest(landing, catalog, lakehouse.engine, quarantine)
-    if any(_has_news(ingest, source, table) for table, source in SOURCES.items()):
-        return False
-    if not ingest.quarantine_is_current(SOURCES):
-        return False
-    return all(_current(rule, lakehouse, settings) for rule in rules)
+    ingest = Ingest(
+        landing, lakehouse.catalog, lakehouse.engine, quarantine, settings.unreadable_limits
+    )
+    ingest.assert_usable(SOURCES)
+    arrived = [_arrived(ingest, source, table) for table, source in SOURCES.items()]
+    known = [source for source in arrived if source]
+    return Outlook(
+        not any(source is None or source.has_news or source.replaced for source in arrived)
+        and _tables_are_current(lakehouse, contracts)
+        and ingest.quarantine_is_current(SOURCES)
+        and all(_current(rule, lakehouse, settings) for rule in rules),
+        tuple(entry for source in known for entry in source.held_back),
+        tuple(path for source in known for path in source.listing.ignored),
+    )
+
+
+def _tables_are_current(lakehouse: Lakehouse, contracts: Mapping[str, type[Contract]]) -> bool:
+    """Whether every table is published under its contract, and nothing waits on audit."""
+    states = ((lakehouse.catalog.find(name), model) for name, model in contracts.items())
+    return all(
+        state is not None
+        and state.published is not None
+        and state.candidate is None
+        and state.contract == table_of(model).fingerprint
+        for state, model in states
+    )
 
 
 def behind(catalog: Catalog, rules: Iterable[Callable[..., ir.Table]]) -> dict[str, str]:
@@ -57,7 +86,7 @@ def behind(catalog: Catalog, rules: Iterable[Callable[..., ir.Table]]) -> dict[s
         rules: Their rules, in the order data flows.
     """
     states = catalog.tables()
-    published = {name: str(s.published.id) for name, s in states.items() if s.published}
+    published = {name: s.published.state for name, s in states.items() if s.published}
     held_back: set[str] = set()
     found = {}
     for rule in rules:
@@ -79,13 +108,12 @@ def _inputs(rule: Callable[..., ir.Table]) -> list[str]:
     return [name for name in signature(rule).parameters if name != "settings"]
 
 
-def _has_news(ingest: Ingest, source: str, table: str) -> bool:
+def _arrived(ingest: Ingest, source: str, table: str) -> Arrived | None:
+    """What has arrived in a source; nothing where it cannot be looked at, which a run will say."""
     try:
-        return ingest.has_news(source, table)
-    except Exception as error:
-        if explain(error) is None:
-            raise
-        return True  # a refresh says what is wrong with this source, and takes in the others
+        return ingest.arrived(source, table)
+    except Exception:  # whatever is wrong with it
+        return None
 
 
 def _named(snapshot: Snapshot) -> ir.Table:

@@ -1,10 +1,11 @@
 """Jobs, named by what a person wants, and the schedules that start them at night."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import dagster as dg
 
-from stedi_assets import training
+from stedi_assets import training, withdrawals
 from stedi_assets.lakehouse.resource import Lakehouse, plainly
 from stedi_assets.lakehouse.table import Zone
 from stedi_assets.settings import Settings
@@ -14,11 +15,26 @@ REFRESH, VACUUM = "refresh_lakehouse", "vacuum_lakehouse"
 SAFETY_AGE = timedelta(days=1)
 """Age at which a file that no snapshot refers to is none that a run is about to commit."""
 
-refresh_lakehouse = dg.define_asset_job(
-    REFRESH,
-    selection=dg.AssetSelection.groups(*Zone),
-    description="Take in new landing files and bring every table up to date with them.",
-)
+
+def refresh_lakehouse(settings: Settings) -> Any:  # Dagster exports no name for its type
+    """The job that brings every table up to date, under these settings."""
+
+    @dg.failure_hook(required_resource_keys={"lakehouse"})
+    def nobody_stays_who_withdrew(context: dg.HookContext) -> None:
+        """Let no table that could not be made anew show people who consent no longer."""
+        lakehouse = context.resources.lakehouse
+        if tables := withdrawals.take_out(lakehouse, settings, context.run_id):
+            context.log.warning(
+                f"People who withdrew were taken out of {', '.join(tables)}, which the next "
+                "refresh makes anew."
+            )
+
+    return dg.define_asset_job(
+        REFRESH,
+        selection=dg.AssetSelection.groups(*Zone),
+        description="Take in new landing files and bring every table up to date with them.",
+        hooks={nobody_stays_who_withdrew},
+    )
 
 
 def vacuum_lakehouse(settings: Settings) -> dg.JobDefinition:

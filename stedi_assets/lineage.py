@@ -18,9 +18,9 @@ from pydantic import SecretStr
 from sqlglot import exp, parse_one
 from sqlglot.optimizer.scope import Scope, build_scope, find_all_in_scope
 
-from stedi_assets.assets.sources import SOURCES, source_key
+from stedi_assets.assets.sources import source_key
 from stedi_assets.lakehouse.table import LANDED_AT, PERSON, SOURCE_FILE, Table
-from stedi_assets.schemas import contracts, table_of
+from stedi_assets.schemas import SOURCES, contracts, table_of
 from stedi_assets.settings import MIN_KEY, Settings
 
 Rule = Callable[..., ir.Table]

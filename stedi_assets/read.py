@@ -85,6 +85,8 @@ def _state(name: str, settings: Settings) -> TableState:
 def _named(name: str, state: TableState, snapshot: int | str) -> Snapshot:
     named = str(snapshot)
     found = state.tagged(named) or (state.snapshot(int(named)) if named.isdecimal() else None)
+    if found is None and state.is_unpublished(named):
+        raise UnknownTableError(f"{name}: {named} was never published; {_tags(state)}.")
     if found is None:
         raise UnknownTableError(f"{name} has no snapshot {named}; {_tags(state)}.")
     return found

@@ -2,8 +2,9 @@
 
 import contextlib
 import logging
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,42 +16,89 @@ from rich.status import Status
 from rich.table import Table
 
 from stedi_assets.assets import RULES
+from stedi_assets.assets.landing import REBUILD
+from stedi_assets.audit import MOST_NAMED
 from stedi_assets.definitions import lakehouse_definitions
 from stedi_assets.deployments import lakehouse
-from stedi_assets.freshness import up_to_date
+from stedi_assets.freshness import Outlook, look_ahead
 from stedi_assets.jobs import REFRESH
-from stedi_assets.schemas import contracts
+from stedi_assets.lakehouse.faults import DamagedError, LakehouseError
+from stedi_assets.lakehouse.landing.names import shown_name
+from stedi_assets.lakehouse.ledger import Entry
+from stedi_assets.schemas import Contract, contracts
 from stedi_assets.settings import PROJECT, Settings
 
 
-def refresh(settings: Settings, console: Console) -> bool:
+def refresh(settings: Settings, console: Console, rebuild: Collection[str] = ()) -> bool:
     """Run the refresh job with its history in Dagster's, so that the UI shows the run too.
 
     Where there is nothing to do there is no run.
+
+    Args:
+        settings: Which lakehouse.
+        console: Where to tell how it goes.
+        rebuild: Sources whose landing files are all taken in anew.
 
     Returns:
         Whether every table was refreshed and every check passed.
     """
     started = time.perf_counter()
     contract = contracts(pseudonymize=settings.pseudonymize)
-    if up_to_date(lakehouse(settings), RULES, contract, settings):
-        console.print("Nothing new: all landing files are taken in, every table is up to date.")
-        return True
+    ahead = _look_ahead(settings, contract)
+    _print_ignored(ahead.ignored, console)
+    if ahead.is_up_to_date and not rebuild:
+        return _nothing_new(ahead.held_back, console)
     with console.status("starting") as spinner:
         progress = _Progress(console, spinner)
         definitions = dg.Definitions.merge(
             lakehouse_definitions(settings),
             dg.Definitions(loggers={"progress": progress.logger_definition()}),
         )
-        with _instance() as instance:
+        with _instance() as instance, _interruptible():
             result = definitions.resolve_job_def(REFRESH).execute_in_process(
                 instance=instance,
                 run_config={"loggers": {"progress": {}}},
-                tags={"lakehouse": settings.lakehouse},
-                raise_on_error=False,
+                tags={"lakehouse": settings.lakehouse}
+                | ({REBUILD: ",".join(rebuild)} if rebuild else {}),
+                raise_on_error=sys.flags.dev_mode,
             )
     progress.summarize(list(contract), time.perf_counter() - started, result.run_id)
+    if progress.interrupted:
+        raise KeyboardInterrupt
     return result.success and not progress.failed
+
+
+def _look_ahead(settings: Settings, contract: dict[str, type[Contract]]) -> Outlook:
+    try:
+        return look_ahead(lakehouse(settings), RULES, contract, settings)
+    except DamagedError:  # a run says what is wrong with this table, and sees to the others
+        return Outlook(is_up_to_date=False, held_back=(), ignored=())
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    try:
+        yield
+    except dg.DagsterExecutionInterruptedError:
+        raise KeyboardInterrupt from None
+
+
+def _nothing_new(held_back: Sequence[Entry], console: Console) -> bool:
+    console.print("Nothing new: all landing files are taken in, every table is up to date.")
+    for entry in held_back:
+        _say(console, f"Held back: {shown_name(entry.path)}, {entry.reason}.", "red")
+    return not held_back
+
+
+def _print_ignored(paths: Sequence[str], console: Console) -> None:
+    if paths:
+        more = f" and {len(paths) - MOST_NAMED:,} more" if len(paths) > MOST_NAMED else ""
+        names = f"{', '.join(map(shown_name, paths[:MOST_NAMED]))}{more}"
+        _say(console, f"Ignored, as they are not landing files: {len(paths):,} ({names}).", "dim")
+
+
+def _say(console: Console, sentence: str, style: str) -> None:
+    console.print(sentence, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextlib.contextmanager
@@ -94,6 +142,8 @@ class _Progress(logging.Handler):
         self._spinner = spinner
         self._lines: dict[str, _Line] = {}
         self._current: str | None = None
+        self._steps_failed = False
+        self.interrupted = False
 
     def logger_definition(self) -> dg.LoggerDefinition:
         """This handler, as a logger that a job can be configured with."""
@@ -132,6 +182,8 @@ class _Progress(logging.Handler):
             case dg.DagsterEventType.STEP_FAILURE:
                 self._close()
                 self._fail(event)
+            case dg.DagsterEventType.RUN_FAILURE:
+                self._fail_outside(event)
 
     def _materialized(self, materialization: dg.AssetMaterialization) -> None:
         self._close()
@@ -153,7 +205,7 @@ class _Progress(logging.Handler):
             warning = evaluation.severity == dg.AssetCheckSeverity.WARN
             said = line.warned if warning else line.failed
             said[evaluation.check_name] = evaluation.description or ""
-            line.held_back |= not warning
+        line.held_back |= bool(_number(evaluation.metadata.get("held_back")))
 
     def _close(self) -> None:
         if self._current is None:
@@ -184,16 +236,30 @@ class _Progress(logging.Handler):
     def _fail(self, event: dg.DagsterEvent) -> None:
         error = event.step_failure_data.error
         cause = error.cause if error and error.cause else error
+        self._steps_failed = True
         if cause is None or cause.cls_name == "DagsterAssetCheckFailedError":
             return  # the table's line says it
         failure = event.step_failure_data.user_failure_data
         said = failure.description if failure and failure.description else cause.message
         if cause.cls_name == "DagsterExecutionInterruptedError":
-            said = "interrupted; nothing is lost: refresh again."
+            self.interrupted = True  # which is said when the run is over
+            return
         self._say(f"{event.step_key}: {said.strip()}", "red")
 
+    def _fail_outside(self, event: dg.DagsterEvent) -> None:
+        """Say why a run failed before its first step, or between two."""
+        error = event.job_failure_data.error
+        while error and error.cause:
+            error = error.cause
+        if error is None or self._steps_failed:
+            return
+        if error.cls_name == "DagsterExecutionInterruptedError":
+            self.interrupted = True
+        elif error.cls_name == LakehouseError.__name__:
+            self._say(error.message.partition(": ")[2].strip(), "red")
+
     def _say(self, sentence: str, style: str) -> None:
-        self._console.print(sentence, style=style, markup=False, highlight=False, soft_wrap=True)
+        _say(self._console, sentence, style)
 
     def summarize(self, tables: list[str], seconds: float, run_id: str) -> None:
         """Print the table of tables, and what became of the run."""

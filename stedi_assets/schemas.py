@@ -22,11 +22,18 @@ set_config(use_narwhals_backend=True)
 OWNER = "team:data-platform"
 """Who answers for the tables."""
 
+SOURCES = {
+    "customer_landing": "customer",
+    "accelerometer_landing": "accelerometer",
+    "step_trainer_landing": "step_trainer",
+}
+"""The landing tables, each with the source whose files it holds."""
+
 MILLISECONDS = "epoch milliseconds"
 MAX_DOUBLE = 1.7976931348623157e308
 
 
-def _field(
+def _field(  # noqa: PLR0913  (what there is to say of a column)
     description: str,
     *,
     unit: str | None = None,

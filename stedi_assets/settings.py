@@ -1,12 +1,14 @@
 """Where things are and how the lakehouse behaves: the only reader of the environment."""
 
 import difflib
+import errno
 import json
 import os
 import re
 import secrets
 from collections.abc import Iterable
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,11 +29,20 @@ PROJECT = _CHECKOUT if (_CHECKOUT / "workspace.yaml").exists() else Path.cwd()
 MIN_KEY = 32
 """Characters that the key of `subject_id` must have."""
 
+_MIN_DIFFERENT = 8
+
 # No parts of dots alone: the engine would resolve them, S3 does not.
 _S3 = re.compile(r"s3://[a-z0-9][a-z0-9.-]+[a-z0-9](/(?!\.{1,2}(/|$))[^?#%*\[\]\\/]+)*")
 _URL = r"^https?://[^/\s]+$"
 
 _MASTER = re.compile(r"local\b|spark://|yarn$|k8s://")
+
+_SOURCES = "customer", "accelerometer", "step_trainer"
+_OURS = "warehouse", "scratch", "pipes"
+"""Folders in which a lakehouse deletes what it does not know."""
+
+_LONGEST = timedelta(days=365_000)
+"""What is longer is as good as this, and dates do not go back farther."""
 
 ConsentScope = Literal["any", "from_consent_date"]
 
@@ -116,7 +127,18 @@ class Settings(BaseSettings):
         "each makes all tables anew",
     )
     max_quarantine_share: float = Field(
-        0.05, ge=0, le=1, description="share of a source's new objects that may be unreadable"
+        0.05,
+        ge=0,
+        le=1,
+        description="share of a file's objects that may be unreadable: a file of readings with more "
+        "is held back, customer records with more fail the check `readable`",
+    )
+    max_consent_fall: float = Field(
+        10.0,
+        ge=0,
+        le=100,
+        description="percentage points by which the share of consenting people may fall in a "
+        "refresh without a warning and an alert; it takes effect in any case",
     )
     retention: timedelta = Field(
         timedelta(days=7),
@@ -131,7 +153,8 @@ class Settings(BaseSettings):
     )
     memory_limit: str | None = Field(
         None,
-        pattern=r"^\d+(\.\d+)?\s?([KMGT]i?B)$",
+        # No more digits than the engine can count bytes.
+        pattern=r"^(\d{1,12}(\.\d{1,9})?\s?[KM]|\d{1,6}(\.\d{1,9})?\s?[GT])i?B$",
         description="memory of the embedded engine, such as 4GB; where unset, 1.25 GB for each "
         "thread, at most 80 % of the machine's (with Spark: of each task that reads landing files, "
         "1GB where unset)",
@@ -139,6 +162,7 @@ class Settings(BaseSettings):
     threads: int | None = Field(
         None,
         ge=1,
+        le=1024,
         description="threads of the embedded engine; the machine's where unset",
     )
 
@@ -169,7 +193,14 @@ class Settings(BaseSettings):
     @field_validator("retention", "refresh_interval", mode="before")
     @classmethod
     def _duration(cls, text: str | timedelta) -> timedelta:
-        return text if isinstance(text, timedelta) else duration(text)
+        return min(text, _LONGEST) if isinstance(text, timedelta) else duration(text)
+
+    @field_validator("pseudonym_key")
+    @classmethod
+    def _not_weak(cls, key: SecretStr | None) -> SecretStr | None:
+        if key and (found := _weakness(key.get_secret_value())):
+            raise ValueError(f"it is easily guessed, {found}; make one with openssl rand -hex 32")
+        return key
 
     @field_validator("webhook")
     @classmethod
@@ -220,7 +251,12 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _places(self) -> "Settings":
         if self.deployment == "local":
-            self._assert_folders()
+            try:
+                self._assert_folders()
+            except OSError as error:  # may not be looked into
+                place = "STEDI_LANDING" if self.landing else "STEDI_LAKEHOUSE"
+                raise ValueError(f"{place} is wrong: {_not_usable(error)}") from None
+        self._assert_apart()
         if self.engine == "glue" and self.deployment != "aws":
             raise ValueError("STEDI_ENGINE=glue takes STEDI_DEPLOYMENT=aws")
         if bool(self.s3_kms_key) != (self.s3_encryption == "aws:kms"):
@@ -240,10 +276,33 @@ class Settings(BaseSettings):
                 "customer/, accelerometer/ and step_trainer/, or unset it"
             )
 
+    def _assert_apart(self) -> None:
+        """Refuse places where tables' files would be landing files, or landing files tables'."""
+        for source in _SOURCES:
+            folder = _followed(f"{self.landing_root}/{source}/landing")
+            if _is_within(self.lakehouse, folder):
+                raise ValueError(
+                    f"STEDI_LAKEHOUSE is {self.lakehouse}, in the landing folder {folder}, where "
+                    "its own files would be taken for landing files; name a folder outside of it"
+                )
+            if any(_is_within(folder, f"{self.lakehouse}/{ours}") for ours in _OURS):
+                raise ValueError(
+                    f"The landing folder {folder} is among the lakehouse's own files, where a "
+                    "vacuum removes what no table refers to; set STEDI_LANDING to another place"
+                )
+
     @property
     def landing_root(self) -> str:
         """Root of the landing folders; it need not exist."""
         return self.landing or f"{self.lakehouse}/landing"
+
+    @property
+    def unreadable_limits(self) -> dict[str, float]:
+        """Sources of which single files are held back, with the share that may be unreadable.
+
+        Customers are not among them: what says that somebody withdrew is never held back.
+        """
+        return dict.fromkeys(("accelerometer", "step_trainer"), self.max_quarantine_share)
 
     @property
     def spark_configuration(self) -> dict[str, str]:
@@ -260,26 +319,71 @@ class Settings(BaseSettings):
                 "STEDI_PSEUDONYM_KEY is not set. On AWS it is not made by itself: set it to the "
                 f"same secret of {MIN_KEY} characters or more in every refresh."
             )
-        path = Path(self.lakehouse) / "pseudonym.key"
+        path = self.key_file
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            made = path.with_name(f".{path.name}.{os.getpid()}")
-            descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                file.write(secrets.token_hex(32))
-            try:
-                os.link(made, path)  # fails where another process was first: its key counts
-            except FileExistsError:
-                pass
-            finally:
-                made.unlink()
-        key = path.read_text().strip()
+            self._assert_no_training_sets()
+            make_key(path)
+        if path.stat().st_mode & 0o077:
+            raise SettingsError(
+                f"{path} can be read by others, who could tell whose subject_id is whose: see who "
+                f"had access, then run chmod 600 {path}."
+            )
+        key = path.read_text(errors="replace").strip()
         if len(key) < MIN_KEY:
             raise SettingsError(
                 f"{path} holds no key of {MIN_KEY} characters or more; restore it, or set "
                 "STEDI_PSEUDONYM_KEY."
             )
+        if weakness := _weakness(key):
+            raise SettingsError(
+                f"{path} holds a key that is easily guessed, {weakness}; restore it, or set "
+                "STEDI_PSEUDONYM_KEY."
+            )
         return key
+
+    @property
+    def key_file(self) -> Path:
+        """Where the key of `subject_id` is kept, where it is not set."""
+        return Path(self.lakehouse) / "pseudonym.key"
+
+    def _assert_no_training_sets(self) -> None:
+        """Refuse to make a key where there was one: the training sets' people would be others."""
+        made = Path(self.lakehouse) / "warehouse" / "curated" / "machine_learning_curated"
+        if any(made.rglob("*.parquet")):
+            raise SettingsError(
+                f"{self.key_file} is gone, the key of subject_id in the training sets there are: "
+                "restore it from a backup, set STEDI_PSEUDONYM_KEY to it, or begin with a new key "
+                "(stedi rebuild --new-key)."
+            )
+
+
+def make_key(path: Path) -> None:
+    """Make a key of `subject_id`, unless another process was first."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    made = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_hex(32))
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(made, path)  # fails where another process was first: its key counts
+    except FileExistsError:
+        pass
+    finally:
+        made.unlink()
+
+
+def _weakness(key: str) -> str | None:
+    """What makes a key easy to guess, if anything."""
+    if len(set(key)) < _MIN_DIFFERENT:
+        return f"with fewer than {_MIN_DIFFERENT} different characters"
+    if any(key == (key[:n] * len(key))[: len(key)] for n in range(1, len(key) // 2 + 1)):
+        return "a pattern that repeats"
+    steps = [ord(after) - ord(before) for before, after in pairwise(key)]
+    if max(steps.count(1), steps.count(-1)) > len(steps) / 2:
+        return "a run such as abcdef or 012345"
+    return None
 
 
 def _assert_known(names: Iterable[str]) -> None:
@@ -301,17 +405,39 @@ def duration(text: str) -> timedelta:
     if not found:
         raise ValueError("write a number and m, h, d or w, such as 12h or 7d")
     unit = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}[found[2]]
-    return timedelta(**{unit: int(found[1])})
+    return min(timedelta(**{unit: int(found[1])}), _LONGEST)
 
 
 def _absolute_path(path: Path) -> str:
     try:
-        path = path.expanduser().resolve()
+        path = path.expanduser()
     except RuntimeError:
         raise ValueError("there is no such home folder") from None
-    if found := sorted(set("?#%") & set(str(path))):
+    try:
+        path = path.resolve()
+    except RuntimeError:
+        raise ValueError("its links lead in a circle") from None
+    except OSError as error:
+        raise ValueError(_not_usable(error)) from None
+    if found := sorted(set("?#%\\") & set(str(path))):
         raise ValueError(f"the catalog can address no path with {' '.join(found)} in it")
+    if not str(path).isprintable():
+        raise ValueError("there are characters in the path that no terminal can print")
     return str(path)
+
+
+def _not_usable(error: OSError) -> str:
+    if error.errno == errno.ENAMETOOLONG:
+        return "the path is too long for this machine"
+    return f"{error.filename or 'the working folder'} cannot be looked into: {error.strerror}"
+
+
+def _followed(folder: str) -> str:
+    return folder if folder.startswith("s3://") else os.path.realpath(folder)
+
+
+def _is_within(place: str, folder: str) -> bool:
+    return f"{place}/".startswith(f"{folder}/")
 
 
 def _sentence(error: Any) -> str:

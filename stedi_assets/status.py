@@ -4,10 +4,15 @@ from typing import Any
 
 import ibis.expr.types as ir
 
+from stedi_assets.assets.trusted import suspended
 from stedi_assets.deployments import storage
 from stedi_assets.lakehouse.catalog import Catalog, Snapshot, TableState
+from stedi_assets.lakehouse.landing.arrivals import Ledgers
+from stedi_assets.lakehouse.landing.names import shown_name
+from stedi_assets.lakehouse.ledger import LandingFolder
 from stedi_assets.lakehouse.table import Zone
 from stedi_assets.read import read_table
+from stedi_assets.schemas import SOURCES
 from stedi_assets.settings import Settings
 from stedi_assets.training import TRAINING_SET
 
@@ -22,6 +27,9 @@ def status(settings: Settings) -> dict[str, Any]:
             "lakehouse": settings.lakehouse,
             "tables": [],
             "training_sets": [],
+            "held_back": [],
+            "ignored": [],
+            "suspended": 0,
             "quarantine": [],
             "devices": {},
         }
@@ -40,6 +48,8 @@ def status(settings: Settings) -> dict[str, Any]:
             for zone, name in tables
         ],
         "training_sets": _training_sets(states.get(TRAINING_SET)),
+        **_landing_files(catalog, settings),
+        "suspended": _suspended(catalog, settings),
         "quarantine": _quarantine(catalog, settings),
         "devices": _devices(catalog, settings),
     }
@@ -68,6 +78,35 @@ def _training_sets(state: TableState | None) -> list[dict[str, Any]]:
         {"tag": tag.name, "rows": tag.rows, "snapshot": tag.snapshot_id}
         for tag in (state.tags if state else ())
     ]
+
+
+def _landing_files(catalog: Catalog, settings: Settings) -> dict[str, Any]:
+    """Landing files that are held back, and files that are not landing files."""
+    ledgers = Ledgers(
+        LandingFolder(settings.landing_root, storage(settings)), catalog, settings.unreadable_limits
+    )
+    arrived = [ledgers.arrived(source, table) for table, source in SOURCES.items()]
+    return {
+        "held_back": [
+            {
+                "file": shown_name(entry.path),
+                "reason": entry.reason,
+                "unreadable": entry.quarantined,
+            }
+            for source in arrived
+            for entry in source.held_back
+        ],
+        "ignored": [shown_name(path) for source in arrived for path in source.listing.ignored],
+    }
+
+
+def _suspended(catalog: Catalog, settings: Settings) -> int:
+    """Number of people of whom the newest thing that landed is a record that cannot be read."""
+    needed = ("customer_landing", "quarantine")
+    if not all(catalog.published(name) for name in needed):
+        return 0
+    tables = (read_table(name, settings=settings) for name in needed)
+    return int(suspended(*tables).count().to_pyarrow().as_py())
 
 
 def _quarantine(catalog: Catalog, settings: Settings) -> list[dict[str, Any]]:

@@ -2,15 +2,16 @@
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import ibis
 import ibis.expr.types as ir
 
-from stedi_assets.assets.curated import pseudonym
+from stedi_assets.assets.curated import NAMING, key_id, pseudonym
 from stedi_assets.assets.trusted import owned_readings
 from stedi_assets.checks import without_consent
 from stedi_assets.lakehouse import maintenance
@@ -78,32 +79,52 @@ def withdrawals(
     return without_consent(rows, since.select("person"), since, settings)
 
 
-def released(lakehouse: "Lakehouse", settings: Settings) -> list[str]:
-    """Tags that keep their training sets no longer.
+@dataclass(frozen=True)
+class Released:
+    """Tags that keep their training sets no longer, and those of which nobody can tell.
 
-    These are of a day's sets all but the last, of the days all but the newest
-    STEDI_TRAINING_SETS, and of whatever is tagged the sets that hold rows of people who withdrew.
-
-    Raises:
-        LakehouseError: The key is not that of the training sets, so that everybody would seem to
-            have withdrawn.
+    Attributes:
+        tags: Of a day's sets all but the last, of the days all but the newest STEDI_TRAINING_SETS,
+            and of whatever is tagged the sets with rows of people who withdrew, or with columns
+            that STEDI_PSEUDONYMIZE leaves out by now.
+        unknown: Sets made under another key, whose people cannot be told from one another.
     """
+
+    tags: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+
+
+def released(lakehouse: "Lakehouse", settings: Settings) -> Released:
+    """Tags that keep their training sets no longer."""
     state = lakehouse.catalog.find(TRAINING_SET)
     if state is None or not state.tags:
-        return []
-    customers = lakehouse.table("customer_trusted")
-    sets = {tag.name: state.snapshot(tag.snapshot_id) for tag in state.tags}
-    known = [lakehouse.open(found) for found in (*sets.values(), state.published) if found]
-    _assert_key(known, customers, settings)
+        return Released()
     old = _older([tag.name for tag in state.tags], settings.training_sets)
-    withdrawn = [
-        name
-        for name, found in sets.items()
-        if found
-        and name not in old
-        and withdrawals(lakehouse.open(found), customers, settings).to_pyarrow().as_py()
-    ]
-    return [*old, *withdrawn]
+    sets = {
+        tag.name: found
+        for tag in state.tags
+        if tag.name not in old and (found := state.snapshot(tag.snapshot_id))
+    }
+    customers = lakehouse.table("customer_trusted")
+    nobody = not customers.count().to_pyarrow().as_py()
+    unsure = [found for found in (*sets.values(), state.published) if found and not _key(found)]
+    unsure_fit = nobody or _somebody_known(map(lakehouse.open, unsure), customers, settings)
+    own, unwanted = key_id(settings), set(NAMING if settings.pseudonymize else ())
+    gone, unknown = [], []
+    for name, found in sets.items():
+        fits = nobody or (_key(found) == own if _key(found) else unsure_fit)
+        if unwanted & set(found.types):
+            gone.append(name)
+        elif not fits and found.rows:
+            unknown.append(name)
+        elif withdrawals(lakehouse.open(found), customers, settings).to_pyarrow().as_py():
+            gone.append(name)
+    return Released((*old, *gone), tuple(unknown))
+
+
+def _key(training_set: Snapshot) -> str | None:
+    """Id of the key it was made under; older ones do not have it."""
+    return training_set.properties.get("key-id")
 
 
 def _older(tags: list[str], days: int) -> list[str]:
@@ -131,15 +152,25 @@ def vacuum(
         dry_run: Only tell what would be removed.
 
     Raises:
-        LakehouseError: Something is not as it should be; nothing was removed.
+        LakehouseError: Something is not as it should be, and nothing was removed; or training sets
+            were made under another key, and only they were left alone.
     """
-    return maintenance.vacuum(
+    found = released(lakehouse, settings)
+    removed = maintenance.vacuum(
         lakehouse.storage,
         settings.retention,
         safety_age,
-        released={TRAINING_SET: released(lakehouse, settings)},
+        released={TRAINING_SET: found.tags},
         dry_run=dry_run,
     )
+    if found.unknown:
+        raise LakehouseError(
+            f"The training sets {', '.join(found.unknown)} were made under another key of "
+            "subject_id, so nobody can tell whether everybody in them still consents, and they "
+            "were left alone: set STEDI_PSEUDONYM_KEY to the key they were made with, and vacuum "
+            f"again. {'Besides, it would remove' if dry_run else 'Removed'} {removed}."
+        )
+    return removed
 
 
 def _customers(customer_trusted: ir.Table, settings: Settings) -> ir.Table:
@@ -148,16 +179,15 @@ def _customers(customer_trusted: ir.Table, settings: Settings) -> ir.Table:
     )
 
 
-def _assert_key(sets: list[ir.Table], customer_trusted: ir.Table, settings: Settings) -> None:
-    people = ibis.union(*(one.select(person="subject_id") for one in sets), distinct=True)
-    known = people.semi_join(_customers(customer_trusted, settings), "person")
-    counts = people.agg(people=people.count(), known=known.count().as_scalar())
-    [found] = counts.to_pyarrow().to_pylist()
-    if found["people"] and not found["known"]:
-        raise LakehouseError(
-            f"Nobody in {TRAINING_SET} is a customer under this key of subject_id, so nothing was "
-            "removed: set STEDI_PSEUDONYM_KEY to the key it was made with, or refresh first."
-        )
+def _somebody_known(
+    sets: Iterable[ir.Table], customer_trusted: ir.Table, settings: Settings
+) -> bool:
+    """Whether anybody in these training sets is a customer under the present key."""
+    people = [one.select(person="subject_id") for one in sets]
+    if not people:
+        return True
+    known = ibis.union(*people).semi_join(_customers(customer_trusted, settings), "person")
+    return bool(known.count().to_pyarrow().as_py())
 
 
 # For data scientists

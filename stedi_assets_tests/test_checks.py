@@ -351,7 +351,7 @@ def test_accounts_say_where_every_row_went(pipeline: Pipeline) -> None:
         "customer_trusted": {
             KEPT: 3,
             "no research consent": 2,
-            "older record of the same e-mail": 3,
+            "older record of the same person": 3,
         },
         "accelerometer_trusted": {
             KEPT: 21,

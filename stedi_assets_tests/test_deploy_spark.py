@@ -13,6 +13,7 @@ from stedi_assets.lakehouse.spark import configuration
 from stedi_assets.schemas import contracts, table_of
 from stedi_assets.settings import Settings
 from stedi_assets_tests.cloudformation import ACCOUNT, REGION, Template, allowed
+from stedi_assets_tests.support import KEY
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 BUCKET, LANDING = "a-lakehouse", "a-landing"
@@ -109,9 +110,7 @@ def test_job_is_told_where_the_key_is_and_not_the_key() -> None:
 
 def test_process_and_template_agree_on_job_and_exchange() -> None:
     compute: Any = lakehouse(
-        Settings(
-            deployment="aws", lakehouse=f"s3://{BUCKET}", engine="glue", pseudonym_key="k" * 40
-        )
+        Settings(deployment="aws", lakehouse=f"s3://{BUCKET}", engine="glue", pseudonym_key=KEY)
     ).compute
     assert isinstance(compute, OnGlue)
     defaults = Template((DEPLOY / "glue.yaml").read_text(), {})

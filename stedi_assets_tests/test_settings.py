@@ -13,7 +13,7 @@ import pytest
 from stedi_assets.settings import Settings, SettingsError
 
 SECRET = "hush-hush-4711"
-KEY = "k" * 40
+KEY = "of tests, so everybody may know it"
 
 
 @pytest.fixture(autouse=True)

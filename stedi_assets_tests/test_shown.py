@@ -203,7 +203,7 @@ def test_reasons_for_what_is_withheld_are_named(runs: Runs) -> None:
         if "where_rows_went" in shown
     }
     assert "| withheld: quarantined | 1 |" in went["accelerometer_landing"]
-    assert "| withheld: older record of the same e-mail | 1 |" in went["customer_trusted"]
+    assert "| withheld: older record of the same person | 1 |" in went["customer_trusted"]
     assert "| withheld: no research consent | 10 |" in went["accelerometer_trusted"]
     assert "| withheld: no phone reading at that time | 1 |" in went["machine_learning_curated"]
 

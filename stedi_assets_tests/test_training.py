@@ -6,19 +6,24 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import dagster as dg
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pydantic import SecretStr
 from typer.testing import CliRunner
 
 from stedi_assets import read_table, training_sets
+from stedi_assets.assets.curated import key_id
 from stedi_assets.cli import app
 from stedi_assets.deployments import lakehouse
 from stedi_assets.lakehouse.catalog import Catalog
 from stedi_assets.lakehouse.faults import LakehouseError
 from stedi_assets.read import UnknownTableError
+from stedi_assets.schemas import contracts, table_of
 from stedi_assets.sensors.training import training_set_sensor
 from stedi_assets.training import TRAINING_SET, released, tag_training_set, vacuum
 from stedi_assets_tests.support import (
@@ -234,10 +239,18 @@ def consenting(settings: Settings, **since: int) -> None:
     publish(settings, "customer_trusted", records)
 
 
-def train(settings: Settings, rows: Rows) -> str:
+def train(settings: Settings, rows: Rows, **properties: str) -> str:
     """Publish a training set and tag it with a day of its own."""
     catalog = catalog_of(settings)
-    published = publish(settings, TRAINING_SET, rows)
+    table = table_of(contracts(pseudonymize=settings.pseudonymize)[TRAINING_SET])
+    catalog.ensure(table)
+    path = f"{catalog.location(TRAINING_SET)}/data/{uuid4().hex}.parquet"
+    with catalog.io.new_output(path).create() as file:
+        pq.write_table(pa.Table.from_pylist(rows, table.arrow_schema), file)
+    published = catalog.stage(
+        TRAINING_SET, [path] if rows else [], {"run-id": "of a test"} | properties
+    )
+    catalog.publish(published)
     tag = f"training-2026-11-{len(catalog.state(TRAINING_SET).tags) + 1:02}"
     catalog.tag(published, tag)
     return tag
@@ -316,7 +329,7 @@ def test_what_is_published_stays_though_somebody_in_it_withdrew(settings: Settin
     consenting(settings, ann=1, bob=1)
     tag = train(settings, [*rows_of(ANN, 1), *rows_of(BOB, 2)])
     consenting(settings, bob=1)  # and the training set has not been refreshed yet
-    assert released(lakehouse(settings), settings) == [tag]
+    assert released(lakehouse(settings), settings).tags == (tag,)
     assert clean(settings).tags == {}
     assert list(tags(settings)) == [tag]
 
@@ -325,10 +338,10 @@ def test_rows_from_before_a_later_consent_date_count_in_that_scope_only(settings
     dated = settings.model_copy(update={"consent_scope": "from_consent_date"})
     consenting(settings, ann=10)
     tag = train(settings, rows_of(ANN, 10, 11))
-    assert released(lakehouse(dated), dated) == []
+    assert released(lakehouse(dated), dated).tags == ()
     consenting(settings, ann=11)  # withdrew, and came back later
-    assert released(lakehouse(settings), settings) == []
-    assert released(lakehouse(dated), dated) == [tag]
+    assert released(lakehouse(settings), settings).tags == ()
+    assert released(lakehouse(dated), dated).tags == (tag,)
 
 
 def test_training_set_without_rows_stays(settings: Settings) -> None:
@@ -339,15 +352,68 @@ def test_training_set_without_rows_stays(settings: Settings) -> None:
     assert tag in tags(settings)
 
 
-def test_under_a_wrong_key_nothing_is_let_go(settings: Settings) -> None:
+@pytest.mark.parametrize("says_key", [True, False])
+def test_sets_under_another_key_are_left_alone_and_nothing_else_is(
+    settings: Settings, says_key: bool
+) -> None:
     consenting(settings, ann=1)
-    train(settings, rows_of(ANN, 1))
-    train(settings, rows_of(ANN, 1, 2))
-    before = tags(settings), files(settings)
+    consenting(settings, ann=1, bob=1)
+    properties = {"key-id": key_id(settings)} if says_key else {}
+    for _ in range(2):
+        train(settings, rows_of(ANN, 1), **properties)
+    before = tags(settings)
     other = settings.model_copy(update={"pseudonym_key": SecretStr(KEY[::-1])})
-    with pytest.raises(LakehouseError, match="set STEDI_PSEUDONYM_KEY to the key it was made with"):
+    with pytest.raises(LakehouseError) as raised:
         clean(other)
-    assert (tags(settings), files(settings)) == before
+    assert str(raised.value).startswith(
+        f"The training sets {', '.join(before)} were made under another key of subject_id"
+    )
+    assert "set STEDI_PSEUDONYM_KEY to the key they were made with" in str(raised.value)
+    assert tags(settings) == before
+    assert [found["tag"] for found in training_sets(settings).to_dict("records")] == [*before]
+    assert len(states(settings, "customer_trusted")) == 1  # the older one is gone
+    assert clean(settings).tags == {}
+
+
+def test_sets_go_where_everybody_in_them_withdrew(settings: Settings) -> None:
+    consenting(settings, ann=1, bob=1)
+    for people in (ANN, BOB):
+        train(settings, rows_of(people, 1), **{"key-id": key_id(settings)})
+    newest = train(settings, [])
+    publish(settings, "customer_trusted", [customer(CY)])
+    gone = ["training-2026-11-01", "training-2026-11-02"]
+    assert clean(settings).tags == {TRAINING_SET: gone}
+    assert list(tags(settings)) == [newest]
+
+
+@pytest.mark.parametrize("key", [KEY, KEY[::-1]])
+def test_sets_go_where_nobody_consents_whatever_the_key(settings: Settings, key: str) -> None:
+    consenting(settings, ann=1)
+    train(settings, rows_of(ANN, 1), **{"key-id": key_id(settings)})
+    train(settings, rows_of(ANN, 1))
+    newest = train(settings, [])
+    publish(settings, "customer_trusted", [])
+    clean(settings.model_copy(update={"pseudonym_key": SecretStr(key)}))
+    assert list(tags(settings)) == [newest]
+
+
+def test_set_that_names_people_goes_once_they_are_to_be_pseudonyms(settings: Settings) -> None:
+    named = settings.model_copy(update={"pseudonymize": False})
+    consenting(settings, ann=1)
+    rows = [row | {"user": ANN, "serialnumber": "d"} for row in rows_of(ANN, 1)]
+    with_names = train(named, rows)
+    without = train(settings, rows_of(ANN, 1))
+    newest = train(settings, rows_of(ANN, 1))
+    assert clean(named).tags == {}
+    assert clean(settings).tags == {TRAINING_SET: [with_names]}
+    assert list(tags(settings)) == [without, newest]
+
+
+def states(settings: Settings, table: str) -> list[int]:
+    """Ids of all snapshots that a table has."""
+    where = lakehouse(settings).storage
+    found = where.iceberg.load_table((where.namespace, table))
+    return [made.snapshot_id for made in found.metadata.snapshots]
 
 
 # The command

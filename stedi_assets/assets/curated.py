@@ -12,6 +12,8 @@ from stedi_assets.settings import Settings
 MIN_MATCHES = 5
 """Readings at the same time that make a user a candidate for a device's owner."""
 
+NAMING = ("user", "serialnumber")
+"""Columns that training rows have with STEDI_PSEUDONYMIZE=false alone."""
 
 PSEUDONYM_KEYS = "[0-9a-f]{64}"
 """Pattern of the two keys of `pseudonym`, which are in the SQL that an engine gets."""
@@ -74,7 +76,7 @@ def machine_learning_curated(
         phone, [sensor.email == phone.user, sensor.sensorreadingtime == phone.timestamp]
     )
     columns = ["subject_id", "sensorreadingtime", "distancefromobject", "x", "y", "z"]
-    return pairs.select(*columns, *(() if settings.pseudonymize else ("user", "serialnumber")))
+    return pairs.select(*columns, *(() if settings.pseudonymize else NAMING))
 
 
 def user_matches(times: ir.Table, readings: ir.Table) -> ir.Table:
@@ -103,6 +105,12 @@ def _claimants(matches: ir.Table, customer_landing: ir.Table) -> ir.Table:
     return claims.left_join(matches, theirs).select(
         claims.serialnumber, claims.claimant, claimant_matched=matches.matched
     )
+
+
+def key_id(settings: Settings) -> str:
+    """Tells under which key pseudonyms were made; the key cannot be worked out from it."""
+    key = settings.subject_key().encode()
+    return hmac.digest(key, b"id of this key", hashlib.sha256).hex()[:16]
 
 
 def pseudonym(email: ir.StringValue, settings: Settings) -> ir.StringValue:

@@ -1,22 +1,32 @@
 """Landing zone: the sources' files as tables, and what could not be read of them."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import dagster as dg
 import ibis.expr.types as ir
 
-from stedi_assets.assets.sources import SOURCES, source_key
-from stedi_assets.audit import Finding, Verdict, check_contract, check_specs, conclude, unchanged
+from stedi_assets.assets.sources import source_key
+from stedi_assets.audit import (
+    MOST_NAMED,
+    Finding,
+    Verdict,
+    check_contract,
+    check_specs,
+    conclude,
+    unchanged,
+)
 from stedi_assets.lakehouse.catalog import Snapshot
-from stedi_assets.lakehouse.ingest import Ingest, Ingested
+from stedi_assets.lakehouse.faults import LakehouseError, sentence
+from stedi_assets.lakehouse.ingest import MANY, Ingest, Ingested
+from stedi_assets.lakehouse.landing.names import shown_name
 from stedi_assets.lakehouse.ledger import Entry, LandingFolder
 from stedi_assets.lakehouse.resource import RETRIES, Lakehouse, plainly, snapshot_metadata
-from stedi_assets.lakehouse.table import Table
+from stedi_assets.lakehouse.table import PERSON, Table
 from stedi_assets.lineage import Lineage
-from stedi_assets.schemas import Contract, table_of
+from stedi_assets.schemas import SOURCES, Contract, table_of
 from stedi_assets.settings import Settings
 from stedi_assets.shown import (
     lineage_metadata,
@@ -25,9 +35,9 @@ from stedi_assets.shown import (
     where_rows_went,
 )
 
-CHECKS = ["contract", "readable", "completeness", "files"]
-MANY = 100
-"""New objects from which on it is no accident that none has a value for a column."""
+CHECKS = ["contract", "completeness", "readable", "files"]
+REBUILD = "stedi/rebuild"
+"""Tag of a run that is to take the landing files of some sources in anew, joined by commas."""
 
 QUARANTINE_CHECKS = ["contract", "completeness"]
 
@@ -56,8 +66,8 @@ def landing_assets(
         """Take in new landing files; quarantine what cannot be read."""
         selected = {key.path[-1] for key in context.selected_asset_keys}
         with plainly():
-            lakehouse.catalog.ensure(table_of(contracts["quarantine"]))
             refresh = _Refresh(contracts, settings, lakehouse, lineage, context)
+            refresh.assert_usable()
             again: dg.RetryRequested | None = None
             for name in (name for name in SOURCES if name in selected):
                 try:
@@ -98,58 +108,75 @@ class _Refresh:
         self._lineage = lineage
         self._run_id = context.run.run_id
         self._last_try = context.retry_number == RETRIES
+        self._anew = sources_to_rebuild(context.run.tags)
         self._ingest = Ingest(
             LandingFolder(settings.landing_root, lakehouse.storage),
             lakehouse.catalog,
             lakehouse.engine,
             table_of(contracts["quarantine"]),
+            settings.unreadable_limits,
         )
+
+    def assert_usable(self) -> None:
+        """Refuse a landing root that is mistyped or not there."""
+        self._ingest.assert_usable(SOURCES)
 
     def land(self, name: str) -> dg.MaterializeResult[None]:
         """Take in a source's new files; what goes wrong with them is that table's alone."""
+        return self._alone(name, CHECKS, "readable", lambda: self._land(name))
+
+    def _alone(
+        self,
+        name: str,
+        checks: list[str],
+        check: str,
+        work: Callable[[], dg.MaterializeResult[None]],
+    ) -> dg.MaterializeResult[None]:
+        """Let a check of the table fail where the work on it does."""
         try:
             with plainly():
-                return self._land(name)
-        except (dg.RetryRequested, dg.Failure, OSError) as error:
+                return work()
+        except Exception as error:  # also an unforeseen one: it is not the other sources' trouble
             if isinstance(error, dg.RetryRequested) and not self._last_try:
                 raise
-            failure = error.__cause__ if isinstance(error, dg.RetryRequested) else error
-            said = failure.description if isinstance(failure, dg.Failure) else str(failure)
-            others = [check for check in CHECKS if check != "readable"]
-            found = unchanged(name, others, self._lakehouse)
-            failed = Finding("readable", False, f"{name}: {said}")
-            return self._result(
-                replace(found, findings=[failed, *found.findings]), found.published, 0.0
-            )
+            failed = Finding(check, False, f"{name}: {_said(error)}")
+            found = self._unchanged(name, [other for other in checks if other != check])
+            verdict = replace(found, findings=[failed, *found.findings])
+            return self._result(verdict, found.published, 0.0)
+
+    def _unchanged(self, name: str, checks: list[str]) -> Verdict:
+        try:
+            return unchanged(name, checks, self._lakehouse)
+        except LakehouseError:  # what is published cannot be read, either
+            sentence = "Not tried: what is published cannot be read."
+            return Verdict(name, [Finding(check, False, sentence) for check in checks])
 
     def _land(self, name: str) -> dg.MaterializeResult[None]:
         contract, catalog = self._contracts[name], self._lakehouse.catalog
         started = time.perf_counter()
-        ingested = self._ingest.stage(SOURCES[name], table_of(contract), self._run_id)
+        source = SOURCES[name]
+        ingested = self._ingest.stage(
+            source, table_of(contract), self._run_id, anew=source in self._anew
+        )
         staged = time.perf_counter()
         if ingested.other_root:
             dg.get_dagster_logger().warning(
                 f"{name} held the files of {ingested.other_root}; it is made anew from those of "
                 f"{self._settings.landing_root}."
             )
+        findings = [
+            check_readable(name, ingested, self._settings.max_quarantine_share),
+            check_files(name, ingested, self._columns_gone(name, ingested)),
+        ]
         if ingested.candidate is None:
-            checks = [check for check in CHECKS if check != "files"]
-            verdict = unchanged(name, checks, self._lakehouse)
-            findings = [*verdict.findings, check_files(name, ingested, gone=[])]
-            verdict = replace(verdict, findings=findings)
+            unchanging = unchanged(name, ["contract", "completeness"], self._lakehouse)
+            verdict = replace(unchanging, findings=[*unchanging.findings, *findings])
         else:
             fresh = self._lakehouse.open(catalog.added(ingested.candidate))
-            gone = columns_gone(table_of(contract), fresh)
             findings = [
                 check_contract(contract, fresh),
-                check_readable(
-                    name,
-                    ingested,
-                    self._settings.max_quarantine_share,
-                    self._had_values(name, gone),
-                ),
                 check_objects(name, ingested, ingested.candidate),
-                check_files(name, ingested, gone),
+                *findings,
             ]
             verdict = conclude(ingested.candidate, findings, self._lakehouse, staged)
         snapshot = ingested.candidate or verdict.published
@@ -175,17 +202,17 @@ class _Refresh:
             asset_key=verdict.table, metadata=metadata, check_results=list(verdict.results())
         )
 
-    def _had_values(self, name: str, columns: list[str]) -> list[str]:
-        published = self._lakehouse.catalog.published(name)
-        if not columns or published is None:
+    def _columns_gone(self, name: str, ingested: Ingested) -> list[str]:
+        if ingested.candidate is None:
             return []
-        table = self._lakehouse.open(published)
-        counts = table.agg(**{column: table[column].count() for column in columns})
-        [found] = counts.to_pyarrow().to_pylist()
-        return [column for column in columns if found[column]]
+        fresh = self._lakehouse.open(self._lakehouse.catalog.added(ingested.candidate))
+        return columns_gone(table_of(self._contracts[name]), fresh)
 
     def quarantine(self) -> dg.MaterializeResult[None]:
         """Let quarantine hold what could not be read of the files taken in."""
+        return self._alone("quarantine", QUARANTINE_CHECKS, "completeness", self._quarantine)
+
+    def _quarantine(self) -> dg.MaterializeResult[None]:
         contract = self._contracts["quarantine"]
         started = time.perf_counter()
         candidate = self._ingest.stage_quarantine(SOURCES, self._run_id)
@@ -193,28 +220,46 @@ class _Refresh:
         if candidate is None:
             verdict = unchanged("quarantine", QUARANTINE_CHECKS, self._lakehouse)
         else:
-            entries = [entry for table in SOURCES for entry in self._ingest.entries(table)]
             findings = [
                 check_contract(contract, self._lakehouse.open(candidate)),
-                check_rejects(entries, candidate),
+                check_rejects(self._ingest.rejects(SOURCES).rows, candidate),
             ]
             verdict = conclude(candidate, findings, self._lakehouse, staged)
         return self._result(verdict, candidate or verdict.published, staged - started)
+
+
+def _said(error: BaseException) -> str:
+    """What went wrong, in a sentence."""
+    failure = error.__cause__ if isinstance(error, dg.RetryRequested) else error
+    if isinstance(failure, dg.Failure) and failure.description:
+        return failure.description
+    # The message of an unforeseen error may quote data.
+    return sentence(error) or (
+        f"its files could not be taken in, for the program stopped with {type(error).__name__}."
+    )
+
+
+def sources_to_rebuild(tags: Mapping[str, str]) -> set[str]:
+    """Sources whose landing files a run is asked to take in anew."""
+    return set(tags.get(REBUILD, "").split(",")) - {""}
 
 
 def files_metadata(ingested: Ingested) -> dict[str, int]:
     """How many landing files were taken in, and how many not."""
     return {
         "new_files": len(ingested.taken),
-        "duplicate_files": len(ingested.new) - len(ingested.taken),
+        "duplicate_files": sum(1 for entry in ingested.new if entry.duplicate_of),
         "changed_files": len(ingested.changed),
-        "ignored_files": ingested.ignored,
+        "held_back_files": len(ingested.held_back),
+        "ignored_files": len(ingested.listing.ignored),
     }
 
 
-def check_rejects(entries: list[Entry], candidate: Snapshot) -> Finding:
+def check_rejects(expected: int | None, candidate: Snapshot) -> Finding:
     """Whether quarantine has a row for all that was quarantined of the files taken in."""
-    expected = sum(entry.quarantined for entry in entries)
+    if expected is None:
+        sentence = "Not known: a landing table cannot be read. What was there before stays there."
+        return Finding("completeness", False, sentence)
     return Finding(
         "completeness",
         expected == candidate.rows,
@@ -223,50 +268,56 @@ def check_rejects(entries: list[Entry], candidate: Snapshot) -> Finding:
     )
 
 
-def check_readable(name: str, ingested: Ingested, allowed: float, lost: list[str]) -> Finding:
+def check_readable(name: str, ingested: Ingested, allowed: float) -> Finding:
     """Whether the new objects can be read: a rename upstream must not publish an empty lake.
 
-    Args:
-        name: The landing table.
-        ingested: What was taken in.
-        allowed: Share of the new objects that may be unreadable.
-        lost: Columns that have values in the published table and none in the new objects.
+    Files of phone and sensor readings with more than that share of unreadable objects are held
+    back and named until they are mended, removed or allowed. Customer records that can be read are
+    published whatever stands beside them.
     """
-    if lost and allowed < 1:
+    if held := ingested.held_back:
         return Finding(
             "readable",
             False,
-            f"{name}: no new object has a value for {', '.join(lost)}, which objects had before: "
-            "renamed upstream? It is not published. Mend or remove the new files, or take them as "
-            "they are with STEDI_MAX_QUARANTINE_SHARE=1, and refresh again.",
+            f"{name}: {len(held)} files are held back, {allowed:.1%} of a file's objects may be "
+            f"unreadable (STEDI_MAX_QUARANTINE_SHARE). {_worst(held)}. Mend or remove these files, "
+            "or allow more, and refresh again.",
+            {"held_back": len(held)},
         )
     objects = sum(entry.objects for entry in ingested.taken)
-    worst = sorted(ingested.taken, key=lambda entry: entry.quarantined, reverse=True)
-    quarantined = sum(entry.quarantined for entry in worst)
+    quarantined = sum(entry.quarantined for entry in ingested.taken)
     share = quarantined / objects if objects else 0.0
-    passed = share <= allowed
     sentence = f"{quarantined} of {objects} new objects are unreadable ({share:.1%})"
-    if passed:
-        return Finding("readable", passed, f"{sentence}.", {"share": share})
-    files = "; ".join(_unreadable(entry) for entry in worst[:3] if entry.quarantined)
+    if share <= allowed:
+        return Finding("readable", True, f"{sentence}.", {"share": share})
     return Finding(
         "readable",
-        passed,
-        f"{name}: {sentence}, {allowed:.1%} are allowed (STEDI_MAX_QUARANTINE_SHARE), so it is "
-        f"not published. {files}. Mend or remove these files, or allow more, and refresh again.",
+        False,
+        f"{name}: {sentence}, {allowed:.1%} are allowed (STEDI_MAX_QUARANTINE_SHARE). The readable "
+        f"ones are published. {_worst(ingested.taken)}. Deliver these objects anew, readable.",
         {"share": share},
     )
 
 
+def _worst(entries: Sequence[Entry]) -> str:
+    """The files with the most unreadable objects, and what is wrong with them."""
+    worst = sorted(entries, key=lambda entry: entry.quarantined, reverse=True)
+    return "; ".join(_unreadable(entry) for entry in worst[:MOST_NAMED] if entry.reason)
+
+
 def _unreadable(entry: Entry) -> str:
-    return f"{entry.path}: {entry.quarantined} of {entry.objects}, mostly “{entry.reason}”"
+    if not entry.quarantined:
+        return f"{shown_name(entry.path)}: {entry.reason}"
+    counts = f"{entry.quarantined} of {entry.objects} unreadable, mostly “{entry.reason}”"
+    return f"{shown_name(entry.path)}: {counts}"
 
 
 def account(ingested: Ingested, snapshot: Snapshot) -> dict[str, Any]:
     """Objects of all files taken in: rows of the landing table, or quarantined."""
-    quarantined = sum(entry.quarantined for entry in ingested.entries)
+    taken = [entry for entry in ingested.entries if entry.held_back is None]
+    quarantined = sum(entry.quarantined for entry in taken)
     return {
-        "rows_in": sum(entry.objects for entry in ingested.entries),
+        "rows_in": sum(entry.objects for entry in taken),
         "kept": snapshot.rows,
         "withheld": {"quarantined": quarantined},
     }
@@ -286,7 +337,8 @@ def check_objects(name: str, ingested: Ingested, candidate: Snapshot) -> Finding
 
 def columns_gone(table: Table, fresh: ir.Table) -> list[str]:
     """Optional columns that none of many new objects has a value for: renamed upstream?"""
-    optional = [c.name for c in table.columns if c.nullable and c.name not in table.one_of]
+    of_person = {*table.one_of, PERSON}
+    optional = [c.name for c in table.columns if c.nullable and c.name not in of_person]
     [counts] = (
         fresh.agg(objects=fresh.count(), **{name: fresh[name].count() for name in optional})
         .to_pyarrow()
@@ -298,20 +350,21 @@ def columns_gone(table: Table, fresh: ir.Table) -> list[str]:
 def check_files(name: str, ingested: Ingested, gone: list[str]) -> Finding:
     """Whether landing files stayed as they were taken in, and carry what they should."""
     warnings = [
-        f"{path} changed after it was taken in; its first content stays in {name}. Deliver "
-        "only the new objects, under a new name."
+        f"{shown_name(path)} changed after it was taken in; its first content stays in {name}. "
+        "Deliver only the new objects, under a new name, or take the files of this source in anew: "
+        f"stedi rebuild --source {SOURCES[name]}."
         for path in ingested.changed
     ]
     if gone:
         warnings.append(f"No new object has a value for {', '.join(gone)}: renamed upstream?")
-    files = f"{len(ingested.entries)} files taken in, none changed since."
+    files = f"{len(ingested.entries) - len(ingested.held_back)} files taken in, none changed since."
     return Finding(
         "files",
         not warnings,
         " ".join(warnings) or files,
         {
             "files": len(ingested.entries),
-            "changed": list(ingested.changed),
+            "changed": list(map(shown_name, ingested.changed)),
             "duplicates": sum(1 for entry in ingested.entries if entry.duplicate_of),
         },
     )

@@ -3,15 +3,8 @@
 import dagster as dg
 
 from stedi_assets.lakehouse.table import Zone
-from stedi_assets.schemas import OWNER
+from stedi_assets.schemas import OWNER, SOURCES
 from stedi_assets.settings import Settings
-
-SOURCES = {
-    "customer_landing": "customer",
-    "accelerometer_landing": "accelerometer",
-    "step_trainer_landing": "step_trainer",
-}
-"""The landing tables, each with the source whose files it holds."""
 
 _DESCRIPTIONS = {
     "customer": "Customer records of website and fulfilment, as JSON files.",

@@ -4,18 +4,16 @@ import hashlib
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from functools import cached_property
-from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 from urllib.parse import urlsplit
 
 import boto3
 import dagster as dg
-import duckdb
 from botocore.config import Config
 from botocore.credentials import ReadOnlyCredentials
 from botocore.exceptions import NoCredentialsError, NoRegionError
@@ -145,6 +143,16 @@ class S3Storage:
         """Whether there is the Glue database."""
         return self.iceberg.namespace_exists(self.namespace)
 
+    def drop_catalog(self) -> None:
+        """Glue's catalog is not a file of ours; where it cannot be read, access is missing.
+
+        Raises:
+            LakehouseError: Always.
+        """
+        raise LakehouseError(
+            f"The Glue database {self.namespace} cannot be read: see to it, and try again."
+        )
+
     def claim(self) -> None:
         """Note below the root whose tables are there: a vacuum knows the files of no other."""
         note = self.io.new_output(f"{self.root}/warehouse/database")
@@ -172,6 +180,17 @@ class S3Storage:
                     found["LastModified"],
                 )
 
+    def landing_files(self, folder: str, root: str) -> Iterator[StoredFile | str]:
+        """All objects below a prefix: there are no links in a bucket."""
+        return self.files(folder)
+
+    def open_landing(self, location: str, root: str) -> BinaryIO:
+        """Open an object."""
+        return cast("BinaryIO", self.io.new_input(location).open())
+
+    def make_private(self) -> None:
+        """Who may read a bucket is decided in AWS."""
+
     def drop_uploads(self, before: datetime) -> int:
         """Remove the parts of uploads that were begun before that time and never ended."""
         bucket, prefix = split(f"{self.root}/warehouse/")
@@ -187,10 +206,9 @@ class S3Storage:
         return len(begun)
 
     def engine_setup(self) -> list[str]:
-        """Load DuckDB's S3 extension, and hand it the credentials of now: they may expire."""
+        """Hand DuckDB the credentials of now: they may expire."""
         secret = ", ".join(f"{name} {value}" for name, value in self._secret().items())
         return [
-            f"LOAD {sql_text(_extension())}",
             *(f"SET {setting}" for setting in _DUCKDB_RETRIES),
             f"SET {self.file_memory} = true",
             f"CREATE OR REPLACE SECRET stedi ({secret})",
@@ -201,11 +219,11 @@ class S3Storage:
         """Lets DuckDB remember size and version of objects, instead of asking in each query."""
         return "enable_http_metadata_cache"
 
-    def check_written(self, location: str) -> None:
+    def check_written(self, files: Sequence[str]) -> None:
         """DuckDB asks for `aws:kms` alone, Spark for nothing: else the bucket's default counts."""
-        if self.encryption is None:
+        if self.encryption is None or not files:
             return
-        bucket, key = split(location)
+        bucket, key = split(files[0])  # they are stored alike
         found = self.client.head_object(Bucket=bucket, Key=key)
         if found.get("ServerSideEncryption") != self.encryption:
             asked, instead = self.encryption, found.get("ServerSideEncryption", "no encryption")
@@ -301,19 +319,6 @@ class _OwnTables(GlueCatalog):
 
     def _is_own(self, location: str) -> bool:
         return location.startswith(f"{self.properties[WAREHOUSE_LOCATION]}/")
-
-
-def _extension() -> Path:
-    """DuckDB's httpfs, as its package brings it: nothing is downloaded."""
-    package = import_module("duckdb_extension_httpfs")
-    folder = Path(next(iter(package.__path__))) / "extensions" / f"v{duckdb.__version__}"
-    extension = folder / "httpfs.duckdb_extension"
-    if not extension.exists():
-        raise LakehouseError(
-            f"The package duckdb-extension-httpfs is not for duckdb {duckdb.__version__}: bring "
-            "both up to date, pip install -U duckdb duckdb-extension-httpfs."
-        )
-    return extension
 
 
 def _describe(params: dict[str, Any], **_: Any) -> None:

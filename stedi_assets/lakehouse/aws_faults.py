@@ -8,6 +8,8 @@ from urllib.parse import unquote, urlsplit
 import duckdb
 from botocore import exceptions as aws
 
+from stedi_assets.lakehouse.landing.names import shown_name
+
 PLACE = "stedi.place"
 """Key of an error response with the bucket and key, or the table, that was asked for."""
 
@@ -218,6 +220,7 @@ def _no_answer(url: str) -> str:
 
 def _explain_answer(code: str, operation: str, place: str) -> str:
     sentence = _ANSWERS.get(code, "AWS answered {asked} with {code}.")
+    place = shown_name(place)
     bucket = place.removeprefix("s3://").split("/")[0]
     asked = f"{operation} {place}".strip()
     return sentence.format(asked=asked, code=code, bucket=bucket, place=place)

@@ -13,15 +13,28 @@ from pyiceberg.exceptions import (
     ValidationException,
 )
 from pyiceberg.io import FileIO
-from pyiceberg.io.pyarrow import parquet_files_to_data_files
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table as IcebergTable
-from pyiceberg.table import TableProperties
+from pyiceberg.table import TableProperties, Transaction
 from pyiceberg.table.refs import SnapshotRefType
 from pyiceberg.table.snapshots import Snapshot as IcebergSnapshot
-from pyiceberg.table.update.snapshot import ManageSnapshots
+from pyiceberg.table.update.snapshot import ExpireSnapshots, ManageSnapshots
 
-from stedi_assets.lakehouse.faults import LakehouseError
+from stedi_assets.lakehouse.faults import (
+    DamagedError,
+    LakehouseError,
+    damaged,
+    explain,
+    named_in,
+)
+from stedi_assets.lakehouse.manifests import (
+    METRICS,
+    SAME_AS,
+    ExactSnapshot,
+    files_of,
+    original_of,
+    published_ids,
+)
 from stedi_assets.lakehouse.storage import Storage
 from stedi_assets.lakehouse.table import OWNER, PERSONAL, Table
 
@@ -61,9 +74,14 @@ class Snapshot:
         return set(self.properties[PERSONAL.removeprefix(_PREFIX)].split(",")) - {""}
 
     @property
+    def state(self) -> str:
+        """Id that says which rows it has: upkeep may have written its metadata anew since."""
+        return self.properties.get(SAME_AS.removeprefix(_PREFIX), str(self.id))
+
+    @property
     def name(self) -> str:
         """Name under which an engine opens it; says in an expression what it was made from."""
-        return f"{self.table}__{self.id}"
+        return f"{self.table}__{self.state}"
 
 
 @dataclass(frozen=True)
@@ -138,17 +156,34 @@ class TableState:
         return self._snapshot(found)
 
     def snapshot(self, snapshot_id: int) -> Snapshot | None:
-        """One of its snapshots by its id."""
-        found = self._iceberg.snapshot_by_id(snapshot_id)
-        return self._snapshot(found) if found else None
+        """One of its snapshots that were published, by its id, or by the one it had before."""
+        published = published_ids(self._iceberg.metadata)
+        for found in self._iceberg.metadata.snapshots:
+            ids = {found.snapshot_id, int(original_of(found) or 0)}
+            if snapshot_id in ids and found.snapshot_id in published and not _is_start(found):
+                return self._snapshot(found)
+        return None
+
+    def is_unpublished(self, name: str) -> bool:
+        """Whether a snapshot has this id or tag that was never published."""
+        metadata = self._iceberg.metadata
+        ids = {str(made.snapshot_id): made.snapshot_id for made in metadata.snapshots}
+        ids |= {
+            tag: ref.snapshot_id
+            for tag, ref in metadata.refs.items()
+            if ref.snapshot_ref_type == SnapshotRefType.TAG
+        }
+        return name in ids and ids[name] not in published_ids(metadata)
 
     @property
     def tags(self) -> tuple[Tag, ...]:
-        """Its tags, those of the oldest snapshot first; no other file is read for them."""
+        """Tags of what was published, the oldest snapshot's first; no other file is read."""
+        published = published_ids(self._iceberg.metadata)
         found = [
             _tag(name, made)
             for name, ref in self._iceberg.metadata.refs.items()
             if ref.snapshot_ref_type == SnapshotRefType.TAG
+            and ref.snapshot_id in published
             and (made := self._iceberg.snapshot_by_id(ref.snapshot_id))
         ]
         return tuple(sorted(found, key=lambda tag: (tag.made_at, len(tag.name), tag.name)))
@@ -207,15 +242,44 @@ class Catalog:
         """Reads, writes and deletes single files of the warehouse."""
         return self._storage.io
 
-    def tables(self) -> dict[str, TableState]:
-        """The tables that exist, by name."""
+    def names(self) -> list[str]:
+        """The names of the tables that exist."""
         if not self._storage.exists():
-            return {}
+            return []
         try:
             found = self._storage.iceberg.list_tables(self._storage.namespace)
         except NoSuchNamespaceError:  # a catalog that was looked into and never written to
-            return {}
-        return {name: self.state(name) for _, name in found}
+            return []
+        return [name for _, name in found]
+
+    def tables(self) -> dict[str, TableState]:
+        """The tables that exist, by name."""
+        return {name: self.state(name) for name in self.names()}
+
+    def assert_usable(self) -> None:
+        """Refuse a catalog with which no table can be told from another's or a lost one.
+
+        Raises:
+            LakehouseError: It cannot be read, or says that its tables are in another place.
+        """
+        for name in self.names():
+            try:
+                self._load(name)
+            except DamagedError:  # that table's own trouble
+                continue
+            return
+
+    def is_whole(self, table: str) -> bool:
+        """Whether the metadata of a table can be read, of what is published and what waits."""
+        try:
+            state = self.state(table)
+            return bool([state.published, state.candidate])
+        except Exception:  # whatever is wrong with it
+            return False
+
+    def drop(self, table: str) -> None:
+        """Take a table out of the catalog; its files stay."""
+        self._storage.iceberg.drop_table((self._storage.namespace, table))
 
     def state(self, table: str) -> TableState:
         """The table as it is now."""
@@ -283,23 +347,17 @@ class Catalog:
             PublishConflict: Another refresh wrote to the table at the same time.
         """
         iceberg = self._load(table)
-        main = iceberg.metadata.current_snapshot_id
+        main = iceberg.current_snapshot()
         assert main is not None
-        present = {task.file.file_path: task.file for task in iceberg.scan().plan_files()}
-        added = [file for file in files if file not in present]
-        with conflicts(table):
-            _discard(iceberg)
-            summary = {_PREFIX + key: value for key, value in properties.items()}
-            summary[PERSONAL] = iceberg.properties[PERSONAL]
-            with (
-                iceberg.transaction() as transaction,
-                transaction.update_snapshot(summary, branch=AUDIT).overwrite() as overwrite,
-            ):
-                for path, file in present.items():
-                    if path not in files:
-                        overwrite.delete_data_file(file)
-                for file in parquet_files_to_data_files(iceberg.io, iceberg.metadata, iter(added)):
-                    overwrite.append_data_file(file)
+        summary = {_PREFIX + key: value for key, value in properties.items()}
+        summary[PERSONAL] = iceberg.properties[PERSONAL]
+        with (
+            conflicts(table),
+            intact(iceberg, main),
+            iceberg.transaction() as transaction,
+            ExactSnapshot(transaction, iceberg.io, files, summary, base=main, branch=AUDIT),
+        ):
+            pass
         staged = self._state(table, iceberg).candidate
         assert staged is not None
         return staged
@@ -308,6 +366,23 @@ class Catalog:
         """Let `audit` stand where `main` stands."""
         with conflicts(table):
             _discard(self._load(table))
+
+    def drop_candidate(self, candidate: Snapshot) -> None:
+        """Remove a candidate and the files that it alone refers to.
+
+        Cut short, it leaves files that no snapshot refers to, which a vacuum removes.
+        """
+        iceberg = self._load(candidate.table)
+        made = iceberg.snapshot_by_id(candidate.id)
+        if made is None or made.snapshot_id in published_ids(iceberg.metadata):
+            return
+        own = set(files_of([made], iceberg.io))
+        with conflicts(candidate.table), iceberg.transaction() as transaction:
+            _release(transaction, made.snapshot_id)
+            with ExpireSnapshots(transaction) as expire:
+                expire.by_id(made.snapshot_id)
+        for file in own.difference(files_of(iceberg.metadata.snapshots, iceberg.io)):
+            self.io.delete(file)
 
     def publish(self, candidate: Snapshot) -> None:
         """Let readers see the candidate: `main` moves to it.
@@ -345,7 +420,26 @@ class Catalog:
             manage.create_tag(snapshot.id, name)
 
     def _load(self, table: str) -> IcebergTable:
-        return self._storage.iceberg.load_table((self._storage.namespace, table))
+        """The table as the catalog has it.
+
+        Raises:
+            NoSuchTableError: There is none.
+            DamagedError: Its metadata file cannot be read.
+            LakehouseError: Its files are not below this lakehouse's folder.
+        """
+        catalog, root = self._storage.iceberg, self._storage.root
+        try:
+            with damaged(f"The newest metadata file of {table}", unless=(NoSuchTableError,)):
+                iceberg = catalog.load_table((self._storage.namespace, table))
+        except DamagedError as error:
+            cause = error.__cause__
+            lost = named_in(cause) if isinstance(cause, FileNotFoundError) else None
+            if lost and lost.startswith("/") and not lost.startswith(f"{root}/"):
+                raise _moved(table, root, lost) from None
+            raise
+        if not iceberg.location().startswith(f"{root}/"):
+            raise _moved(table, root, iceberg.location())
+        return iceberg
 
     def _create(self, table: Table) -> None:
         self._storage.claim()
@@ -371,6 +465,33 @@ class Catalog:
                 manage.create_branch(empty, AUDIT)
 
 
+def _moved(table: str, root: str, location: str) -> LakehouseError:
+    return LakehouseError(
+        f"The catalog in {root} says that the files of {table} are elsewhere ({location}): a "
+        "lakehouse cannot be moved or copied; move it back, or make all tables anew from the "
+        "landing files: stedi rebuild."
+    )
+
+
+@contextmanager
+def intact(iceberg: IcebergTable, snapshot: IcebergSnapshot | None) -> Iterator[None]:
+    """Name the file, where one of those that list the files of a snapshot cannot be read."""
+    try:
+        yield
+    except Exception as error:
+        if snapshot and explain(error) is None:
+            _assert_readable(iceberg, snapshot)
+        raise
+
+
+def _assert_readable(iceberg: IcebergTable, snapshot: IcebergSnapshot) -> None:
+    with damaged(snapshot.manifest_list):
+        manifests = snapshot.manifests(iceberg.io)
+    for manifest in manifests:
+        with damaged(manifest.manifest_path):
+            manifest.fetch_manifest_entry(iceberg.io)
+
+
 @contextmanager
 def conflicts(table: str) -> Iterator[None]:
     """Say in a sentence that somebody else wrote to the table meanwhile."""
@@ -378,6 +499,20 @@ def conflicts(table: str) -> Iterator[None]:
         yield
     except (CommitFailedException, TableAlreadyExistsError, ValidationException) as error:
         raise PublishConflict(_conflict(table)) from error
+
+
+def _release(transaction: Transaction, snapshot_id: int) -> None:
+    """Let neither `audit` nor a tag point to a snapshot."""
+    metadata = transaction.table_metadata
+    names = [name for name, ref in metadata.refs.items() if ref.snapshot_id == snapshot_id]
+    main = metadata.current_snapshot_id
+    assert main is not None
+    with ManageSnapshots(transaction) as manage:
+        for name in names:
+            if name == AUDIT:
+                manage.create_branch(main, AUDIT)
+            else:
+                manage.remove_tag(name)
 
 
 def _discard(iceberg: IcebergTable) -> None:
@@ -388,7 +523,8 @@ def _discard(iceberg: IcebergTable) -> None:
 
 
 def _snapshot(table: str, iceberg: IcebergTable, found: IcebergSnapshot) -> Snapshot:
-    tasks = list(iceberg.scan(snapshot_id=found.snapshot_id).plan_files())
+    with intact(iceberg, found):
+        tasks = list(iceberg.scan(snapshot_id=found.snapshot_id).plan_files())
     summary = found.summary.additional_properties if found.summary else {}
     return Snapshot(
         table=table,
@@ -432,6 +568,7 @@ def _properties(table: Table) -> dict[str, str]:
         _ZONE: table.zone,
         PERSONAL: ",".join(table.personal_columns),
         _CONTRACT: table.fingerprint,
+        **METRICS,
     }
 
 

@@ -1,25 +1,30 @@
 """The embedded engine: DuckDB, in this process."""
 
 import os
+import re
 import shutil
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 from uuid import uuid4
 
+import duckdb
 import ibis
 import ibis.expr.operations as ops
 import ibis.expr.types as ir
 from ibis.backends.duckdb import Backend
 from ibis.backends.sql import SQLBackend
 
+from stedi_assets.lakehouse.durable import make_folder
+from stedi_assets.lakehouse.faults import DamagedError, LakehouseError
+from stedi_assets.lakehouse.landing.values import is_key
 from stedi_assets.lakehouse.storage import Storage
 from stedi_assets.lakehouse.table import SOURCE_FILE, Column, Table
-from stedi_assets.lakehouse.landing.values import is_key
 
 _OWN_LIMIT = """
     SET memory_limit = least(
@@ -28,6 +33,8 @@ _OWN_LIMIT = """
     ) || 'B'
 """
 """By itself, DuckDB would fill four fifths of the machine before it spills anything to disk."""
+
+_WILDCARD = re.compile(r"[*?[]")
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -41,6 +48,8 @@ def shared_engine(
     scratch: Path | None = None,
 ) -> "DuckDBEngine":
     """The engine of this process for a lakehouse: one, so that its limits hold for all."""
+    if scratch is None:  # else it is Spark's, which clears it up
+        drop_leftovers(storage.scratch)
     return DuckDBEngine(storage, memory_limit, threads, scratch)
 
 
@@ -74,10 +83,10 @@ class DuckDBEngine:
         self._told: list[str] = []
         self._opened: dict[str, tuple[Sequence[str], Mapping[str, str]]] = {}
         # Two processes that spill to one folder overwrite each other's files.
-        spilled = (scratch or storage.scratch) / f"{os.getpid()}-{uuid4().hex}"
-        weakref.finalize(self, shutil.rmtree, spilled, ignore_errors=True)
+        self._spilled = (scratch or storage.scratch) / f"{os.getpid()}-{uuid4().hex}"
+        weakref.finalize(self, shutil.rmtree, self._spilled, ignore_errors=True)
         self._config = {
-            "temp_directory": str(spilled),
+            "temp_directory": str(self._spilled),
             # What it needs comes as a package.
             "autoinstall_known_extensions": False,
             # Tables have no order; keeping one costs memory and time.
@@ -90,7 +99,11 @@ class DuckDBEngine:
     def backend(self) -> Backend:
         """The ibis backend, told how to get at the storage as of now."""
         if self._connected is None:
+            make_folder(self._spilled.parent)
             self._connected = ibis.duckdb.connect(**self._config)
+            # What it spills are rows. To encrypt them takes the cryptography of this extension.
+            self._connected.raw_sql(f"LOAD {sql_text(_httpfs())}")
+            self._connected.raw_sql("SET temp_file_encryption = true")
             if "memory_limit" not in self._config:
                 self._connected.raw_sql(_OWN_LIMIT)
         if (setup := self._storage.engine_setup()) != self._told:
@@ -103,9 +116,13 @@ class DuckDBEngine:
         """Open Parquet files as the table `name`, with columns of these types."""
         backend, files = self.backend, tuple(files)
         if self._opened.get(name) != (files, types):
-            backend.raw_sql(
-                f"CREATE OR REPLACE TEMP VIEW {_identifier(name)} AS {_rows_of(files, types)}"
-            )
+            view = f"CREATE OR REPLACE TEMP VIEW {_identifier(name)} AS {_rows_of(files, types)}"
+            try:
+                backend.raw_sql(view)
+            except duckdb.Error as error:
+                if type(error) is duckdb.Error:  # of what unpacks Parquet, which knows of no file
+                    raise DamagedError(f"A data file of {name.partition('__')[0]}") from error
+                raise
             self._opened[name] = files, types
         return named(name, types, backend)
 
@@ -117,7 +134,7 @@ class DuckDBEngine:
         """
         sql = ibis.to_sql(expression, dialect="duckdb")
         if "://" not in folder:
-            Path(folder).mkdir(parents=True, exist_ok=True)
+            make_folder(Path(folder))
         written = self.backend.raw_sql(
             f"COPY ({sql}) TO {sql_text(f'{folder}/{uuid4().hex}')} "
             "(FORMAT parquet, PER_THREAD_OUTPUT, FILE_SIZE_BYTES '512MB', RETURN_STATS)"
@@ -128,8 +145,7 @@ class DuckDBEngine:
                 files.append(path)
             else:
                 self._storage.io.delete(path)
-        if files:  # they are stored alike
-            self._storage.check_written(files[0])
+        self._storage.check_written(files)
         return files
 
     def spread(
@@ -169,8 +185,7 @@ class DuckDBEngine:
             f"{c.name} given": f"{_identifier(c.name)} IS NOT NULL" for c in present if c.strict
         }
         filled = {
-            c.name: _filled(c.name) if is_key(c, table) else _identifier(c.name)
-            for c in present
+            c.name: _filled(c.name) if is_key(c, table) else _identifier(c.name) for c in present
         } | {name: _identifier(name) for name in given}
         rows = _rows(columns, table, set(spelling), list(given))
         rows[SOURCE_FILE] = f"substr(filename, {len(root) + 2})"
@@ -207,6 +222,19 @@ class DuckDBEngine:
         return keys
 
 
+def _httpfs() -> Path:
+    """DuckDB's httpfs, as its package brings it: nothing is downloaded."""
+    package = import_module("duckdb_extension_httpfs")
+    folder = Path(next(iter(package.__path__))) / "extensions" / f"v{duckdb.__version__}"
+    extension = folder / "httpfs.duckdb_extension"
+    if not extension.exists():
+        raise LakehouseError(
+            f"The package duckdb-extension-httpfs is not for duckdb {duckdb.__version__}: bring "
+            "both up to date, pip install -U duckdb duckdb-extension-httpfs."
+        )
+    return extension
+
+
 def named(name: str, types: Mapping[str, str], backend: SQLBackend) -> ir.Table:
     """A table that the backend has under that name; it is not asked for the types."""
     return ops.DatabaseTable(
@@ -218,7 +246,11 @@ def _rows_of(files: Sequence[str], types: Mapping[str, str]) -> str:
     """A query of all rows of Parquet files."""
     if files:
         columns = ", ".join(map(_identifier, types))
-        return f"SELECT {columns} FROM read_parquet({_list(files)}, union_by_name=true)"
+        # A folder `user=ann` in their path is no value of the column `user`.
+        return (
+            f"SELECT {columns} FROM read_parquet({_list(map(_literally, files))}, "
+            "union_by_name=true, hive_partitioning=false)"
+        )
     columns = ", ".join(
         f"NULL::{_DUCKDB_TYPES[dtype]} AS {_identifier(name)}" for name, dtype in types.items()
     )
@@ -290,6 +322,11 @@ def _identifier(name: str) -> str:
 def sql_text(value: object) -> str:
     """A value as a text of SQL."""
     return "'" + str(value).replace("'", "''") + "'"
+
+
+def _literally(location: str) -> str:
+    """A location in which DuckDB finds no pattern: `*` would match another lakehouse's files."""
+    return _WILDCARD.sub(r"[\g<0>]", location)
 
 
 def _list(values: Iterable[object]) -> str:

@@ -3,31 +3,36 @@
 import hashlib
 import json
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import partial
-from itertools import chain
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property, partial
+from typing import Any
 
 import duckdb
+import ibis
 from pyiceberg.exceptions import NoSuchTableError
 
 from stedi_assets.lakehouse.catalog import Catalog, Snapshot, TableState
 from stedi_assets.lakehouse.engine import Engine
 from stedi_assets.lakehouse.faults import LakehouseError
+from stedi_assets.lakehouse.landing.arrivals import LANDING_ROOT, Arrived, Ledgers
+from stedi_assets.lakehouse.landing.names import shown_name
 from stedi_assets.lakehouse.ledger import (
     LEDGER,
     Content,
     Entry,
-    LandingFile,
     LandingFolder,
     Listing,
-    read_ledger,
     write_ledger,
 )
-from stedi_assets.lakehouse.reader import examine, parse
-from stedi_assets.lakehouse.table import Table
+from stedi_assets.lakehouse.reader import Parsed, examine, parse
+from stedi_assets.lakehouse.table import PERSON, SOURCE_FILE, Table
 
-_ROOT, _FINGERPRINT = "landing-root", "fingerprint"
+_FINGERPRINT = "fingerprint"
+
+MANY = 100
+"""Objects of a file from which on it is no accident that none has a value for a column."""
 
 
 class LandingFileError(LakehouseError):
@@ -39,11 +44,11 @@ class Ingested:
     """What a refresh found in the landing folder of a source.
 
     Attributes:
-        candidate: The landing table with the new files; nothing where there are none.
-        entries: All files the table has taken in, with the candidate.
+        candidate: The landing table with the new files; nothing where there is nothing new.
+        entries: All files in the ledger, with those of the candidate.
         new: The entries that the published table does not have.
         changed: Paths of files that changed after they were taken in.
-        ignored: Number of files in the landing folder that are no landing files.
+        listing: What is in the folder.
         other_root: The landing root whose files the table held until now, if another.
     """
 
@@ -51,289 +56,396 @@ class Ingested:
     entries: tuple[Entry, ...]
     new: tuple[Entry, ...]
     changed: tuple[str, ...]
-    ignored: int
+    listing: Listing
     other_root: str | None = None
 
     @property
     def taken(self) -> list[Entry]:
-        """The new files that are no duplicates."""
-        return [entry for entry in self.new if entry.duplicate_of is None]
+        """The new files whose objects are in the table or in quarantine."""
+        return [e for e in self.new if e.duplicate_of is None and e.held_back is None]
+
+    @property
+    def held_back(self) -> list[Entry]:
+        """The files left out of the table, for too much of them is unreadable."""
+        return [entry for entry in self.entries if entry.held_back is not None]
 
 
 @dataclass(frozen=True)
-class Arrived:
-    """What is in the landing folder of a source, next to what its landing table knows.
+class Rejects:
+    """What could not be read of landing files.
 
     Attributes:
-        listing: What is there.
-        taken: Number of files that the table holds.
-        new: Files that are neither in the table nor in its candidate as they are.
-        waiting: Files that the candidate on `audit` has and the table does not.
-        replaced: Files that the table holds and that have another size or version now.
-        candidate: What the waiting files are in.
-        outdated: The candidate that lacks some of its files by now, and nothing is waiting in.
+        files: The Parquet files that hold it.
+        rows: Number of its rows; nothing where it is not known.
+        made_from: Snapshot id of each landing table.
     """
 
-    listing: Listing
-    taken: int
-    new: tuple[LandingFile, ...]
-    waiting: tuple[LandingFile, ...]
-    replaced: tuple[LandingFile, ...]
-    candidate: Snapshot | None
-    outdated: Snapshot | None
-
-
-class Ledgers:
-    """What the landing tables know of the landing files below one root."""
-
-    def __init__(self, landing: LandingFolder, catalog: Catalog) -> None:
-        """Compare those files with the tables of that catalog."""
-        self._landing = landing
-        self._catalog = catalog
-        self._ledgers: dict[str, list[Entry]] = {}  # none ever changes
-
-    def arrived(self, source: str, table: str) -> Arrived:
-        """Compare a source's files with its landing table; neither is read or written."""
-        # Listed first: what a refresh takes in meanwhile is known then.
-        listing = self._landing.listing(source)
-        state = self._catalog.find(table) if self._landing.storage.exists() else None
-        known = {e.path: e for e in self._ledger(self._base(state) if state else None)}
-        candidate = self._of_root(state.candidate) if state else None
-        held = {_seen(e) for e in self._ledger(candidate) if e.path not in known}
-        pending = [file for file in listing.files if file.path not in known]
-        if not held.issubset(pending):
-            held.clear()  # without one of its files, a refresh makes another candidate
-        return Arrived(
-            listing,
-            len(known),
-            tuple(file for file in pending if file not in held),
-            tuple(file for file in pending if file in held),
-            tuple(_touched(listing.files, known)),
-            candidate if held else None,
-            None if held else candidate,
-        )
-
-    def _base(self, state: TableState) -> Snapshot | None:
-        return self._of_root(state.published)
-
-    def _of_root(self, snapshot: Snapshot | None) -> Snapshot | None:
-        return snapshot if snapshot and snapshot.properties[_ROOT] == self._landing.root else None
-
-    def _ledger(self, snapshot: Snapshot | None) -> list[Entry]:
-        if snapshot is None:
-            return []
-        path = snapshot.properties[LEDGER]
-        if path not in self._ledgers:
-            self._ledgers[path] = read_ledger(path, self._catalog.io)
-        return self._ledgers[path]
+    files: frozenset[str]
+    rows: int | None
+    made_from: Mapping[str, str]
 
 
 class Ingest(Ledgers):
     """Ingests the landing files below one root into the tables of a catalog."""
 
     def __init__(
-        self, landing: LandingFolder, catalog: Catalog, engine: Engine, quarantine: Table
+        self,
+        landing: LandingFolder,
+        catalog: Catalog,
+        engine: Engine,
+        quarantine: Table,
+        limits: Mapping[str, float] | None = None,
     ) -> None:
         """Read there; what cannot be read goes to the table `quarantine`."""
-        super().__init__(landing, catalog)
+        super().__init__(landing, catalog, limits)
         self._engine = engine
         self._quarantine = quarantine
-        self._landed_at = time.time_ns() // 1_000_000
+        self._root = landing.storage.root
+        self._began = time.time_ns() // 1_000_000
 
-    def stage(self, source: str, table: Table, run_id: str) -> Ingested:
+    def stage(self, source: str, table: Table, run_id: str, *, anew: bool = False) -> Ingested:
         """Put the landing table with the source's new files on `audit`.
 
         Without new files nothing is written, but for an empty table where there is none yet. A
         landing table holds the files of one landing root: under another root it starts anew, and
         its older rows stay in its older snapshots.
 
+        Args:
+            source: The source.
+            table: Its landing table.
+            run_id: The run that asks.
+            anew: Read all files again, as they are now; each keeps the time it landed at.
+
         Raises:
-            LandingFileError: A file changed while it was read, or the landing root changed to one
-                without files of this source.
+            LandingFileError: A file changed while it was read, or the table is of an older version
+                and holds files that are not there any more.
         """
         self._catalog.ensure(table)
         state = self._catalog.state(table.name)
-        published = self._base(state)
-        known = {entry.path: entry for entry in self._ledger(published)}
-        listing = self._landing.listing(source)
-        changed = self._changed(listing.files, known)
-        new = [file for file in listing.files if file.path not in known]
-        if not new and published:
+        base = None if anew else self._base(state.published)
+        if base is None and not anew:
+            self._assert_all_there(source, table)
+        arrived = self._compare(source, self._landing.listing(source), base)
+        known = self._ledger(base)
+        changed = self._changed(arrived, known)
+        if base and not arrived.has_news:
             self._catalog.discard_candidate(table.name)
-            return Ingested(None, tuple(known.values()), (), changed, listing.ignored)
-        held = state.published
-        if held and held.rows and not new:
-            raise self._emptied(table.name, source, held)
-        news = _News(source, table, new, known, published)
+            return Ingested(None, tuple(known), (), changed, arrived.listing)
+        news = _News(source, table, arrived, known, base, self._limits.get(source, 1.0))
         candidate = state.candidate
         if candidate is None or candidate.properties.get(_FINGERPRINT) != news.fingerprint:
-            try:
-                candidate = self._read(news, run_id)
-            except FileNotFoundError as error:
-                raise _deleted(error.filename) from None
-            except duckdb.Error:
-                self._assert_unchanged(news)  # that would be why
-                raise
+            candidate = self._read_unchanged(news, state, run_id)
         entries = tuple(self._ledger(candidate))
-        fresh = tuple(entry for entry in entries if entry.path not in known)
-        other_root = held.properties[_ROOT] if held and held.rows and not published else None
-        return Ingested(candidate, entries, fresh, changed, listing.ignored, other_root)
-
-    def has_news(self, source: str, table: str) -> bool:
-        """Whether there are landing files that are new, or changed after they were taken in."""
-        published = self._base(self._catalog.state(table))
-        known = {entry.path: entry for entry in self._ledger(published)}
-        listed = self._landing.listing(source).files
-        return (
-            published is None
-            or any(file.path not in known for file in listed)
-            or bool(self._changed(listed, known))
-        )
+        fresh = tuple(entry for entry in entries if entry.path not in news.kept)
+        other_root = self._root_of(table.name)
+        return Ingested(candidate, entries, fresh, changed, arrived.listing, other_root)
 
     def stage_quarantine(self, landing_tables: Collection[str], run_id: str) -> Snapshot | None:
         """Put the rejects of all files the landing tables hold, or wait to hold, on `audit`."""
         self._catalog.ensure(self._quarantine)
         name = self._quarantine.name
-        made_from = {table: self._current(table) for table in landing_tables}
-        rejects = self._rejects(made_from.values())
+        rejects = self.rejects(landing_tables)
         state = self._catalog.state(name)
         published, candidate = state.published, state.candidate
-        if published and set(published.files) == rejects:
+        if published and set(published.files) == rejects.files and state.types == published.types:
             self._catalog.discard_candidate(name)
             return None
-        if candidate and set(candidate.files) == rejects:
+        if candidate and set(candidate.files) == rejects.files:
             return candidate
-        inputs = {f"input.{table}": str(state.id) for table, state in made_from.items() if state}
-        return self._catalog.stage(name, rejects, {"run-id": run_id, **inputs})
+        inputs = {f"input.{table}": snapshot for table, snapshot in rejects.made_from.items()}
+        return self._catalog.stage(name, rejects.files, {"run-id": run_id, **inputs})
 
     def quarantine_is_current(self, landing_tables: Collection[str]) -> bool:
         """Whether quarantine has the rejects of all files the landing tables hold."""
         published = self._catalog.published(self._quarantine.name)
-        rejects = self._rejects(map(self._current, landing_tables))
-        return published is not None and set(published.files) == rejects
+        return published is not None and set(published.files) == self.rejects(landing_tables).files
 
-    def _rejects(self, states: Iterable[Snapshot | None]) -> set[str]:
-        return {entry.rejects for state in states for entry in self._ledger(state) if entry.rejects}
+    def rejects(self, landing_tables: Collection[str]) -> "Rejects":
+        """What could not be read of the files that landing tables hold, or wait to hold.
 
-    def entries(self, table: str) -> list[Entry]:
-        """Files that a landing table holds or, where a candidate waits, is to hold."""
-        return self._ledger(self._current(table))
+        Where the ledger of one cannot be read, nothing leaves quarantine: it says who is suspended.
+        """
+        files: set[str] = set()
+        rows: int | None = 0
+        made_from: dict[str, str] = {}
+        for table in landing_tables:
+            try:
+                current = self._current(table)
+                entries = self._ledger(current)
+            except Exception:  # whatever is wrong with this source, which says so itself
+                published, rows = self._catalog.published(self._quarantine.name), None
+                files |= set(published.files if published else ())
+                continue
+            files |= {entry.rejects for entry in entries if entry.rejects}
+            made_from |= {table: current.state} if current else {}
+            rows = None if rows is None else rows + sum(e.quarantined for e in entries if e.rejects)
+        return Rejects(frozenset(files), rows, made_from)
 
     def _current(self, table: str) -> Snapshot | None:
         try:
             state = self._catalog.state(table)
         except NoSuchTableError:  # quarantine alone, or one source alone, was asked for
             return None
-        return state.candidate or self._base(state)
+        return state.candidate or self._base(state.published)
 
-    def _changed(self, listed: Sequence[LandingFile], known: dict[str, Entry]) -> tuple[str, ...]:
+    def _changed(self, arrived: Arrived, known: Iterable[Entry]) -> tuple[str, ...]:
         """Paths of known files with another content; files only touched are read to tell."""
-        touched = [file.path for file in _touched(listed, known)]
-        contents = self._landing.examine(touched)
-        return tuple(
-            path
-            for path, content in zip(touched, contents, strict=True)
-            if content.digest != known[path].digest
-        )
+        digests = {entry.path: entry.digest for entry in known}
+        touched = [file.path for file in arrived.replaced]
+        contents = zip(touched, self._landing.examine(touched), strict=True)
+        return tuple(path for path, content in contents if content.digest != digests[path])
 
-    def _read(self, news: "_News", run_id: str) -> Snapshot:
-        location = self._catalog.location(news.table.name)
-        paths = [file.path for file in news.files]
-        sizes = {file.path: file.size for file in news.files}
-        examined = self._engine.spread(
-            partial(examine, landing=self._landing), paths, list(sizes.values())
-        )
-        contents = {path: content for share in examined for path, content in share.items()}
-        entries = news.entries(contents)
-        unique = [(e.path, contents[e.path]) for e in entries if e.duplicate_of is None]
-        work = partial(
-            parse,
-            landing=self._landing,
-            source=news.source,
-            table=news.table,
-            quarantine=self._quarantine,
-            folder=f"{location}/data",
-            rejects=f"{self._catalog.location(self._quarantine.name)}/data",
-            landed_at=self._landed_at,
-        )
-        shares = self._engine.spread(work, unique, [sizes[path] for path, _ in unique])
+    def _assert_all_there(self, source: str, table: Table) -> None:
+        """Refuse to make a table of an older version anew that would lose rows by it."""
+        lost = [] if self._root_of(table.name) else self.lost(source, table)
+        if lost:
+            raise LandingFileError(
+                f"{table.name} was made by an older version and has to be made anew, and "
+                f"{len(lost)} of its landing files are not in {self._landing.folder(source)} any "
+                "more. Bring them back and refresh, or do without them: stedi rebuild."
+            )
+
+    def _read_unchanged(self, news: "_News", state: TableState, run_id: str) -> Snapshot:
+        try:
+            return self._read(news, state, run_id)
+        except FileNotFoundError as error:
+            raise _deleted(error.filename) from None
+        except duckdb.Error:
+            self._assert_unchanged(news)  # that would be why
+            raise
+
+    def _read(self, news: "_News", state: TableState, run_id: str) -> Snapshot:
+        contents = self._examine(news)
+        entries = news.entries(contents, self._landed_before(news), self._began)
+        read = _Read()
+        for parsed in self._parse(news, entries, contents, state.location):
+            read.add(self._hold_back(news, parsed))
         self._assert_unchanged(news)
-        read = {path: (share, counts) for share in shares for path, counts in share.counts.items()}
-        for i, entry in enumerate(entries):
-            if entry.path in read:
-                share, counts = read[entry.path]
-                rejects = share.rejects if counts.quarantined else None
-                entries[i] = replace(entry, **asdict(counts), rejects=rejects)
+        entries = [read.complete(entry) for entry in entries]
         ledger = write_ledger(
-            f"{location}/ledger", [*news.known.values(), *entries], self._catalog.io
+            f"{state.location}/{LEDGER}", [*news.kept.values(), *entries], self._catalog.io
         )
-        rows = chain.from_iterable(share.rows for share in shares)
-        files = [*(news.published.files if news.published else ()), *rows]
         properties = {
             "run-id": run_id,
             LEDGER: ledger,
-            _ROOT: self._landing.root,
+            LANDING_ROOT: self._landing.root,
             _FINGERPRINT: news.fingerprint,
         }
+        files = [*(news.base.files if news.base else ()), *read.rows]
         return self._catalog.stage(news.table.name, files, properties)
 
-    def _emptied(self, table: str, source: str, held: Snapshot) -> LandingFileError:
-        return LandingFileError(
-            f"{table} holds files of {held.properties[_ROOT]}, and there are none in "
-            f"{self._landing.folder(source)}. Set STEDI_LANDING back, or STEDI_LAKEHOUSE "
-            "to a new folder."
+    def _examine(self, news: "_News") -> dict[str, Content]:
+        shares = self._engine.spread(
+            partial(examine, landing=self._landing), list(news.sizes), list(news.sizes.values())
         )
+        return {path: content for share in shares for path, content in share.items()}
+
+    def _landed_before(self, news: "_News") -> dict[tuple[str, str], int]:
+        """When files landed, by path and content, where the table is made anew."""
+        if news.base:
+            return {}
+        known = self._known(news.table)
+        return {(e.path, e.digest): e.landed_at for e in known if e.landed_at}
+
+    def _parse(
+        self, news: "_News", entries: list[Entry], contents: Mapping[str, Content], location: str
+    ) -> Iterator[Parsed]:
+        """Read the files that are no duplicates, those that landed together at once."""
+        together = defaultdict(list)
+        for entry in entries:
+            if entry.duplicate_of is None:
+                together[entry.landed_at].append(entry.path)
+        for landed_at, paths in together.items():
+            work = partial(
+                parse,
+                landing=self._landing,
+                source=news.source,
+                table=news.table,
+                quarantine=self._quarantine,
+                folder=f"{location}/data",
+                rejects=f"{self._quarantine.location(self._root)}/data",
+                landed_at=landed_at,
+            )
+            items = [(path, contents[path]) for path in paths]
+            yield from self._engine.spread(work, items, [news.sizes[path] for path in paths])
+
+    def _hold_back(self, news: "_News", parsed: Parsed) -> "_Held":
+        """Take the files out that are not to be in the table, with what they hold."""
+        reasons = self._columns_lost(news, parsed) | {
+            path: counts.reason or ""
+            for path, counts in parsed.counts.items()
+            if counts.quarantined > news.limit * counts.objects
+        }
+        if not reasons:
+            return _Held(parsed, {}, news.limit)
+        rejects = self._left(parsed.rejects, self._quarantine, reasons)
+        rows = [file for path in parsed.rows for file in self._left(path, news.table, reasons)]
+        left = replace(parsed, rows=rows, rejects=next(iter(rejects), None))
+        return _Held(left, reasons, news.limit)
+
+    def _columns_lost(self, news: "_News", parsed: Parsed) -> dict[str, str]:
+        """Files none of whose many objects has a value for a column that objects had before."""
+        columns = sorted(news.optional)
+        if news.limit >= 1 or not columns or not news.base or not parsed.rows:
+            return {}
+        rows = self._engine.open(f"fresh_{news.table.name}", parsed.rows, news.table.types)
+        values = {name: rows[name].count() for name in columns}
+        counted = rows.group_by(SOURCE_FILE).agg(objects=rows.count(), **values)
+        found = counted.filter(
+            counted.objects >= MANY, ibis.or_(*(counted[name] == 0 for name in columns))
+        )
+        lost = {
+            row[SOURCE_FILE]: {name for name in columns if not row[name]}
+            for row in found.to_pyarrow().to_pylist()
+        }
+        had = self._had_values(news.base, set().union(*lost.values()))
+        return {
+            path: f"no object has a value for {', '.join(sorted(names & had))}: renamed upstream?"
+            for path, names in lost.items()
+            if names & had
+        }
+
+    def _had_values(self, published: Snapshot, columns: set[str]) -> set[str]:
+        if not columns:
+            return set()
+        table = self._engine.open(published.name, published.files, published.types)
+        [found] = table.agg(**{c: table[c].count() for c in columns}).to_pyarrow().to_pylist()
+        return {column for column in columns if found[column]}
+
+    def _left(self, file: str | None, table: Table, without: Collection[str]) -> list[str]:
+        """Write a Parquet file again, without the rows of some landing files."""
+        if file is None:
+            return []
+        rows = self._engine.open(f"whole_{table.name}", [file], table.types)
+        folder = f"{table.location(self._root)}/data"
+        left = self._engine.write(rows.filter(rows[SOURCE_FILE].notin(list(without))), folder)
+        self._catalog.io.delete(file)
+        return left
 
     def _assert_unchanged(self, news: "_News") -> None:
         now = {file.path: file for file in self._landing.listing(news.source).files}
-        for file in news.files:
+        for file in news.arrived.new:
             if file.path not in now:
-                raise _deleted(self._landing.location(file.path))
+                raise _deleted(f"{self._landing.root}/{file.path}")
             if now[file.path] != file:
                 raise LandingFileError(
-                    f"{file.path} changed while it was read; nothing was taken in: refresh again "
-                    "when it is complete (write it under a temporary name, then rename it)."
+                    f"{shown_name(file.path)} changed while it was read; nothing was taken in: "
+                    "refresh again when it is complete (write it under a temporary name, then "
+                    "rename it)."
                 )
-
-
-def _seen(file: LandingFile | Entry) -> LandingFile:
-    return LandingFile(file.path, file.size, file.version)
-
-
-def _touched(listed: Iterable[LandingFile], known: Mapping[str, Entry]) -> list[LandingFile]:
-    return [file for file in listed if file.path in known and file != _seen(known[file.path])]
 
 
 def _deleted(location: str) -> LandingFileError:
     return LandingFileError(
-        f"{location} was deleted while it was read; nothing was taken in: refresh again."
+        f"{shown_name(location)} was deleted while it was read; nothing was taken in: refresh "
+        "again."
     )
 
 
 @dataclass(frozen=True)
 class _News:
-    """New files of a source, on top of what its landing table holds."""
+    """New files of a source, on top of what its landing table holds.
+
+    Attributes:
+        known: The ledger of what it holds.
+        base: What it holds; nothing where it is made anew.
+        limit: Share of a file's objects that may be unreadable before the file is held back.
+    """
 
     source: str
     table: Table
-    files: list[LandingFile]
-    known: dict[str, Entry]
-    published: Snapshot | None
+    arrived: Arrived
+    known: list[Entry]
+    base: Snapshot | None
+    limit: float
+
+    @cached_property
+    def kept(self) -> dict[str, Entry]:
+        """Entries that stay as they are, by path."""
+        left = {file.path for file in self.arrived.new} | {e.path for e in self.arrived.gone}
+        return {entry.path: entry for entry in self.known if entry.path not in left}
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Bytes of each new file, by path."""
+        return {file.path: file.size for file in self.arrived.new}
+
+    @property
+    def optional(self) -> set[str]:
+        """Columns that an object may lack, but for those that say whose it is."""
+        of_person = {*self.table.one_of, PERSON}
+        return {c.name for c in self.table.columns if c.nullable} - of_person
 
     @property
     def fingerprint(self) -> str:
         """The same where a candidate would hold the same."""
-        base = self.published.id if self.published else None
-        made_from = [asdict(file) for file in self.files], base, self.table.fingerprint
+        files = [asdict(file) for file in self.arrived.new]
+        made_from = files, self.base.id if self.base else None, self.table.fingerprint, self.limit
         return hashlib.sha256(json.dumps(made_from).encode()).hexdigest()
 
-    def entries(self, contents: Mapping[str, Content]) -> list[Entry]:
-        """Ledger entries of the files, those marked whose content is there already."""
-        originals = {e.digest: e.path for e in self.known.values() if e.size and not e.duplicate_of}
-        entries = []
-        for file in self.files:
-            digest = contents[file.path].digest
-            original = originals.setdefault(digest, file.path) if file.size else file.path
-            duplicate_of = original if original != file.path else None
-            entries.append(Entry(**asdict(file), digest=digest, duplicate_of=duplicate_of))
-        return entries
+    def entries(
+        self,
+        contents: Mapping[str, Content],
+        landed_before: Mapping[tuple[str, str], int],
+        now: int,
+    ) -> list[Entry]:
+        """Ledger entries of the files, those marked whose content is there already.
+
+        Args:
+            contents: What is in each file.
+            landed_before: When files landed that are read again, by path and content.
+            now: When the refresh began, in epoch milliseconds.
+        """
+        # A clock may have been set back; what lands later must be seen to.
+        now = max(now, *(entry.landed_at + 1 for entry in self.kept.values()), 0)
+        entries = [
+            Entry(
+                **asdict(file),
+                digest=(digest := contents[file.path].digest),
+                landed_at=landed_before.get((file.path, digest), now),
+            )
+            for file in self.arrived.new
+        ]
+        there = (
+            e for e in self.kept.values() if e.size and not e.duplicate_of and e.held_back is None
+        )
+        originals = {entry.digest: entry.path for entry in there}
+        entries.sort(key=lambda entry: entry.landed_at)
+        return [_marked(entry, originals) for entry in entries]
+
+
+def _marked(entry: Entry, originals: dict[str, str]) -> Entry:
+    """The entry, marked as a duplicate where there is another file with its content."""
+    original = originals.setdefault(entry.digest, entry.path) if entry.size else entry.path
+    return entry if original == entry.path else replace(entry, duplicate_of=original)
+
+
+@dataclass(frozen=True)
+class _Held:
+    """A share of what was read, without the files to hold back, and why these are."""
+
+    parsed: Parsed
+    reasons: Mapping[str, str]
+    limit: float
+
+
+@dataclass
+class _Read:
+    """What was read: Parquet files with rows, and what to note of each landing file."""
+
+    rows: list[str] = field(default_factory=list)
+    notes: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def add(self, held: _Held) -> None:
+        self.rows += held.parsed.rows
+        for path, counts in held.parsed.counts.items():
+            note = asdict(counts)
+            if path in held.reasons:
+                note |= {"held_back": held.limit, "rows": 0, "reason": held.reasons[path]}
+            elif counts.quarantined:
+                note["rejects"] = held.parsed.rejects
+            self.notes[path] = note
+
+    def complete(self, entry: Entry) -> Entry:
+        """The entry, with what was read of its file."""
+        return replace(entry, **self.notes.get(entry.path, {}))

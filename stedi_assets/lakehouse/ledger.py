@@ -5,27 +5,31 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO
 from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyiceberg.io import FileIO
 
-from stedi_assets.lakehouse.storage import Storage
+from stedi_assets.lakehouse.faults import damaged
+from stedi_assets.lakehouse.landing.names import is_hidden, original, readable
+from stedi_assets.lakehouse.storage import Storage, StoredFile
 from stedi_assets.lakehouse.tolerant import DamagedFileError, is_packed, read_blocks
 
 LEDGER = "ledger"
 """What a snapshot of a landing table calls the path of its ledger."""
 
-_ENDINGS = (".json", ".json.gz")
+ENDINGS = (".json", ".jsonl", ".ndjson")
+"""Endings of landing files, in any case of letters; each also with .gz behind it."""
 
 
 @dataclass(frozen=True)
 class LandingFile:
-    """A landing file as the listing shows it; `path` is relative to the landing root.
+    """A landing file as the listing shows it.
 
     Attributes:
+        path: Its name below the landing root, as `landing.names` spells it.
         version: Time of its last change, or its ETag in a bucket.
     """
 
@@ -40,12 +44,13 @@ class Listing:
 
     Attributes:
         files: Its landing files, by path.
-        ignored: Number of other files and folder markers.
+        ignored: Paths of all else: links that lead out of the landing root, hidden folders, files
+            of other names.
         modified: When each file was written last, by its path.
     """
 
     files: tuple[LandingFile, ...]
-    ignored: int
+    ignored: tuple[str, ...]
     modified: Mapping[str, datetime]
 
 
@@ -74,7 +79,8 @@ class Entry:
         rejects: Parquet file with what was quarantined of it and its neighbours, if anything.
         duplicate_of: File with the same content that was taken in instead of it, if any.
         landed_at: When the refresh began that took it in, in epoch milliseconds.
-        held_back: Whether it is left out of the table, for too much of it is unreadable.
+        held_back: The share of unreadable objects that was allowed when it was left out of the
+            table, for more are; nothing where it was not.
     """
 
     path: str
@@ -88,10 +94,10 @@ class Entry:
     rejects: str | None = None
     duplicate_of: str | None = None
     landed_at: int = 0
-    held_back: bool = False
+    held_back: float | None = None
 
 
-_TYPES = {int: pa.int64(), bool: pa.bool_()}
+_TYPES: dict[Any, pa.DataType] = {int: pa.int64(), float | None: pa.float64()}
 _SCHEMA = pa.schema((f.name, _TYPES.get(f.type, pa.string())) for f in fields(Entry))
 
 
@@ -104,8 +110,11 @@ class LandingFolder:
         self.storage = storage
 
     def location(self, path: str) -> str:
-        """Path or URI of a landing file."""
-        return f"{self.root}/{path}"
+        """Path or URI of a landing file, as the storage knows it."""
+        return f"{self.root}/{original(path)}"
+
+    def _path(self, location: str) -> str:
+        return readable(location.removeprefix(f"{self.root}/"))
 
     def folder(self, source: str) -> str:
         """Where the landing files of a source are, at any depth."""
@@ -113,26 +122,33 @@ class LandingFolder:
 
     def listing(self, source: str) -> Listing:
         """Landing files of a source; none where the folder does not exist."""
-        found, ignored, modified = [], 0, {}
-        for file in self.storage.files(self.folder(source)):
-            if file.location.lower().endswith(_ENDINGS):
-                path = file.location.removeprefix(f"{self.root}/")
-                found.append(LandingFile(path, file.size, file.version))
-                modified[path] = file.modified
+        folder, ignored = self.folder(source), set[str]()
+        files: dict[str, StoredFile] = {}
+        for found in self.storage.landing_files(folder, self.root):
+            location = found if isinstance(found, str) else found.location
+            below = location.removeprefix(f"{folder}/")
+            if isinstance(found, str) or not _is_landing_file(below) or is_hidden(below):
+                ignored.add(self._path(location))
             else:
-                ignored += 1
-        return Listing(tuple(sorted(found, key=lambda file: file.path)), ignored, modified)
+                files[self._path(location)] = found
+        return Listing(
+            tuple(
+                LandingFile(path, files[path].size, files[path].version) for path in sorted(files)
+            ),
+            tuple(sorted(ignored)),
+            {path: file.modified for path, file in files.items()},
+        )
 
     def open(self, path: str) -> BinaryIO:
         """Open a landing file.
 
         Raises:
-            FileNotFoundError: It is not there any more.
+            FileNotFoundError: It is not there any more, or leads out of the landing root by now.
         """
         try:
-            return cast("BinaryIO", self.storage.io.new_input(self.location(path)).open())
+            return self.storage.open_landing(self.location(path), self.root)
         except FileNotFoundError as error:
-            raise FileNotFoundError(error.errno, "No such file", self.location(path)) from None
+            raise FileNotFoundError(error.errno, "No such file", f"{self.root}/{path}") from None
 
     def blocks(self, path: str) -> Generator[bytes]:
         """A landing file's content, unpacked, in blocks.
@@ -163,9 +179,13 @@ class LandingFolder:
         return Content(digest.hexdigest(), lines + (last != b"\n"), damaged)
 
 
+def _is_landing_file(path: str) -> bool:
+    return path.lower().removesuffix(".gz").endswith(ENDINGS)
+
+
 def read_ledger(path: str, io: FileIO) -> list[Entry]:
     """The ledger that a snapshot of a landing table points to."""
-    with io.new_input(path).open() as file:
+    with damaged(path), io.new_input(path).open() as file:
         return [Entry(**row) for row in pq.read_table(file).to_pylist()]
 
 

@@ -7,10 +7,13 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 from pyiceberg.table import Table as IcebergTable
+from pyiceberg.table.metadata import TableMetadata
+from pyiceberg.table.snapshots import Snapshot
 
-from stedi_assets.lakehouse.catalog import Catalog, conflicts
+from stedi_assets.lakehouse.catalog import AUDIT, Catalog, conflicts, intact
 from stedi_assets.lakehouse.faults import LakehouseError
 from stedi_assets.lakehouse.ledger import LEDGER, read_ledger
+from stedi_assets.lakehouse.manifests import files_of, published_ids, rewrite, tells_values
 from stedi_assets.lakehouse.storage import Storage, StoredFile
 
 
@@ -23,21 +26,26 @@ class Vacuumed:
         tags: Names of the tags of each table that were removed.
         files: Files that no snapshot refers to.
         uploads: Number of uploads that were begun and never ended.
+        rewritten: Tables whose metadata held values of rows, and was written anew.
     """
 
     snapshots: dict[str, int]
     tags: dict[str, list[str]]
     files: tuple[StoredFile, ...]
     uploads: int
+    rewritten: tuple[str, ...]
 
     def __str__(self) -> str:
         """What it was, in words."""
         size = sum(file.size for file in self.files)
         tags = ", ".join(name for names in self.tags.values() for name in names)
+        rewritten = ", ".join(self.rewritten)
         return (
             f"{sum(self.snapshots.values()):,} snapshots older than the retention, "
             f"{len(self.files):,} files ({size / 1e6:,.1f} MB) that no snapshot refers to, "
-            f"{self.uploads:,} unfinished uploads" + (f", the tags {tags}" if tags else "")
+            f"{self.uploads:,} unfinished uploads"
+            + (f", the tags {tags}" if tags else "")
+            + (f", values of rows in the metadata of {rewritten}" if rewritten else "")
         )
 
 
@@ -52,7 +60,9 @@ def vacuum(
     """Expire the snapshots that were replaced long ago, and remove what nothing refers to.
 
     What readers see, what waits on `audit` and what a tag names never expires, but for tags that
-    are released: they go with their snapshots.
+    are released: they go with their snapshots. Candidates that were replaced or dropped expire at
+    once. Where metadata of what stays holds values of rows, it is written anew; what waits on
+    `audit` is then to be made again by the next refresh.
 
     Args:
         storage: Where the lakehouse is; no refresh of this machine may run meanwhile.
@@ -67,14 +77,23 @@ def vacuum(
             there, too; nothing was removed.
     """
     storage.claim()
-    now = datetime.now(UTC)
+    catalog = Catalog(storage)
     tables = {
         name: storage.iceberg.load_table((storage.namespace, name))
-        for name in Catalog(storage).tables()
+        for name in catalog.tables()  # which says what is wrong with one
     }
     listed = [file for table in tables.values() for file in storage.files(table.location())]
     _assert_whole(tables, listed)
     released = released or {}
+    telling = {
+        name: found
+        for name, table in tables.items()
+        if (found := _telling(table, released.get(name, ())))
+    }
+    if not dry_run:
+        for name, snapshots in telling.items():
+            _rewrite(catalog, name, tables[name], snapshots)
+    now = datetime.now(UTC)
     replaced = {
         name: _replaced(table, now - retention, released.get(name, ()))
         for name, table in tables.items()
@@ -98,7 +117,26 @@ def vacuum(
         uploads = storage.drop_uploads(now - safety_age)
     expired = {name: len(snapshots) for name, snapshots in replaced.items() if snapshots}
     gone = {name: names for name, names in tags.items() if names}
-    return Vacuumed(expired, gone, tuple(unused), uploads)
+    return Vacuumed(expired, gone, tuple(unused), uploads, tuple(telling))
+
+
+def _telling(table: IcebergTable, released: Collection[str]) -> list[Snapshot]:
+    """Snapshots that stay, and whose metadata holds values of rows."""
+    kept = _kept(table.metadata, released)
+    snapshots = (made for made in table.metadata.snapshots if made.snapshot_id in kept)
+    return [made for made in snapshots if tells_values(made, table.io)]
+
+
+def _rewrite(
+    catalog: Catalog, name: str, table: IcebergTable, snapshots: Iterable[Snapshot]
+) -> None:
+    catalog.discard_candidate(name)  # it was made on top of what is replaced now
+    table.refresh()
+    published = published_ids(table.metadata)
+    with conflicts(name):
+        for snapshot in snapshots:
+            if snapshot.snapshot_id in published:
+                rewrite(table, snapshot)
 
 
 def _expire(name: str, table: IcebergTable, expiring: list[int], tags: list[str]) -> None:
@@ -117,14 +155,24 @@ def _tags(table: IcebergTable, expiring: Collection[int]) -> list[str]:
 
 
 def _replaced(table: IcebergTable, before: datetime, released: Collection[str]) -> list[int]:
-    """Snapshots that were replaced before that time, or never published and made before it."""
+    """Snapshots that were replaced before that time, and candidates that wait no longer."""
     metadata = table.metadata
-    kept = {ref.snapshot_id for name, ref in metadata.refs.items() if name not in released}
+    kept, published = _kept(metadata, released), published_ids(metadata)
     ended = {made.snapshot_id: made.timestamp_ms for made in metadata.snapshots}
     ended |= {old.snapshot_id: new.timestamp_ms for old, new in pairwise(metadata.snapshot_log)}
     limit = before.timestamp() * 1000
     known = {made.snapshot_id for made in metadata.snapshots}
-    return [found for found in known - kept if ended[found] < limit]
+    return [found for found in known - kept if found not in published or ended[found] < limit]
+
+
+def _kept(metadata: TableMetadata, released: Collection[str]) -> set[int]:
+    """Snapshots that stay whatever their age. A tag keeps none that was never published."""
+    published = published_ids(metadata)
+    return {
+        ref.snapshot_id
+        for name, ref in metadata.refs.items()
+        if name == AUDIT or (name not in released and ref.snapshot_id in published)
+    }
 
 
 def _in_use(table: IcebergTable, storage: Storage, without: Collection[int]) -> Iterator[str]:
@@ -134,17 +182,10 @@ def _in_use(table: IcebergTable, storage: Storage, without: Collection[int]) -> 
     yield from (logged.metadata_file for logged in metadata.metadata_log)
     yield from (file.statistics_path for file in metadata.statistics)
     yield from (file.statistics_path for file in metadata.partition_statistics)
-    seen: set[str] = set()
-    for snapshot in metadata.snapshots:
-        if snapshot.snapshot_id in without:
-            continue
-        yield snapshot.manifest_list
-        for manifest in snapshot.manifests(table.io):
-            if manifest.manifest_path not in seen:
-                seen.add(manifest.manifest_path)
-                yield manifest.manifest_path
-                for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=True):
-                    yield entry.data_file.file_path
+    snapshots = [made for made in metadata.snapshots if made.snapshot_id not in without]
+    for snapshot in snapshots:
+        with intact(table, snapshot):
+            yield from files_of([snapshot], table.io)
         properties = snapshot.summary.additional_properties if snapshot.summary else {}
         if ledger := properties.get(f"stedi.{LEDGER}"):
             yield ledger

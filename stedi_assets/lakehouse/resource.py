@@ -1,9 +1,13 @@
 """The lakehouse as Dagster resources: the tables, and the IO manager that stages them."""
 
+import contextlib
 import hashlib
+import os
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -14,9 +18,16 @@ import ibis.expr.types as ir
 from filelock import FileLock, Timeout
 
 from stedi_assets.lakehouse.catalog import Catalog, Snapshot
+from stedi_assets.lakehouse.durable import FILE_MODE, OTHERS, make_folder
 from stedi_assets.lakehouse.embedded import drop_leftovers, shared_engine
 from stedi_assets.lakehouse.engine import Engine
-from stedi_assets.lakehouse.faults import LakehouseError, explain, passes
+from stedi_assets.lakehouse.faults import (
+    LakehouseError,
+    in_a_sentence,
+    passes,
+    sentence,
+    unforeseen,
+)
 from stedi_assets.lakehouse.storage import LocalStorage, Storage
 
 RETRIES, PAUSE = 2, 20.0
@@ -29,17 +40,21 @@ class NotPublishedError(LakehouseError):
 
 @contextmanager
 def plainly() -> Iterator[None]:
-    """Let a step fail with one sentence, where it is known what went wrong.
+    """Let a step fail with one sentence.
 
     What may pass by itself is tried again; the sentence is in the failure that causes the retry.
+    Of what was not foreseen the sentence says where it came from: Dagster would keep its message,
+    which may quote data. Python's development mode (`python -X dev`) shows all of it.
     """
     try:
         yield
     except (dg.Failure, dg.RetryRequested):
         raise
     except Exception as error:
-        if not (said := explain(error)):
-            raise
+        if (said := sentence(error)) is None:
+            if sys.flags.dev_mode:
+                raise
+            said = unforeseen(error)
         failure = dg.Failure(said, allow_retries=False)
         failure.__suppress_context__ = True
         if passes(error):
@@ -93,15 +108,19 @@ class Lakehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["Lakehouse"]:
         """Lock the lakehouse for the time of a run."""
         log = context.log or dg.get_dagster_logger()
-        with self.locked(log.warning):
-            drop_leftovers(self.storage.scratch)
+        with contextlib.ExitStack() as stack:
+            with in_a_sentence():
+                stack.enter_context(self.locked(log.warning))
             yield self
 
     @contextmanager
     def locked(self, warn: Callable[[str], object]) -> Iterator[None]:
-        """Keep other runs of this machine out; wait, with a warning, until there is none."""
-        self._lock_file.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self._lock_file, is_singleton=True)
+        """Keep other runs of this machine out; wait, with a warning, until there is none.
+
+        Meanwhile, what this process writes is for its user alone, and so is what is there already.
+        """
+        make_folder(self._lock_file.parent)
+        lock = FileLock(self._lock_file, mode=FILE_MODE, is_singleton=True)
         try:
             lock.acquire(timeout=0)
         except Timeout:
@@ -110,9 +129,13 @@ class Lakehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
                 "done."
             )
             lock.acquire()
+        before = os.umask(OTHERS)
         try:
+            self.storage.make_private()
+            drop_leftovers(self.storage.scratch)
             yield
         finally:
+            os.umask(before)
             lock.release()
 
     def is_locked(self) -> bool:
@@ -120,7 +143,7 @@ class Lakehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
         if not self._lock_file.exists():
             return False
         try:
-            with FileLock(self._lock_file, timeout=0):
+            with FileLock(self._lock_file, mode=FILE_MODE, timeout=0):
                 return False
         except Timeout:
             return True
@@ -171,11 +194,25 @@ class LocalLakehouse(Lakehouse):
         return LocalStorage(Path(self.root))
 
 
+@dataclass(frozen=True)
+class Made:
+    """What an asset yields.
+
+    Attributes:
+        rule: Its rows, as an expression.
+        properties: What its snapshot is to say besides its inputs.
+    """
+
+    rule: ir.Table
+    properties: Mapping[str, str] = field(default_factory=dict)
+
+
 class LakehouseIOManager(dg.ConfigurableIOManager):
     """Hands tables to assets as published, and puts what they return on the branch `audit`.
 
-    An asset returns an expression. Its fingerprint covers the inputs' snapshots, the rule and the
-    contract; where the table was made from the same, nothing is computed.
+    An asset yields an expression, with what its snapshot is to say. Its fingerprint covers the
+    inputs' snapshots, the rule and the contract; where the table was made from the same, nothing is
+    computed.
     """
 
     lakehouse: dg.ResourceDependency[Lakehouse]
@@ -185,15 +222,15 @@ class LakehouseIOManager(dg.ConfigurableIOManager):
         with plainly():
             return self.lakehouse.table(context.asset_key.path[-1])
 
-    def handle_output(self, context: dg.OutputContext, obj: ir.Table) -> None:
+    def handle_output(self, context: dg.OutputContext, obj: Made) -> None:
         """Execute the expression and put its rows on `audit`, unless they are there already."""
         started = time.perf_counter()
         with plainly():
             staged = self._stage(context, obj)
         context.add_output_metadata(snapshot_metadata(staged, time.perf_counter() - started))
 
-    def _stage(self, context: dg.OutputContext, rule: ir.Table) -> Snapshot:
-        catalog, name = self.lakehouse.catalog, context.asset_key.path[-1]
+    def _stage(self, context: dg.OutputContext, made: Made) -> Snapshot:
+        rule, catalog, name = made.rule, self.lakehouse.catalog, context.asset_key.path[-1]
         state = catalog.state(name)
         expression = rule.select(*state.types)
         fingerprint = self.lakehouse.fingerprint(rule, state.contract)
@@ -204,12 +241,11 @@ class LakehouseIOManager(dg.ConfigurableIOManager):
         if candidate is not None and candidate.properties.get("fingerprint") == fingerprint:
             return candidate
         inputs = {f"input.{table}": snapshot for table, snapshot in inputs_of(expression).items()}
-        settings = (context.definition_metadata or {}).get("settings", {})
         properties = {
             "run-id": context.run_id,
             "fingerprint": fingerprint,
             **inputs,
-            **dict(settings),
+            **made.properties,
         }
         files = self.lakehouse.engine.write(expression, f"{state.location}/data")
         return catalog.stage(name, files, properties)

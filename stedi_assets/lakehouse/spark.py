@@ -67,7 +67,11 @@ SILENT = {
     "spark.log.level": "WARN",
 }
 """What keeps a driver from showing plans."""
-_CLUSTER = SILENT | {"spark.app.name": "STEDI lakehouse", "spark.ui.showConsoleProgress": "false"}
+_CLUSTER = SILENT | {
+    "spark.app.name": "STEDI lakehouse",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.io.encryption.enabled": "true",  # rows that do not fit into memory
+}
 _LOCAL = {
     "spark.master": "local[*]",
     "spark.driver.host": "127.0.0.1",
@@ -200,8 +204,10 @@ class SparkEngine:
         columns = ", ".join(f"`{column}` {_SPARK_TYPES[dtype]}" for column, dtype in types.items())
         if not files:
             return session.createDataFrame([], columns)
-        # Else it would take * ? [ { in a path for a pattern.
-        reader = session.read.schema(columns).option("__globPaths__", "false")
+        # Else it would take * ? [ { in a path for a pattern, and a folder user=ann for a column.
+        reader = session.read.schema(columns).options(
+            __globPaths__="false", recursiveFileLookup="true"
+        )
         return reader.parquet(*map(_uri, files))
 
     def write(self, expression: ir.Table, folder: str) -> list[str]:
@@ -221,8 +227,7 @@ class SparkEngine:
                 files.append(file)
             else:
                 self._storage.io.delete(file)
-        if files:  # they are stored alike
-            self._storage.check_written(files[0])
+        self._storage.check_written(files)
         return files
 
     def _has_rows(self, file: str) -> bool:

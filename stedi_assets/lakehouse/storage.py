@@ -1,21 +1,29 @@
 """Where files and tables are: a folder of this machine, or (in `aws.py`) a bucket."""
 
 import os
+import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from pyiceberg.catalog import Catalog as IcebergCatalog
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.io import FileIO
-from pyiceberg.io.pyarrow import PyArrowFileIO
+
+from stedi_assets.lakehouse import durable
+from stedi_assets.lakehouse.faults import WAY_BACK, LakehouseError
+from stedi_assets.lakehouse.landing import walk
+from stedi_assets.lakehouse.sqlite_faults import name_file, opening
 
 NAMESPACE = "stedi"
 """Namespace of the tables, where a lakehouse has a catalog of its own."""
+
+BUSY = 20.0
+"""Seconds to wait for another process that writes to the catalog."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,9 @@ class Storage(Protocol):
     def exists(self) -> bool:
         """Whether there is a catalog yet."""
 
+    def drop_catalog(self) -> None:
+        """Remove a catalog that cannot be read, so that another one can be made."""
+
     def claim(self) -> None:
         """Make sure that no other catalog has its tables here.
 
@@ -73,14 +84,30 @@ class Storage(Protocol):
     def files(self, folder: str) -> Iterator[StoredFile]:
         """All files below a folder; none where there is no such folder."""
 
+    def landing_files(self, folder: str, root: str) -> Iterator[StoredFile | str]:
+        """What is below a landing folder: files, and locations of what is not to be opened.
+
+        These are links out of the landing root, links to folders, and what is no file.
+        """
+
+    def open_landing(self, location: str, root: str) -> BinaryIO:
+        """Open a file of the landing root.
+
+        Raises:
+            FileNotFoundError: There is none, or none that a listing would show.
+        """
+
     def drop_uploads(self, before: datetime) -> int:
         """Remove what remains of uploads begun before that time; gives their number."""
+
+    def make_private(self) -> None:
+        """Let nobody else of this machine read what is stored here."""
 
     def engine_setup(self) -> list[str]:
         """What DuckDB has to be told before it can read and write here."""
 
-    def check_written(self, location: str) -> None:
-        """Make sure that a file which DuckDB wrote is stored as it has to be.
+    def check_written(self, files: Sequence[str]) -> None:
+        """Make sure that files which an engine wrote are stored as they have to be, and safely.
 
         Raises:
             LakehouseError: It is not.
@@ -115,36 +142,71 @@ class LocalStorage:
     @cached_property
     def io(self) -> FileIO:
         """Reads, writes and deletes files."""
-        return PyArrowFileIO()
+        return durable.LocalFileIO()
 
     @cached_property
     def iceberg(self) -> IcebergCatalog:
         """The catalog, made where it is missing."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        return SqlCatalog(NAMESPACE, uri=f"sqlite:///{self._file}", warehouse=self.root)
+        self.exists()
+        return self._connect()
+
+    def _connect(self) -> IcebergCatalog:
+        durable.make_folder(self.folder)
+        io = f"{durable.LocalFileIO.__module__}.{durable.LocalFileIO.__name__}"
+        uri = f"sqlite:///{self._file}?timeout={BUSY}"
+        with opening(self._file):
+            catalog = SqlCatalog(NAMESPACE, uri=uri, warehouse=self.root, **{"py-io-impl": io})
+        name_file(catalog.engine, self._file)
+        return catalog
 
     @property
     def _file(self) -> Path:
         return self.folder / "catalog.db"
 
     def exists(self) -> bool:
-        """Whether there is a catalog yet."""
-        return self._file.exists()
+        """Whether there is a catalog yet.
+
+        Raises:
+            LakehouseError: It is lost: its tables are still there.
+        """
+        there = self._file.exists()
+        if not there or (self._file.is_file() and not self._file.stat().st_size):
+            # A catalog is there before its tables; without it a refresh would begin anew.
+            if next(self._file.parent.glob("warehouse/*/*/metadata/*.metadata.json"), None):
+                what = "empty" if there else "missing"
+                raise LakehouseError(f"{self._file} is {what}, its tables are there: {WAY_BACK}.")
+        return there
+
+    def drop_catalog(self) -> None:
+        """Put an empty catalog in the place of the file, or whatever is there."""
+        if self._file.is_dir():
+            shutil.rmtree(self._file)
+        else:
+            self._file.unlink(missing_ok=True)
+        self.__dict__["iceberg"] = self._connect()
 
     def claim(self) -> None:
         """The catalog is in the folder itself."""
 
     def files(self, folder: str) -> Iterator[StoredFile]:
         """All files below a folder."""
-        for parent, _, names in os.walk(folder, onerror=_refuse):
-            for path in (Path(parent, name) for name in names):
+        for parent, _, names in os.walk(folder, onerror=walk.refuse):
+            for path in (os.path.join(parent, name) for name in names):
                 try:
-                    found = path.stat()
-                except FileNotFoundError:  # renamed or deleted meanwhile, or a link to nothing
+                    found = os.lstat(path)
+                except FileNotFoundError:  # renamed or deleted meanwhile
                     continue
                 if stat.S_ISREG(found.st_mode):
-                    modified = datetime.fromtimestamp(found.st_mtime, tz=UTC)
-                    yield StoredFile(str(path), found.st_size, str(found.st_mtime_ns), modified)
+                    yield _stored(path, found)
+
+    def landing_files(self, folder: str, root: str) -> Iterator[StoredFile | str]:
+        """What is below a landing folder."""
+        for path, found in walk.below(folder, root):
+            yield path if found is None else _stored(path, found)
+
+    def open_landing(self, location: str, root: str) -> BinaryIO:
+        """Open a file of the landing root, wherever its name leads by now."""
+        return walk.open_below(location, root)
 
     def drop_uploads(self, before: datetime) -> int:
         """There are no uploads here."""
@@ -158,11 +220,15 @@ class LocalStorage:
     def file_memory(self) -> None:
         """Files of this machine are quick to look at."""
 
-    def check_written(self, location: str) -> None:
-        """Nothing is asked of files of this machine."""
+    def check_written(self, files: Sequence[str]) -> None:
+        """The engines leave it to the system when what they wrote gets to the disk."""
+        durable.settle(files, self.folder)
+
+    def make_private(self) -> None:
+        """Let nobody else read the folder."""
+        durable.make_private(self.folder)
 
 
-def _refuse(error: OSError) -> None:
-    # Passed over, a folder that may not be read would look like an empty one.
-    if not isinstance(error, FileNotFoundError | NotADirectoryError):
-        raise error
+def _stored(path: str, found: os.stat_result) -> StoredFile:
+    modified = datetime.fromtimestamp(found.st_mtime, tz=UTC)
+    return StoredFile(path, found.st_size, str(found.st_mtime_ns), modified)

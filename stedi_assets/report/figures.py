@@ -10,7 +10,6 @@ from typing import Any
 import ibis
 import ibis.expr.types as ir
 
-
 BINS = 40
 """Bins of a histogram, at most."""
 

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
+from stedi_assets.audit import ALERTING_WARNINGS
 from stedi_assets.settings import Settings
 
 TRIES = Retry(
@@ -79,7 +80,7 @@ def alert_sensors(settings: Settings) -> list[dg.SensorDefinition]:
 
 
 def failed_checks(context: dg.RunStatusSensorContext) -> list[Failure]:
-    """The checks that failed with more than a warning."""
+    """The checks that failed with more than a warning, and warnings that somebody should see."""
     found = [
         event.asset_check_evaluation_data
         for event in _events(context, dg.DagsterEventType.ASSET_CHECK_EVALUATION)
@@ -88,7 +89,8 @@ def failed_checks(context: dg.RunStatusSensorContext) -> list[Failure]:
     return [
         Failure(check.asset_key.path[-1], check.check_name, check.description or "It failed.")
         for check in last.values()
-        if not check.passed and check.severity == dg.AssetCheckSeverity.ERROR
+        if not check.passed
+        and (check.severity == dg.AssetCheckSeverity.ERROR or check.check_name in ALERTING_WARNINGS)
     ]
 
 

@@ -16,16 +16,16 @@ from typing import Any, TypeVar
 import dagster as dg
 import ibis.expr.types as ir
 
-from stedi_assets.assets.sources import SOURCES, source_key
+from stedi_assets.assets.sources import source_key
 from stedi_assets.deployments import lakehouse
 from stedi_assets.freshness import behind
-from stedi_assets.jobs import REFRESH, VACUUM, refresh_lakehouse
-from stedi_assets.lakehouse.catalog import Snapshot
+from stedi_assets.jobs import REFRESH, VACUUM
 from stedi_assets.lakehouse.faults import LakehouseError, sentence
-from stedi_assets.lakehouse.ingest import Arrived, Ledgers
+from stedi_assets.lakehouse.landing.arrivals import Arrived, Ledgers
 from stedi_assets.lakehouse.ledger import LandingFile, LandingFolder
 from stedi_assets.lakehouse.resource import Lakehouse
 from stedi_assets.runs import STARTING, end_dead_runs
+from stedi_assets.schemas import SOURCES
 from stedi_assets.settings import Settings
 
 STILL_ARRIVING, WAITED_ENOUGH = 5, 600
@@ -49,7 +49,7 @@ def landing_sensor(settings: Settings, rules: Rules) -> dg.SensorDefinition:
 
     @dg.sensor(
         name="landing_files",
-        job=refresh_lakehouse,
+        job_name=REFRESH,
         minimum_interval_seconds=60 if settings.deployment == "aws" else 10,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Requests a refresh where landing files have arrived that none has read.",
@@ -100,14 +100,14 @@ class _Source:
 
     Attributes:
         news: Files that a refresh is to be requested for.
-        held_back: Number of files in the table's candidate that did not pass a check.
+        gone: Digest of the files that were held back and are not there any more, if any.
     """
 
     name: str
     table: str
     arrived: Arrived
     news: tuple[LandingFile, ...]
-    held_back: int
+    gone: str | None
 
     @cached_property
     def digest(self) -> str:
@@ -123,7 +123,7 @@ class _Source:
             metadata={
                 "files": len(listing.files),
                 "bytes": sum(file.size for file in listing.files),
-                "ignored_files": listing.ignored,
+                "ignored_files": len(listing.ignored),
                 **({"newest": dg.MetadataValue.timestamp(newest)} if newest else {}),
                 # As Dagster's own data version it would mark the tables as unsynced for good: that
                 # of an external asset is not looked up where the tables' inputs are compared.
@@ -149,7 +149,7 @@ class _Tick:
         self._cursor = _Cursor.read(context.cursor)
         self._landing = LandingFolder(settings.landing_root, tables.storage)
         self._tables = tables
-        self._ledgers = Ledgers(self._landing, tables.catalog)
+        self._ledgers = Ledgers(self._landing, tables.catalog, settings.unreadable_limits)
         self._now = time()
         self._faults: list[str] = []
 
@@ -165,8 +165,9 @@ class _Tick:
         sources = [source for source in looked if source]
         left = {}
         if at_work is False and not _news(sources):
-            outdated = {s.table: str(s.arrived.outdated.id) for s in sources if s.arrived.outdated}
-            left = outdated | (self._attempt(behind, self._tables.catalog, self._rules) or {})
+            left = {s.table: s.gone for s in sources if s.gone} | (
+                self._attempt(behind, self._tables.catalog, self._rules) or {}
+            )
         # Where it is not known whether a refresh is at work, none is requested.
         reason = self._reason_to_skip(sources, left, at_work=at_work is not False)
         faults = " ".join(dict.fromkeys(self._faults))
@@ -214,24 +215,10 @@ class _Tick:
 
     def _look(self, table: str, name: str) -> _Source:
         arrived = self._ledgers.arrived(name, table)
-        audited = arrived.candidate is not None and self._is_audited(arrived.candidate)
         told = self._cursor.replaced.get(name) == _digest(arrived.replaced)
-        news = (
-            *arrived.new,
-            *(() if audited else arrived.waiting),
-            *(() if told else arrived.replaced),
-        )
-        return _Source(name, table, arrived, news, len(arrived.waiting) if audited else 0)
-
-    def _is_audited(self, candidate: Snapshot) -> bool:
-        """Whether checks hold the candidate back; else the refresh that made it was cut short."""
-        key = dg.AssetCheckKey(dg.AssetKey(candidate.table), "contract")
-        record = self._instance.get_latest_asset_check_evaluation_record(key)
-        event = record.event.dagster_event if record and record.event else None
-        if event is None or event.event_type != dg.DagsterEventType.ASSET_CHECK_EVALUATION:
-            return False
-        snapshot = event.asset_check_evaluation_data.metadata.get("snapshot")
-        return snapshot is not None and snapshot.value == str(candidate.id)
+        news = (*arrived.new, *(() if told else arrived.replaced))
+        gone = _digest_of([entry.path for entry in arrived.gone]) if arrived.gone else None
+        return _Source(name, table, arrived, news, gone)
 
     def _reason_to_skip(
         self, sources: list[_Source], left: dict[str, str], *, at_work: bool
@@ -266,7 +253,7 @@ class _Tick:
 
     def _nothing_new(self, sources: list[_Source]) -> str:
         taken = sum(source.arrived.taken for source in sources)
-        held_back = {s.table: s.held_back for s in sources if s.held_back}
+        held_back = {s.table: len(s.arrived.held_back) for s in sources if s.arrived.held_back}
         if not taken and not held_back:
             folders = ", ".join(self._landing.folder(source) for source in SOURCES.values())
             return f"There are no landing files yet; drop them into {folders}."

@@ -36,7 +36,7 @@ def column(name: str, dtype: str = "int64", **options: Any) -> Column:
 
 
 def table_with(*columns: Column) -> Table:
-    return Table("steps", Zone.TRUSTED, "Steps taken.", "team:x", columns, (), repr(columns))
+    return Table("steps", Zone.TRUSTED, "Steps taken.", "team:x", columns, (), None, repr(columns))
 
 
 STEPS = table_with(column("at"), column("who", "string", personal=True))

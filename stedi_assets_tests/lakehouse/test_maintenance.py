@@ -38,6 +38,11 @@ if TYPE_CHECKING:
     from stedi_assets_tests.conftest import IcebergReader
 
 NOW, DAY = timedelta(0), timedelta(days=1)
+TIME = 1_600_000_000_000
+
+
+def times(first: int, end: int) -> range:
+    return range(TIME + first, TIME + end)
 
 
 @pytest.fixture
@@ -46,9 +51,12 @@ def settings(folder: Path) -> Settings:
     deliver(
         folder / "landing",
         "first.json",
-        customer=[customer(ANN, "d"), customer(BOB, "e")],
-        accelerometer=[*phone(ANN, *range(10)), *phone(BOB, *range(20, 30))],
-        step_trainer=[*device("d", *range(10)), *device("e", *range(20, 30))],
+        customer=[
+            customer(ANN, "d", sharewithresearchasofdate=TIME),
+            customer(BOB, "e", sharewithresearchasofdate=TIME),
+        ],
+        accelerometer=[*phone(ANN, *times(0, 10)), *phone(BOB, *times(20, 30))],
+        step_trainer=[*device("d", *times(0, 10)), *device("e", *times(20, 30))],
     )
     write(folder / "landing", "step_trainer", "bad.json", '{"serialNumber": "d"}\n')
     settings = under(folder, max_quarantine_share=0.5)
@@ -62,7 +70,7 @@ def lakehouse(settings: Settings) -> Storage:
 
 
 def withdraw(folder: Path, settings: Settings) -> None:
-    gone = customer(ANN, "d", lastupdatedate=2, sharewithresearchasofdate=None)
+    gone = customer(ANN, "d", lastupdatedate=TIME, sharewithresearchasofdate=None)
     deliver(folder / "landing", "withdrawal.json", customer=[gone])
     assert refresh(settings).success
 
@@ -123,7 +131,7 @@ def test_refreshes_go_on_after_a_vacuum(
     before, rows = snapshots(settings), counts(settings)
     assert refresh(settings).success
     assert snapshots(settings) == before
-    deliver(folder / "landing", "more.json", accelerometer=phone(BOB, 30))
+    deliver(folder / "landing", "more.json", accelerometer=phone(BOB, *times(30, 31)))
     assert refresh(settings).success
     assert counts(settings) == rows | {
         "accelerometer_landing": rows["accelerometer_landing"] + 1,
@@ -161,7 +169,7 @@ def test_files_of_a_killed_refresh_go_and_the_next_refresh_is_right(
     def killed(*_: Any) -> None:
         raise RuntimeError("killed")
 
-    deliver(folder / "landing", "more.json", accelerometer=phone(BOB, 30))
+    deliver(folder / "landing", "more.json", accelerometer=phone(BOB, *times(30, 31)))
     before = files(lakehouse)
     with monkeypatch.context() as patch:
         patch.setattr(Catalog, "stage", killed)

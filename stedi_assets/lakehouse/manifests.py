@@ -1,0 +1,218 @@
+"""Iceberg snapshots whose metadata holds no value of a row.
+
+What PyIceberg writes by itself tells the bounds of each column, such as an e-mail, and keeps those
+of deleted files in all later snapshots.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+
+from pyiceberg.exceptions import ValidationException
+from pyiceberg.io import FileIO
+from pyiceberg.io.pyarrow import parquet_files_to_data_files
+from pyiceberg.manifest import (
+    DATA_FILE_TYPE,
+    DataFile,
+    ManifestEntry,
+    ManifestEntryStatus,
+    ManifestFile,
+)
+from pyiceberg.schema import Schema
+from pyiceberg.table import Table, Transaction
+from pyiceberg.table.metadata import TableMetadata
+from pyiceberg.table.refs import MAIN_BRANCH, SnapshotRefType
+from pyiceberg.table.snapshots import Operation, Snapshot, Summary
+from pyiceberg.table.update import AddSnapshotUpdate, UpdatesAndRequirements
+from pyiceberg.table.update.snapshot import ManageSnapshots, _SnapshotProducer
+from pyiceberg.typedef import EMPTY_DICT
+
+METRICS = {"write.metadata.metrics.default": "counts"}
+"""Properties of a table that keep PyIceberg, and others who write to it, from telling bounds."""
+
+_BOUNDS = ("lower_bounds", "upper_bounds")
+
+
+class ExactSnapshot(_SnapshotProducer["ExactSnapshot"]):
+    """A snapshot of exactly these files, in one manifest of its own."""
+
+    def __init__(
+        self,
+        transaction: Transaction,
+        io: FileIO,
+        files: Collection[str],
+        properties: Mapping[str, str],
+        *,
+        base: Snapshot,
+        branch: str | None,
+    ) -> None:
+        """Files that `base` has are kept as they are there, others are read for their counts.
+
+        Args:
+            transaction: What it becomes part of.
+            io: Reads and writes files.
+            files: Paths of its data files.
+            properties: What its summary says of it.
+            base: The snapshot that it follows.
+            branch: What is to point to it, if anything.
+        """
+        super().__init__(
+            Operation.OVERWRITE,
+            transaction,
+            io,
+            snapshot_properties=dict(properties),
+            branch=branch,
+        )
+        self._parent_snapshot_id = self._starting_snapshot_id = base.snapshot_id
+        self._kept: list[ManifestEntry] = []
+        for entry in live_entries(base, io):
+            if entry.data_file.file_path in files:
+                self._kept.append(_kept(entry))
+            else:
+                self.delete_data_file(entry.data_file)  # for the summary alone
+        present = {entry.data_file.file_path for entry in self._kept}
+        added = (file for file in files if file not in present)
+        for file in parquet_files_to_data_files(io, transaction.table_metadata, added):
+            self.append_data_file(_without_bounds(file))
+
+    def _manifests(self) -> list[ManifestFile]:
+        entries = [*self._kept, *map(self._new, self._added_data_files)]
+        if not entries:
+            return []
+        with self.new_manifest_writer(self._transaction.table_metadata.spec()) as writer:
+            for entry in entries:
+                writer.add_entry(entry)
+        return [writer.to_manifest_file()]
+
+    def _new(self, file: DataFile) -> ManifestEntry:
+        return ManifestEntry.from_args(
+            status=ManifestEntryStatus.ADDED,
+            snapshot_id=self._snapshot_id,
+            sequence_number=None,
+            file_sequence_number=None,
+            data_file=file,
+        )
+
+    def _refresh_for_retry(self) -> None:
+        # It is made on top of `base`; by itself, PyIceberg would put it on top of anything.
+        raise ValidationException("Somebody else wrote to the table meanwhile.")
+
+    def _deleted_entries(self) -> list[ManifestEntry]:
+        return []
+
+    def _existing_manifests(self) -> list[ManifestFile]:
+        return []
+
+
+class _Rewritten(ExactSnapshot):
+    """The same files and columns as its base."""
+
+    def __init__(self, transaction: Transaction, io: FileIO, base: Snapshot, branch: str | None):
+        files = {entry.data_file.file_path for entry in live_entries(base, io)}
+        said = base.summary.additional_properties if base.summary else {}
+        properties = {name: value for name, value in said.items() if name.startswith("stedi.")}
+        properties[SAME_AS] = original_of(base) or str(base.snapshot_id)
+        super().__init__(transaction, io, files, properties, base=base, branch=branch)
+        self._schema_id = base.schema_id
+
+    def schema(self) -> Schema:
+        schemas = self._transaction.table_metadata.schemas
+        return next(schema for schema in schemas if schema.schema_id == (self._schema_id or 0))
+
+    def _commit(self) -> UpdatesAndRequirements:
+        updates, requirements = super()._commit()
+        for update in updates:
+            if isinstance(update, AddSnapshotUpdate):
+                update.snapshot.schema_id = self._schema_id
+        return updates, requirements
+
+    def _summary(self, snapshot_properties: Mapping[str, str] = EMPTY_DICT) -> Summary:
+        summary = super()._summary(dict(snapshot_properties))
+        return Summary(operation=Operation.REPLACE, **summary.additional_properties)
+
+
+def rewrite(table: Table, snapshot: Snapshot) -> None:
+    """Put a snapshot in the place of another one: the same rows, and no values in its metadata."""
+    refs, replaced = table.metadata.refs.items(), snapshot.snapshot_id
+    names = {name for name, ref in refs if ref.snapshot_id == replaced}
+    branch = MAIN_BRANCH if MAIN_BRANCH in names else None
+    tags = [
+        name for name in names if table.metadata.refs[name].snapshot_ref_type == SnapshotRefType.TAG
+    ]
+    with table.transaction() as transaction:
+        with _Rewritten(transaction, table.io, snapshot, branch) as made:
+            pass
+        with ManageSnapshots(transaction) as manage:
+            for branch_or_tag in names - {MAIN_BRANCH, *tags}:
+                manage.create_branch(made.snapshot_id, branch_or_tag)
+            for tag in tags:
+                manage.create_tag(made.snapshot_id, tag)
+
+
+def live_entries(snapshot: Snapshot, io: FileIO) -> Iterator[ManifestEntry]:
+    """The data files of a snapshot, as its manifests list them."""
+    for manifest in snapshot.manifests(io):
+        yield from manifest.fetch_manifest_entry(io, discard_deleted=True)
+
+
+def tells_values(snapshot: Snapshot, io: FileIO) -> bool:
+    """Whether the manifests of a snapshot hold bounds of columns, or deleted files."""
+    return any(
+        entry.status == ManifestEntryStatus.DELETED
+        or any(getattr(entry.data_file, bounds) for bounds in _BOUNDS)
+        for manifest in snapshot.manifests(io)
+        for entry in manifest.fetch_manifest_entry(io, discard_deleted=False)
+    )
+
+
+def files_of(snapshots: Iterable[Snapshot], io: FileIO) -> Iterator[str]:
+    """All files that snapshots consist of: manifest lists, manifests, and data files."""
+    seen: set[str] = set()
+    for snapshot in snapshots:
+        yield snapshot.manifest_list
+        for manifest in snapshot.manifests(io):
+            if manifest.manifest_path not in seen:
+                seen.add(manifest.manifest_path)
+                yield manifest.manifest_path
+                for entry in manifest.fetch_manifest_entry(io, discard_deleted=True):
+                    yield entry.data_file.file_path
+
+
+def published_ids(metadata: TableMetadata) -> set[int]:
+    """Snapshots that readers have seen: those that `main` has pointed to, and what they became.
+
+    Candidates were made on top of one of these and are none of them.
+    """
+    parents = {made.snapshot_id: made.parent_snapshot_id for made in metadata.snapshots}
+    found = {entry.snapshot_id for entry in metadata.snapshot_log}
+    # Other writers may cut the log short; what `main` grew out of was published all the same.
+    last = metadata.current_snapshot_id
+    while last is not None and last in parents:
+        found.add(last)
+        last = parents[last]
+    found |= {made.snapshot_id for made in metadata.snapshots if original_of(made)}
+    return found & parents.keys()
+
+
+SAME_AS = "stedi.same-as"
+"""Property of a rewritten snapshot: id of the published snapshot whose rows it has."""
+
+
+def original_of(snapshot: Snapshot) -> str | None:
+    """Id of the snapshot whose metadata was rewritten as this one, if it was."""
+    return snapshot.summary[SAME_AS] if snapshot.summary else None
+
+
+def _kept(entry: ManifestEntry) -> ManifestEntry:
+    return ManifestEntry.from_args(
+        status=ManifestEntryStatus.EXISTING,
+        snapshot_id=entry.snapshot_id,
+        sequence_number=entry.sequence_number,
+        file_sequence_number=entry.file_sequence_number,
+        data_file=_without_bounds(entry.data_file),
+    )
+
+
+def _without_bounds(file: DataFile) -> DataFile:
+    for position, field in enumerate(DATA_FILE_TYPE[2].fields):
+        if field.name in _BOUNDS:
+            file[position] = None
+    return file
