@@ -109,6 +109,13 @@ def unreadable(*people: str, landed_at: int = SECOND_DELIVERY, **fields: Any) ->
     } | fields
 
 
+def as_ingested(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of a landing table with what an ingest adds to it, where the test did not give it."""
+    email = row.get("email") or row.get("user")
+    added = {"person": person_of(email), "source_file": "a.json", "landed_at": FIRST_DELIVERY}
+    return {**added, **row}
+
+
 def person_of(email: str | None) -> str | None:
     """The one spelling of an e-mail, worked out without the package."""
     visible = "".join(sign for sign in email or "" if unicodedata.category(sign) != "Cf")
@@ -157,17 +164,14 @@ class Pipeline:
         Of these rows what an ingest adds need not be given: `person`, `source_file`, `landed_at`.
         """
         landed = {
-            "customer_landing": ({"person": person_of(row["email"])} | row for row in customers),
-            "accelerometer_landing": (
-                {"person": person_of(row.get("user"))} | row for row in accelerometer
-            ),
+            "customer_landing": customers,
+            "accelerometer_landing": accelerometer,
             "step_trainer_landing": step_trainer,
             "quarantine": quarantine,
         }
-        ingest = {"source_file": "a.json", "landed_at": FIRST_DELIVERY}
         for name, objects in landed.items():
-            rows = [{**ingest, **row} for row in objects]
-            self._connection.register("landed", pa.Table.from_pylist(rows, self.schemas[name]))
+            rows = pa.Table.from_pylist(list(map(as_ingested, objects)), self.schemas[name])
+            self._connection.register("landed", rows)
             self.execute(f"CREATE OR REPLACE TABLE {name} AS FROM landed")
         for name, rule in self._rules.items():
             self.execute(f"CREATE OR REPLACE TABLE {name} AS {rule}")
@@ -237,7 +241,8 @@ def stage(settings: Settings, name: str, rows: Rows) -> Snapshot:
     catalog.ensure(table)
     path = f"{catalog.location(name)}/data/{uuid4().hex}.parquet"
     with catalog.io.new_output(path).create() as file:
-        pq.write_table(pa.Table.from_pylist(rows, table.arrow_schema), file)
+        # What the table has no column for is left out.
+        pq.write_table(pa.Table.from_pylist(list(map(as_ingested, rows)), table.arrow_schema), file)
     return catalog.stage(name, [path] if rows else [], {"run-id": "of a test"})
 
 

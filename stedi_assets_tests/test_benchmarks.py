@@ -36,7 +36,7 @@ from benchmarks.sides import (
     differing,
 )
 from stedi_assets.settings import PROJECT
-from stedi_assets_tests.support import ANN, BOB, CY, phone
+from stedi_assets_tests.support import ANN, BOB, CY, at, phone
 
 # What is measured of a command
 
@@ -263,7 +263,7 @@ def glue_tables() -> dict[str, list[dict[str, object]]]:
         ],
         "accelerometer_landing": [*phone(ANN, 1, 2, 3), *phone(BOB, 2), *phone(CY, 4)],
         "step_trainer_landing": [
-            {"sensorReadingTime": time, "serialNumber": serial, "distanceFromObject": 1.0}
+            {"sensorReadingTime": at(time), "serialNumber": serial, "distanceFromObject": 1.0}
             for serial, time in [("a", 1), ("a", 2), ("second of a", 3), ("b", 2), ("c", 4)]
         ],
     }
@@ -279,7 +279,7 @@ def test_glue_style_jobs_keep_consenting_customers_and_their_readings() -> None:
     tables = glue_tables()
     assert {row["email"] for row in tables["customer_trusted"]} == {ANN, BOB, "no@readings.io"}
     readings = [(row["user"], row["timestamp"]) for row in tables["accelerometer_trusted"]]
-    assert sorted(readings, key=str) == [(ANN, 1), (ANN, 2), (ANN, 3), (BOB, 2)]
+    assert sorted(readings, key=str) == [(ANN, at(1)), (ANN, at(2)), (ANN, at(3)), (BOB, at(2))]
     assert sorted(str(row["email"]) for row in tables["customers_curated"]) == [ANN, BOB]
 
 
@@ -288,7 +288,7 @@ def test_glue_style_jobs_trust_serial_numbers_and_join_on_the_time_alone() -> No
     steps = [
         (row["serialNumber"], row["sensorReadingTime"]) for row in tables["step_trainer_trusted"]
     ]
-    assert sorted(steps, key=str) == [("a", 1), ("a", 2), ("b", 2)]
+    assert sorted(steps, key=str) == [("a", at(1)), ("a", at(2)), ("b", at(2))]
     pairs = [(row["serialNumber"], row["user"]) for row in tables["machine_learning_curated"]]
     assert sorted(pairs, key=str) == [("a", ANN), ("a", ANN), ("a", BOB), ("b", ANN), ("b", BOB)]
 

@@ -41,6 +41,7 @@ from stedi_assets_tests.support import (
     ANN,
     KEY,
     TABLES,
+    at,
     catalog_of,
     customer,
     deliver,
@@ -224,7 +225,7 @@ def test_table_is_made_by_the_job_and_published_here(
     assert result.success, failure(result)
     rows = read_table(TABLE, settings=settings).to_pyarrow().to_pylist()
     assert [(row["subject_id"], row["sensorreadingtime"]) for row in sorted(rows, key=str)] == [
-        (subject_id(ANN), time) for time in range(6)
+        (subject_id(ANN), at(time)) for time in range(6)
     ]
     assert [asked["JobName"] for asked in jobs.started] == [JOB]
     told = " ".join([*seen, *exchanged(aws).values(), jobs.log])
@@ -310,7 +311,7 @@ def meet(aws: Aws, secret: str, monkeypatch: pytest.MonkeyPatch) -> Meet:
 def on_aws(aws: Aws) -> Settings:
     """A lakehouse on S3 with the consenting customer Ann, whose tables a Glue job is to make."""
     settings = under(aws.folder(), engine="glue", glue_job=JOB)
-    publish(settings, "customer_landing", [customer(ANN, source_file="a.json")])
+    publish(settings, "customer_landing", [customer(ANN)])
     catalog_of(settings).ensure(table_of(contracts()["customer_trusted"]))
     return settings
 

@@ -729,7 +729,11 @@ def sample(new_folder: Callable[[], Path], tmp_path_factory: pytest.TempPathFact
 
 
 def test_sample_with_every_defect_is_published(sample: SampleRun) -> None:
-    assert (sample.result.success, failed_checks(sample.result)) == (True, [])
+    evaluations = sample.result.get_asset_check_evaluations()
+    failed = [found for found in evaluations if not found.passed]
+    # People whom unreadable records name are suspended, which is said.
+    assert {found.severity for found in failed} <= {dg.AssetCheckSeverity.WARN}
+    assert sample.result.success
 
 
 @pytest.mark.parametrize("source", SOURCES)

@@ -38,8 +38,8 @@ from stedi_assets_tests.support import (
 RULED = [rule.__name__ for rule in RULES]
 LANDING = ["customer_landing", "accelerometer_landing", "step_trainer_landing"]
 SOURCES = [f"{table.removesuffix('_landing')}_files" for table in LANDING]
-WITHOUT_CONSENT = 987_654_321
-"""A number that only stands in the data of people without consent."""
+WITHOUT_CONSENT = 1_666_987_654_321
+"""A number, and a time, that only stands in the data of people without consent."""
 
 
 # Before the first run

@@ -42,7 +42,7 @@ from stedi_assets_tests.support import (
 )
 
 DATA = PROJECT.parent / "shared" / "data"
-DEE, EVE = "dee@x.io", "eve@x.io"
+DEE, EVE, FAY = "dee@x.io", "eve@x.io", "fay@x.io"
 HOUR = 3_600_000
 NOON = 1_682_942_400_000  # 2023-05-01 12:00 UTC, a Monday
 ANNS, BOBS, DEES = (range(NOON + start, NOON + start + 10) for start in (0, 100, HOUR))
@@ -64,7 +64,7 @@ DEVICES = [
     *device("SN-NOBODY", NOON + 2 * HOUR),
 ]
 LANDING = TABLES[:4]
-SECRETS = [ANN, BOB, CY, DEE, EVE, "Archer", "Baker", "555-0101", "SN-", "not read"]
+SECRETS = [ANN, BOB, CY, DEE, EVE, FAY, "Archer", "Baker", "555-0101", "SN-", "not read"]
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     folder = tmp_path_factory.mktemp("folder")
     landing = folder / "landing"
     deliver(landing, "a.json", customer=CUSTOMERS, accelerometer=PHONES, step_trainer=DEVICES)
-    write(landing, "customer", "bad.json", f'{{"email": "{ANN}", not read\n')
+    write(landing, "customer", "bad.json", f'{{"email": "{FAY}", not read\n')
     settings = under(folder, max_quarantine_share=1)
     assert refresh(settings).success
     return settings

@@ -17,23 +17,20 @@ from dagster_aws.s3 import S3Resource
 
 from stedi_assets import deployments
 from stedi_assets.assets.curated import pseudonym
-from stedi_assets.assets.trusted import normalized
 from stedi_assets.lakehouse.aws import S3Storage
-from stedi_assets.lakehouse.embedded import DuckDBEngine
 from stedi_assets.lakehouse.faults import LakehouseError, explain, passes
 from stedi_assets.lakehouse.ledger import LandingFolder
 from stedi_assets.lakehouse.reader import Counts, examine, parse
 from stedi_assets.lakehouse.resource import LocalLakehouse
-from stedi_assets.lakehouse.storage import LocalStorage
 from stedi_assets.schemas import contracts, table_of
 from stedi_assets.settings import Settings, SettingsError
 from stedi_assets_tests.aws_servers import ADMIN, REGION
-from stedi_assets_tests.support import ANN, BOB, customer, deliver, under
+from stedi_assets_tests.support import ANN, BOB, FIRST_DELIVERY, customer, deliver, under
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from stedi_assets.lakehouse.engine import Engine
+    from stedi_assets.lakehouse.embedded import DuckDBEngine
     from stedi_assets.lakehouse.spark import SparkEngine
     from stedi_assets_tests.conftest import Aws
 
@@ -58,30 +55,6 @@ def parquet(path: Path, rows: list[dict[str, Any]]) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.Table.from_pylist(rows, SCHEMA), path)
     return str(path)
-
-
-def test_both_engines_lower_every_letter_alike(tmp_path: Path, engine: SparkEngine) -> None:
-    # No letters with cases are beyond; surrogates and what is no character stand in no text.
-    no_text = {*range(0xD800, 0xE000), *range(0xFDD0, 0xFDF0)}
-    letters = [chr(code) for code in range(1, 0x20000) if code not in no_text]
-    texts = [f" {letter}{place}" for place in ("", "b") for letter in letters]
-    texts += ["A\u03a3", "A\u03a3 B", "\u0130I", "\x1f a\u00a0"]
-    path = tmp_path / "letters.parquet"
-    pq.write_table(pa.table({"name": texts, "number": range(len(texts))}), path)
-    written: list[list[str]] = []
-    for executed_by in (engine, DuckDBEngine(LocalStorage(tmp_path))):
-        on: Engine = executed_by
-        table = on.open("letters", [str(path)], {"name": "string", "number": "int64"})
-        rule = table.select("number", email=normalized(table.name))
-        written.append(on.write(rule, str(tmp_path / "out")))
-    ours, theirs = (pq.ParquetDataset(files).read().sort_by("number") for files in written)
-    assert [
-        (text, a, b)
-        for text, a, b in zip(
-            texts, ours["email"].to_pylist(), theirs["email"].to_pylist(), strict=True
-        )
-        if a != b
-    ] == []
 
 
 def test_rows_come_back_as_they_were_written(tmp_path: Path, engine: SparkEngine) -> None:
@@ -190,6 +163,7 @@ def test_tasks_read_landing_files_from_s3(aws: Aws, engine: SparkEngine) -> None
         quarantine=table_of(contracts()["quarantine"]),
         folder=f"{folder}/rows",
         rejects=f"{folder}/rejects",
+        landed_at=FIRST_DELIVERY,
     )
     [parsed] = on_s3.spread(work, list(contents.items()), [1])
     assert parsed.counts == {paths[0]: Counts(objects=2, rows=2)}

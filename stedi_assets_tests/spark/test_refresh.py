@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 from hypothesis import Phase, given
 from hypothesis import settings as hypothesis_settings
@@ -74,7 +75,10 @@ def _draw(folder: Path) -> None:
         deliver(
             folder,
             name,
-            customer=drawn.customers,
+            customer=[
+                {key: value for key, value in record.items() if key != "landed_at"}
+                for record in drawn.customers
+            ],
             accelerometer=drawn.accelerometer,
             step_trainer=drawn.step_trainer,
         )
@@ -97,8 +101,17 @@ def on_duckdb(tmp_path_factory: pytest.TempPathFactory, landing: Path) -> dict[s
         made[scope] = under(tmp_path_factory.mktemp("duckdb"), **_given(landing, scope))
         result = refresh(made[scope])
         assert result.success
-        assert all(check.passed for check in result.get_asset_check_evaluations())
+        assert blocking(result) == []
     return made
+
+
+def blocking(result: dg.ExecuteInProcessResult) -> list[str]:
+    """Checks that failed; that unreadable records suspend people is a warning."""
+    return [
+        found.check_name
+        for found in result.get_asset_check_evaluations()
+        if not found.passed and found.severity is dg.AssetCheckSeverity.ERROR
+    ]
 
 
 def _given(landing: Path, scope: str) -> dict[str, Any]:
@@ -136,7 +149,7 @@ def test_local_spark_makes_the_rows_of_the_embedded_engine(
     settings = under(tmp_path, engine="spark", spark_conf=spark, **_given(landing, "any"))
     result = refresh(settings)
     assert result.success
-    assert all(check.passed for check in result.get_asset_check_evaluations())
+    assert blocking(result) == []
     assert differing(on_duckdb["any"], settings, tmp_path) == {}
 
 
@@ -191,12 +204,14 @@ def test_switch_to_spark_makes_no_table_anew_and_starts_no_java(
 
 
 def differing(first: Settings, second: Settings, scratch: Path) -> dict[str, int]:
-    """Tables whose rows differ between two lakehouses, and how many rows do."""
+    """Tables whose rows differ, but for when they landed, and how many rows do."""
     engine = DuckDBEngine(LocalStorage(scratch))
     found = {}
     for name in TABLES:
         a, b = (
-            engine.open(f"{name}_{side}", published.files, published.types)
+            engine.open(f"{name}_{side}", published.files, published.types).drop(
+                *published.types.keys() & {"landed_at"}
+            )
             for side, settings in enumerate((first, second))
             if (published := catalog_of(settings).published(name))
         )
