@@ -18,6 +18,7 @@ from stedi_assets.checks import (
     unreadable_people,
 )
 from stedi_assets.lakehouse.catalog import Snapshot
+from stedi_assets.lakehouse.landing.names import shown_name
 from stedi_assets.lakehouse.resource import Lakehouse
 from stedi_assets.schemas import Contract, breaches
 from stedi_assets.settings import Settings
@@ -292,7 +293,7 @@ def check_suspended(tables: "_Tables") -> Finding:
     places = tables.call(suspending_records).order_by("source_file", "position")
     people = tables.call(unreadable_people).count().to_pyarrow().as_py()
     named = [
-        f"{row['source_file']} at byte {row['position']}"
+        f"{shown_name(row['source_file'])} at byte {row['position']}"
         for row in places.limit(MOST_NAMED).to_pyarrow().to_pylist()
     ]
     if not people:

@@ -78,12 +78,24 @@ def rebuild(
         list[Source] | None,
         typer.Option(help="Only take in this source's files anew; may be given several times."),
     ] = None,
+    new_key: Annotated[
+        bool,
+        typer.Option(
+            "--new-key",
+            help="Also begin with a new key of subject_id, where the old one is lost or known.",
+        ),
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Make tables anew from the landing files: after damage, or when a file was corrected."""
     settings = _settings()
     from stedi_assets.deployments import lakehouse  # noqa: PLC0415
-    from stedi_assets.rebuild import damaged_tables, drop_damaged, lost_files  # noqa: PLC0415
+    from stedi_assets.rebuild import (  # noqa: PLC0415
+        begin_with_new_key,
+        damaged_tables,
+        drop_damaged,
+        lost_files,
+    )
     from stedi_assets.refresh import refresh as run  # noqa: PLC0415
 
     tables = lakehouse(settings)
@@ -102,6 +114,11 @@ def rebuild(
         raise typer.Exit(1)
     with tables.locked(_tell):
         drop_damaged(tables, damaged)
+        if new_key:
+            released = begin_with_new_key(tables, settings)
+            _tell(
+                f"A new key is in use; {len(released):,} training sets of the old one are released."
+            )
     if not run(settings, _out, rebuild=sources):
         raise typer.Exit(1)
 

@@ -6,7 +6,8 @@ from stedi_assets.lakehouse.landing.arrivals import Ledgers
 from stedi_assets.lakehouse.ledger import Entry, LandingFolder
 from stedi_assets.lakehouse.resource import Lakehouse
 from stedi_assets.schemas import SOURCES, contracts, table_of
-from stedi_assets.settings import Settings
+from stedi_assets.settings import Settings, make_key
+from stedi_assets.training import TRAINING_SET
 
 
 def lost_files(
@@ -43,3 +44,20 @@ def drop_damaged(lakehouse: Lakehouse, damaged: list[str] | None) -> None:
         lakehouse.storage.drop_catalog()
     for name in damaged or ():
         lakehouse.catalog.drop(name)
+
+
+def begin_with_new_key(lakehouse: Lakehouse, settings: Settings) -> list[str]:
+    """Let `subject_id` be made under another key, and release the training sets of the old one.
+
+    The new key is STEDI_PSEUDONYM_KEY or, where that is not set, one that is made.
+
+    Returns:
+        The tags of the training sets that are released.
+    """
+    if settings.pseudonym_key is None and settings.deployment == "local":
+        settings.key_file.unlink(missing_ok=True)
+        make_key(settings.key_file)
+    state = lakehouse.catalog.find(TRAINING_SET)
+    tags = [tag.name for tag in state.tags] if state else []
+    lakehouse.catalog.untag(TRAINING_SET, tags)
+    return tags

@@ -419,6 +419,13 @@ class Catalog:
         with conflicts(snapshot.table), iceberg.manage_snapshots() as manage:
             manage.create_tag(snapshot.id, name)
 
+    def untag(self, table: str, names: Collection[str]) -> None:
+        """Let tags go, so that their snapshots can expire."""
+        if names:
+            with conflicts(table), self._load(table).manage_snapshots() as manage:
+                for name in names:
+                    manage.remove_tag(name)
+
     def _load(self, table: str) -> IcebergTable:
         """The table as the catalog has it.
 
