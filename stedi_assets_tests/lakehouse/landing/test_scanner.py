@@ -12,7 +12,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from stedi_assets.lakehouse.tolerant import Unreadable, is_packed, read_blocks, read_objects
+from stedi_assets.lakehouse.landing.rows import read_objects
+from stedi_assets.lakehouse.landing.source import Source
+from stedi_assets.lakehouse.landing.text import read_blocks, text_blocks
+from stedi_assets.lakehouse.landing.unreadable import Unreadable
+from stedi_assets.lakehouse.landing.values import read_columns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,8 +27,9 @@ if TYPE_CHECKING:
     Read = Callable[..., Found]
 
 ANN = "ann@x.io"
-READING = {"user": ANN, "timestamp": 1, "x": 0.5, "y": -1.25, "z": 2.0}
-ONE, TWO, THREE = (json.dumps(READING | {"timestamp": time}) for time in (1, 2, 3))
+EPOCH = 1655564400000
+READING = {"user": ANN, "timestamp": EPOCH + 1, "x": 0.5, "y": -1.25, "z": 2.0}
+ONE, TWO, THREE = (json.dumps(READING | {"timestamp": EPOCH + time}) for time in (1, 2, 3))
 MEBIBYTE = 1 << 20
 
 
@@ -32,13 +37,12 @@ MEBIBYTE = 1 << 20
 def reader(tables: dict[str, Table]) -> Read:
     """Reads a landing file: its rows, and what gives none."""
 
-    def read(content: bytes | str, source: str = "accelerometer", name: str = "a.json") -> Found:
+    def read(content: bytes | str, source: str = "accelerometer") -> Found:
         table = tables[f"{source}_landing"]
-        columns = tuple(c for c in table.columns if c.name != "source_file")
         file = BytesIO(content if isinstance(content, bytes) else content.encode())
-        blocks = read_blocks(file, packed=is_packed(name))
-        found = list(read_objects(blocks, columns, table.one_of))
-        names = [c.name for c in columns]
+        text = Source(text_blocks(read_blocks(file)))
+        found = list(read_objects(text, table, EPOCH))
+        names = [c.name for c in read_columns(table)] + ["person"] * bool(table.person_of)
         rows = [dict(zip(names, f, strict=True)) for f in found if not isinstance(f, Unreadable)]
         return rows, [f for f in found if isinstance(f, Unreadable)]
 
@@ -46,7 +50,7 @@ def reader(tables: dict[str, Table]) -> Read:
 
 
 def times(found: Found) -> list[int]:
-    return [row["timestamp"] for row in found[0]]
+    return [row["timestamp"] - EPOCH for row in found[0]]
 
 
 def raws(found: Found) -> list[str]:
@@ -67,7 +71,7 @@ def record(**fields: Any) -> str:
 
 def test_reading_has_the_values_of_its_object(read: Read) -> None:
     rows, rejects = read(ONE)
-    assert rows == [READING | {"serialnumber": None}]
+    assert rows == [READING | {"serialnumber": None, "person": ANN}]
     assert not rejects
 
 
@@ -232,7 +236,7 @@ def test_position_is_right_behind_a_block_border(read: Read, character: str, off
 
 def test_position_counts_unpacked_bytes(read: Read) -> None:
     content = f"{ONE}\n" * 50_000 + "é€\n" + ONE
-    rows, [reject] = read(gzip.compress(content.encode()), name="a.json.gz")
+    rows, [reject] = read(gzip.compress(content.encode()))
     assert len(rows) == 50_001
     assert (reject.position, reject.raw) == ((len(ONE) + 1) * 50_000, "é€")
 
@@ -243,18 +247,18 @@ def test_position_counts_unpacked_bytes(read: Read) -> None:
 def test_several_gzip_members_are_one_file(read: Read) -> None:
     lines = f"{ONE}\n{TWO}\n{THREE}".encode()
     members = (lines[:10], lines[10:100], b"", lines[100:])
-    found = read(b"".join(map(gzip.compress, members)), name="a.json.gz")
+    found = read(b"".join(map(gzip.compress, members)))
     assert times(found) == [1, 2, 3]
     assert not found[1]
 
 
 @pytest.mark.parametrize("content", [b"", gzip.compress(b"")], ids=["no bytes", "packed nothing"])
 def test_empty_gzip_file_is_empty(read: Read, content: bytes) -> None:
-    assert read(content, name="a.json.gz") == ([], [])
+    assert read(content) == ([], [])
 
 
 def test_zeros_that_pad_a_gzip_file_are_no_damage(read: Read) -> None:
-    found = read(gzip.compress(ONE.encode()) + bytes(512), name="a.json.gz")
+    found = read(gzip.compress(ONE.encode()) + bytes(512))
     assert times(found) == [1]
     assert not found[1]
 
@@ -262,7 +266,7 @@ def test_zeros_that_pad_a_gzip_file_are_no_damage(read: Read) -> None:
 def test_cut_off_gzip_file_keeps_what_could_be_unpacked(read: Read) -> None:
     lines = [record(timestamp=time, x=time / 7) for time in range(2_000)]
     packed = gzip.compress("\n".join(lines).encode())
-    found = read(packed[: len(packed) // 2], name="a.json.gz")
+    found = read(packed[: len(packed) // 2])
     kept = len(times(found))
     assert 500 < kept < 1_500
     assert times(found) == list(range(kept))
@@ -273,7 +277,7 @@ def test_cut_off_gzip_file_keeps_what_could_be_unpacked(read: Read) -> None:
 def test_gzip_file_with_a_wrong_checksum_keeps_its_rows_and_says_so(read: Read) -> None:
     packed = bytearray(gzip.compress(f"{ONE}\n{TWO}\n".encode()))
     packed[-8] ^= 1
-    found = read(bytes(packed), name="a.json.gz")
+    found = read(bytes(packed))
     assert times(found) == [1, 2]
     assert reasons(found) == ["the gzip file is damaged here"]
 
@@ -284,13 +288,13 @@ def test_flipped_byte_in_a_gzip_file_costs_what_stands_behind_it_and_says_so(rea
     for place in range(len(packed) // 2, len(packed) // 2 + 8):
         damaged = bytearray(packed)
         damaged[place] ^= 0xFF
-        found = read(bytes(damaged), name="a.json.gz")
+        found = read(bytes(damaged))
         assert times(found)[:500] == list(range(500))
         assert reasons(found)[-1].startswith("the gzip file is")
 
 
 def test_file_that_is_not_gzip_but_called_so_is_one_reject(read: Read) -> None:
-    found = read(ONE, name="a.json.gz")
+    found = read(ONE)
     assert (times(found), reasons(found)) == ([], ["the gzip file is damaged here"])
 
 
@@ -300,7 +304,7 @@ def test_file_that_is_not_gzip_but_called_so_is_one_reject(read: Read) -> None:
 @pytest.mark.parametrize("spelling", [str.upper, str.title, str.swapcase, lambda key: key])
 def test_keys_match_in_any_case_and_order(read: Read, spelling: Callable[[str], str]) -> None:
     fields = {spelling(key): value for key, value in reversed(READING.items())}
-    assert read(json.dumps(fields))[0] == [READING | {"serialnumber": None}]
+    assert read(json.dumps(fields))[0] == [READING | {"serialnumber": None, "person": ANN}]
 
 
 def test_time_stamp_of_the_app_is_the_timestamp(read: Read) -> None:
