@@ -66,6 +66,11 @@ class Source:
                 break
         return known if known <= limit else None
 
+    def last_line_end(self, at: int) -> int:
+        """Behind the last line that is there as a whole; 0 where none is behind a place."""
+        newline = self.data.rfind(b"\n", at - self.start)
+        return 0 if newline < 0 else self.start + newline + 1
+
     def drop(self, place: int) -> None:
         """Forget what stands before that place, but for a little."""
         cut = place - KEPT - self.start
