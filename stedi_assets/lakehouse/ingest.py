@@ -14,6 +14,7 @@ from pyiceberg.exceptions import NoSuchTableError
 from stedi_assets.lakehouse.catalog import Catalog, Snapshot, TableState
 from stedi_assets.lakehouse.engine import Engine
 from stedi_assets.lakehouse.faults import LakehouseError
+from stedi_assets.lakehouse.landing.reader import examine, parse
 from stedi_assets.lakehouse.ledger import (
     LEDGER,
     Content,
@@ -24,7 +25,6 @@ from stedi_assets.lakehouse.ledger import (
     read_ledger,
     write_ledger,
 )
-from stedi_assets.lakehouse.reader import examine, parse
 from stedi_assets.lakehouse.table import Table
 
 _ROOT, _FINGERPRINT = "landing-root", "fingerprint"
@@ -255,6 +255,7 @@ class Ingest(Ledgers):
             folder=f"{location}/data",
             rejects=f"{self._catalog.location(self._quarantine.name)}/data",
             landed_at=self._landed_at,
+            max_unreadable=None,
         )
         shares = self._engine.spread(work, unique, [sizes[path] for path, _ in unique])
         self._assert_unchanged(news)
@@ -262,7 +263,8 @@ class Ingest(Ledgers):
         for i, entry in enumerate(entries):
             if entry.path in read:
                 share, counts = read[entry.path]
-                rejects = share.rejects if counts.quarantined else None
+                has_rejects = counts.quarantined and not counts.held_back
+                rejects = share.rejects if has_rejects else None
                 entries[i] = replace(entry, **asdict(counts), rejects=rejects)
         ledger = write_ledger(
             f"{location}/ledger", [*news.known.values(), *entries], self._catalog.io

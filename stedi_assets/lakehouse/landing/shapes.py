@@ -205,7 +205,7 @@ def _mark(kinds: Kinds, lines: pa.Array, number: int, matcher: LineMatcher) -> b
 
 
 def _blank(lines: pa.Array) -> npt.NDArray[np.int64]:
-    lengths = pc.binary_length(lines).to_numpy()
+    lengths: Kinds = pc.binary_length(lines).to_numpy()
     short = np.flatnonzero(lengths <= _LENGTH_OF_BLANK)
     blank = [not line.strip(b" \t\r\n") for line in lines.take(pa.array(short)).to_pylist()]
     return short[np.array(blank, bool)]

@@ -56,7 +56,10 @@ def row_maker(table: Table, landed_at: int) -> Callable[[Fields], tuple[Any, ...
     email = next((i for i, c in enumerate(columns) if c.name == table.person_of), None)
 
     def to_row(fields: Fields) -> tuple[Any, ...]:
-        row = [_value(fields.get(name), *how) for name, *how in plan]
+        row = [
+            _value(fields.get(name), column, convert, is_key)
+            for name, column, convert, is_key in plan
+        ]
         if identities:
             found = next((i for i in identities if row[i] is not None), None)
             if found is None:
