@@ -18,6 +18,7 @@ from stedi_assets.lakehouse.landing.source import Source
 from stedi_assets.lakehouse.landing.unreadable import Unreadable
 
 _NEWLINE = ord("\n")
+_WORD = 8
 
 LONGEST = 1 << 20
 """Bytes of the longest line that is looked at as a whole."""
@@ -70,8 +71,9 @@ class _Chunk:
         self._end = end
         begin = scanner.at
         text = pa.py_buffer(source.data).slice(begin - source.start, end - begin)
-        ends = np.flatnonzero(np.frombuffer(text, np.uint8) == _NEWLINE) + 1
-        self._bounds = np.unique(np.concatenate(([0], ends, [end - begin])))
+        ends = _line_ends(np.frombuffer(text, np.uint8))
+        rest = [] if len(ends) and ends[-1] == end - begin else [end - begin]
+        self._bounds = np.concatenate(([0], ends, rest)).astype(np.int64)
         self._starts = self._bounds[:-1] + begin
         self._text = text
 
@@ -118,3 +120,14 @@ class _Chunk:
             line = first + int(plain[-1])
             text = self._text[int(self._bounds[line]) : int(self._bounds[line + 1])]
             self._scanner.after_comma = text.to_pybytes().rstrip().endswith(b",")
+
+
+def _line_ends(text: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    """Where lines end, behind the line break."""
+    is_end = np.zeros(-(-len(text) // _WORD) * _WORD, bool)
+    np.equal(text, _NEWLINE, out=is_end[: len(text)])
+    # To look for words that are not zero, then into these, takes a fifth of the time.
+    words = np.flatnonzero(is_end.view(np.uint64))
+    found, place = np.nonzero(is_end.reshape(-1, _WORD)[words])
+    ends: npt.NDArray[np.int64] = words[found] * _WORD + place + 1
+    return ends

@@ -149,12 +149,14 @@ def rows_of_lines(table: Table, matcher: LineMatcher, landed_at: int) -> str:
     fields = {spelling[c.name]: types[c.name] for c in read_columns(table) if c.name in spelling}
     values = {name: f"struct_extract(o, {sql_text(key)})" for name, key in spelling.items()}
     values |= {SOURCE_FILE: SOURCE_FILE, LANDED_AT: f"{landed_at}::BIGINT"}
-    first, *others = [name for name in table.one_of if name in spelling] or [None]
-    for name in others:
-        values[name] = f"CASE WHEN {values[str(first)]} IS NULL THEN {values[name]} END"
+    identities = [name for name in table.one_of if name in spelling]
+    for name in identities[1:]:
+        values[name] = f"CASE WHEN {values[identities[0]]} IS NULL THEN {values[name]} END"
     if table.person_of in values:
-        # Plain lines spell e-mails in ASCII.
-        values[PERSON] = f"lower(trim({values[table.person_of]}))"
+        # Plain lines spell e-mails in ASCII. Few have blanks, and to trim takes its time.
+        email = values[table.person_of]
+        trimmed = f"CASE WHEN contains({email}, ' ') THEN trim({email}) ELSE {email} END"
+        values[PERSON] = f"lower({trimmed})"
     selected = ", ".join(
         f"{_value(column, values, types)} AS {identifier(column.name)}" for column in table.columns
     )

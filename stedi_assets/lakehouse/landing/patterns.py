@@ -33,6 +33,7 @@ _UNICODE_ESCAPE = (
 )
 _TEXT = rf'"(?:[ !#-\[\]-\x7f]|{_BEYOND_ASCII}|\\["\\/bfnrt]|\\{_UNICODE_ESCAPE})*"'
 _PLAIN_TEXT = r'" *[!#-\[\]-~][ !#-\[\]-~]*"'
+_BILLION, _LAST_OF_ONE = 10**9, 1998
 _DIGITS = r"(?:0|-?[1-9][0-9]{0,17})"
 _NUMBER = (
     r"(?:0|-?[1-9][0-9]{0,14}(?:[eE][-+]?[0-9]{1,2})?"
@@ -82,10 +83,11 @@ def _time(latest: int) -> str:
 
 
 def _scientific(latest: int) -> str:
-    """Times as Java writes large numbers: whole ones that are certainly no later."""
-    first, second = divmod(latest // 10**11, 10)
-    is_late = 1 <= first <= 9 and second > 0  # noqa: PLR2004  (a digit)
-    return rf"{first}\.[0-{second - 1}][0-9]{{0,11}}E12" if is_late else _NOTHING
+    """Times as Java writes large numbers: whole ones, and such that are certainly no later."""
+    # Of 1.655..., the first four digits say enough.
+    most = min(latest // _BILLION - 1, _LAST_OF_ONE)
+    begins = [digits.removeprefix("1") for digits in _ranges(10**3, most)]
+    return rf"1\.(?:{'|'.join(begins) or _NOTHING})[0-9]{{0,9}}E12"
 
 
 def between(low: int, high: int) -> str:

@@ -205,7 +205,8 @@ def _mark(kinds: Kinds, lines: pa.Array, number: int, matcher: LineMatcher) -> b
 
 
 def _blank(lines: pa.Array) -> npt.NDArray[np.int64]:
-    lengths: Kinds = pc.binary_length(lines).to_numpy()
+    lengths = pc.binary_length(lines).to_numpy()
     short = np.flatnonzero(lengths <= _LENGTH_OF_BLANK)
     blank = [not line.strip(b" \t\r\n") for line in lines.take(pa.array(short)).to_pylist()]
-    return short[np.array(blank, bool)]
+    chosen: npt.NDArray[np.int64] = short[np.array(blank, bool)]
+    return chosen
