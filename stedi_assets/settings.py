@@ -130,8 +130,8 @@ class Settings(BaseSettings):
         0.05,
         ge=0,
         le=1,
-        description="share of a file's objects that may be unreadable: a file of readings with more "
-        "is held back, customer records with more fail the check `readable`",
+        description="share of a file's objects that may be unreadable: a file of readings with "
+        "more is held back, customer records with more fail the check `readable`",
     )
     max_consent_fall: float = Field(
         10.0,

@@ -2,6 +2,7 @@
 
 import ibis
 import ibis.expr.types as ir
+from ibis.selectors import cols
 
 from stedi_assets.lakehouse.landing.person import SEPARATOR
 from stedi_assets.settings import Settings
@@ -36,7 +37,9 @@ def customer_trusted(customer_landing: ir.Table, quarantine: ir.Table) -> ir.Tab
     )
     consenting = latest.filter(latest["rank"] == 0, consents(latest))
     trusted = consenting.anti_join(suspended(customer_landing, quarantine), "person")
-    return trusted.mutate(email="person").drop("rank", "person", "source_file", "landed_at")
+    # Not `drop`, which names columns in another order in each process: the SQL is a fingerprint.
+    of_landing = cols("rank", "person", "source_file", "landed_at")
+    return trusted.mutate(email="person").select(~of_landing)
 
 
 def accelerometer_trusted(
@@ -69,7 +72,7 @@ def step_trainer_trusted(  # noqa: PLR0913  (the tables it is made from)
     """
     customers = customers_curated.select("email", since="sharewithresearchasofdate")
     owners = device_ownership.select("serialnumber", "email").join(customers, "email")
-    readings = step_trainer_landing.drop("source_file", "landed_at")
+    readings = step_trainer_landing.select(~cols("source_file", "landed_at"))
     of_owner = [readings.serialnumber == owners.serialnumber]
     if settings.consent_scope == "from_consent_date":
         of_owner.append(readings.sensorreadingtime >= owners.since)

@@ -18,6 +18,8 @@ from stedi_assets.lakehouse.engine import Engine
 from stedi_assets.lakehouse.faults import LakehouseError
 from stedi_assets.lakehouse.landing.arrivals import LANDING_ROOT, Arrived, Ledgers
 from stedi_assets.lakehouse.landing.names import shown_name
+from stedi_assets.lakehouse.landing.parquet import without
+from stedi_assets.lakehouse.landing.reader import Parsed, examine, parse
 from stedi_assets.lakehouse.ledger import (
     LEDGER,
     Content,
@@ -26,7 +28,6 @@ from stedi_assets.lakehouse.ledger import (
     Listing,
     write_ledger,
 )
-from stedi_assets.lakehouse.reader import Parsed, examine, parse
 from stedi_assets.lakehouse.table import PERSON, SOURCE_FILE, Table
 
 _FINGERPRINT = "fingerprint"
@@ -278,9 +279,9 @@ class Ingest(Ledgers):
         }
         if not reasons:
             return _Held(parsed, {}, news.limit)
-        rejects = self._left(parsed.rejects, self._quarantine, reasons)
-        rows = [file for path in parsed.rows for file in self._left(path, news.table, reasons)]
-        left = replace(parsed, rows=rows, rejects=next(iter(rejects), None))
+        kept = [without(list(reasons), file, self._catalog.io) for file in parsed.rows]
+        rejects = parsed.rejects and without(list(reasons), parsed.rejects, self._catalog.io)
+        left = replace(parsed, rows=[file for file in kept if file], rejects=rejects)
         return _Held(left, reasons, news.limit)
 
     def _columns_lost(self, news: "_News", parsed: Parsed) -> dict[str, str]:
@@ -311,16 +312,6 @@ class Ingest(Ledgers):
         table = self._engine.open(published.name, published.files, published.types)
         [found] = table.agg(**{c: table[c].count() for c in columns}).to_pyarrow().to_pylist()
         return {column for column in columns if found[column]}
-
-    def _left(self, file: str | None, table: Table, without: Collection[str]) -> list[str]:
-        """Write a Parquet file again, without the rows of some landing files."""
-        if file is None:
-            return []
-        rows = self._engine.open(f"whole_{table.name}", [file], table.types)
-        folder = f"{table.location(self._root)}/data"
-        left = self._engine.write(rows.filter(rows[SOURCE_FILE].notin(list(without))), folder)
-        self._catalog.io.delete(file)
-        return left
 
     def _assert_unchanged(self, news: "_News") -> None:
         now = {file.path: file for file in self._landing.listing(news.source).files}

@@ -14,8 +14,8 @@ from pyiceberg.io import FileIO
 
 from stedi_assets.lakehouse.faults import damaged
 from stedi_assets.lakehouse.landing.names import is_hidden, original, readable
+from stedi_assets.lakehouse.landing.text import BLOCK, DamagedFileError, read_blocks
 from stedi_assets.lakehouse.storage import Storage, StoredFile
-from stedi_assets.lakehouse.tolerant import DamagedFileError, is_packed, read_blocks
 
 LEDGER = "ledger"
 """What a snapshot of a landing table calls the path of its ledger."""
@@ -60,13 +60,9 @@ class Content:
 
     Attributes:
         digest: SHA-256 of its (unpacked) text; of the file where it is damaged.
-        lines: Lines of its (unpacked) text.
-        damaged: Whether it cannot be unpacked to its end.
     """
 
     digest: str
-    lines: int
-    damaged: bool
 
 
 @dataclass(frozen=True)
@@ -157,7 +153,7 @@ class LandingFolder:
             DamagedFileError: After the last byte that could be unpacked.
             FileNotFoundError: It is not there any more.
         """
-        return read_blocks(self.open(path), packed=is_packed(path))
+        return read_blocks(self.open(path))
 
     def examine(self, paths: Sequence[str]) -> list[Content]:
         """Read the files' bytes once, several files at a time."""
@@ -166,17 +162,15 @@ class LandingFolder:
 
     def _examine(self, path: str) -> Content:
         digest = hashlib.sha256()
-        lines, last, damaged = 0, b"\n", False
         try:
             for block in self.blocks(path):
-                lines += block.count(b"\n")
-                last = block[-1:] or last
                 digest.update(block)
         except DamagedFileError:
-            damaged, digest = True, hashlib.sha256()
-            for block in read_blocks(self.open(path), packed=False):
-                digest.update(block)
-        return Content(digest.hexdigest(), lines + (last != b"\n"), damaged)
+            digest = hashlib.sha256()
+            with self.open(path) as file:
+                while block := file.read(BLOCK):
+                    digest.update(block)
+        return Content(digest.hexdigest())
 
 
 def _is_landing_file(path: str) -> bool:

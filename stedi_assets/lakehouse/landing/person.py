@@ -13,6 +13,8 @@ def person(email: str) -> str | None:
     either end, lower-case. Worked out once, where a landing file is read; nothing after it
     normalises again.
     """
+    if email.isascii() and email.isprintable():  # most are, and this takes a tenth of the time
+        return email.strip().lower() or None
     visible = "".join(letter for letter in email if unicodedata.category(letter) != "Cf")
     # Lower-casing may leave letters that compose, so the normal form comes last.
     lower = unicodedata.normalize("NFC", unicodedata.normalize("NFC", visible).lower())

@@ -20,6 +20,7 @@ DAY = 86_400_000
 """Milliseconds that a clock may be ahead of the refresh that takes its readings in."""
 
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
+_PLAIN_TIME = re.compile(r"[1-9]\d{11,14}", re.ASCII)
 _LONGEST_TIME = 40
 """Characters of the longest number that is looked at as a time."""
 
@@ -50,12 +51,15 @@ def row_maker(table: Table, landed_at: int) -> Callable[[Fields], tuple[Any, ...
         landed_at: When the refresh began that takes the objects in, in epoch milliseconds.
     """
     columns = read_columns(table)
-    plan = [(column, _converter(column, landed_at)) for column in columns]
+    plan = [(c.name, c, _converter(c, landed_at), is_key(c, table)) for c in columns]
     identities = [i for i, column in enumerate(columns) if column.name in table.one_of]
     email = next((i for i, c in enumerate(columns) if c.name == table.person_of), None)
 
     def to_row(fields: Fields) -> tuple[Any, ...]:
-        row = [_value(column, fields.get(column.name), convert, table) for column, convert in plan]
+        row = [
+            _value(fields.get(name), column, convert, is_key)
+            for name, column, convert, is_key in plan
+        ]
         if identities:
             found = next((i for i in identities if row[i] is not None), None)
             if found is None:
@@ -79,8 +83,8 @@ def is_key(column: Column, table: Table) -> bool:
     return column.type == "string" and (not column.nullable or column.name in table.one_of)
 
 
-def _value(column: Column, given: Any, convert: Callable[[Any], Any], table: Table) -> Any:
-    if is_key(column, table) and isinstance(given, str) and person(given) is None:
+def _value(given: Any, column: Column, convert: Callable[[Any], Any], is_key: bool) -> Any:
+    if is_key and isinstance(given, str) and person(given) is None:
         given = None
     try:
         value = None if given is None else convert(given)
@@ -124,6 +128,8 @@ def _time(given: Any, latest: int, zero_is_none: bool) -> int | None:
     """
     if not isinstance(given, str):
         raise NotReadableError("no time: it is neither a number nor a text")
+    if _PLAIN_TIME.fullmatch(given) and EARLIEST <= int(given) <= latest:
+        return int(given)  # as most are, and without the detours below
     text = given.strip()
     if not text:
         return None

@@ -1,0 +1,216 @@
+"""Turns new landing files into Parquet: rows for the landing table, rejects for quarantine."""
+
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
+
+from stedi_assets.lakehouse.embedded import DuckDBEngine
+from stedi_assets.lakehouse.landing.lines import PlainLines, read_lines
+from stedi_assets.lakehouse.landing.parquet import LineWriter, RowWriter
+from stedi_assets.lakehouse.landing.rows import Row, Rows
+from stedi_assets.lakehouse.landing.shapes import Matchers, Spelling
+from stedi_assets.lakehouse.landing.text import OtherFormatError, text_blocks
+from stedi_assets.lakehouse.landing.unreadable import Unreadable
+from stedi_assets.lakehouse.ledger import Content, LandingFolder
+from stedi_assets.lakehouse.table import Table
+
+_FILES_AHEAD = 4
+"""Files whose first block is read before it is their turn."""
+_MOST_WRITERS = 8
+"""Ways to spell the keys that are written at the same time."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a file held: objects and unreadable fragments are its rows plus its quarantined.
+
+    Attributes:
+        reason: What was wrong with most of its quarantined, if any.
+    """
+
+    objects: int
+    rows: int
+    quarantined: int = 0
+    reason: str | None = None
+
+
+@dataclass
+class Parsed:
+    """Parquet files with the rows and the rejects of landing files, and the counts of each."""
+
+    rows: list[str] = field(default_factory=list)
+    rejects: str | None = None
+    counts: dict[str, Counts] = field(default_factory=dict)
+
+
+def examine(
+    engine: DuckDBEngine,
+    paths: Sequence[str],
+    *,
+    landing: LandingFolder,
+) -> dict[str, Content]:
+    """A share of the work of an ingest: what a pass over the bytes of these files tells."""
+    return dict(zip(paths, landing.examine(paths), strict=True))
+
+
+def parse(  # noqa: PLR0913
+    engine: DuckDBEngine,
+    contents: Sequence[tuple[str, Content]],
+    *,
+    landing: LandingFolder,
+    source: str,
+    table: Table,
+    quarantine: Table,
+    folder: str,
+    rejects: str,
+    landed_at: int,
+) -> Parsed:
+    """A share of the work of an ingest: read these files of a source.
+
+    Args:
+        engine: Writes the rows.
+        contents: The files, by path relative to the landing root.
+        landing: Where they are.
+        source: Their source.
+        table: Its landing table.
+        quarantine: The table of what cannot be read.
+        folder: Where the rows go, as Parquet files.
+        rejects: Where the rejects go, as a Parquet file.
+        landed_at: When the refresh began that takes the files in, in epoch milliseconds.
+    """
+    reader = LandingReader(engine, landing, source, table, quarantine, landed_at)
+    return reader.parse([path for path, _ in contents], folder, rejects)
+
+
+class LandingReader:
+    """Reads the landing files of one source."""
+
+    def __init__(  # noqa: PLR0913, PLR0917
+        self,
+        engine: DuckDBEngine,
+        landing: LandingFolder,
+        source: str,
+        table: Table,
+        quarantine: Table,
+        landed_at: int,
+    ) -> None:
+        """Read files of `landing` into the columns of `table` and of `quarantine`."""
+        self._engine = engine
+        self._landing = landing
+        self._io = landing.storage.io
+        self._source = source
+        self._table = table
+        self._quarantine = quarantine
+        self._landed_at = landed_at
+        self._rows = Rows(table, landed_at)
+        self._matchers = Matchers(table, landed_at)
+
+    def parse(self, paths: Sequence[str], folder: str, rejects: str) -> Parsed:
+        """Read each file, whatever is in it."""
+        parsed = Parsed()
+        with (
+            RowWriter(folder, self._table, self._io) as rows,
+            RowWriter(rejects, self._quarantine, self._io) as unreadable,
+            _LineWriters(self._engine, self._table, self._landed_at, folder) as lines,
+        ):
+            for path, blocks in self._opened(paths):
+                reasons, read = Counter[str](), 0
+                for found in self._read(blocks):
+                    if isinstance(found, PlainLines):
+                        read += len(found.lines)
+                        lines.write(found, path)
+                    elif isinstance(found, Unreadable):
+                        reasons[found.reason] += 1
+                        unreadable.write(self._reject(found, path))
+                    else:
+                        read += 1
+                        rows.write((*found, path, self._landed_at))
+                parsed.counts[path] = _counts(read, reasons)
+        parsed.rows = [*lines.files, *([rows.path] if rows.path else [])]
+        parsed.rejects = unreadable.path
+        return parsed
+
+    def _read(self, blocks: Iterator[bytes]) -> Iterator[PlainLines | Row | Unreadable]:
+        try:
+            yield from read_lines(blocks, self._rows, self._matchers)
+        except OtherFormatError as error:
+            yield Unreadable(0, error.head.decode("utf-8", "replace"), str(error))
+
+    def _reject(self, found: Unreadable, path: str) -> tuple[Any, ...]:
+        return (
+            self._source,
+            path,
+            found.position,
+            found.raw,
+            found.reason,
+            self._landed_at,
+            found.person,
+        )
+
+    def _opened(self, paths: Sequence[str]) -> Iterator[tuple[str, Iterator[bytes]]]:
+        """Each file with its content, of which a block is read before it is asked for."""
+        with ThreadPoolExecutor(_FILES_AHEAD) as pool:
+            opened: deque[tuple[str, Iterator[bytes]]] = deque()
+            for path in paths:
+                opened.append((path, _ahead(pool, text_blocks(self._blocks(path)))))
+                if len(opened) == _FILES_AHEAD:
+                    yield opened.popleft()
+            yield from opened
+
+    def _blocks(self, path: str) -> Iterator[bytes]:
+        # A generator, so that the file is opened when it is read.
+        yield from self._landing.blocks(path)
+
+
+class _LineWriters:
+    """A writer for each way in which plain lines spell their keys."""
+
+    def __init__(self, engine: DuckDBEngine, table: Table, landed_at: int, folder: str) -> None:
+        self._new = partial(LineWriter, engine, table, landed_at=landed_at, folder=folder)
+        self._writers: dict[tuple[Spelling, bool], LineWriter] = {}
+        self.files: list[str] = []
+
+    def write(self, plain: PlainLines, path: str) -> None:
+        key = plain.matcher.spelling, plain.matcher.commas
+        if key not in self._writers and len(self._writers) == _MOST_WRITERS:
+            self.files += self._writers.pop(next(iter(self._writers))).finish()
+        if key not in self._writers:
+            self._writers[key] = self._new(plain.matcher)
+        self._writers[key].write(plain.lines, path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for writer in self._writers.values():
+            if error is None:
+                self.files += writer.finish()
+            else:
+                writer.give_up()
+
+
+def _counts(rows: int, reasons: Counter[str]) -> Counts:
+    most = reasons.most_common(1)[0][0] if reasons else None
+    return Counts(rows + reasons.total(), rows, reasons.total(), most)
+
+
+def _ahead(pool: ThreadPoolExecutor, blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """The same blocks; while one is dealt with, the next one is read."""
+    return _following(pool, blocks, pool.submit(next, blocks, None))
+
+
+def _following(
+    pool: ThreadPoolExecutor, blocks: Iterator[bytes], coming: "Future[bytes | None]"
+) -> Iterator[bytes]:
+    while (block := coming.result()) is not None:
+        coming = pool.submit(next, blocks, None)
+        yield block

@@ -1,0 +1,192 @@
+"""Reads every JSON object out of a landing file, whatever surrounds the objects.
+
+What it makes of a text is what the text means. `lines.py` reads most lines faster, and only those
+of which it knows that they mean the same here.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from stedi_assets.lakehouse.landing import objects
+from stedi_assets.lakehouse.landing.fragments import Fragment
+from stedi_assets.lakehouse.landing.objects import Broken, JsonObject, read_object
+from stedi_assets.lakehouse.landing.skipping import Matcher
+from stedi_assets.lakehouse.landing.source import Source
+from stedi_assets.lakehouse.landing.text import HEAD
+from stedi_assets.lakehouse.landing.unreadable import Emails, LongText, Unreadable, named
+
+_TOO_LONG = "too long"
+_WINDOWS = (512, 8 << 10, 128 << 10, 2 << 20)
+"""How far to look for an object's end: what is given to json is copied first."""
+_SMALL = 3
+"""How many of them are looked at where large ones were looked at in vain too often."""
+_IN_VAIN = 8
+"""Bytes looked at in vain for each byte of the file, beyond which it is too often."""
+
+_PIECE = 1 << 20
+
+# What may stand between objects: white space, commas, an array's brackets, a byte order mark, the
+# record separator of JSON text sequences.
+_BETWEEN = re.compile(
+    rb"(?:[\s,\[\]\x1c-\x1f]|\xef\xbb\xbf|\xc2[\x85\xa0]|\xe2\x80[\x80-\x8a\xa8\xa9\xaf]"
+    rb"|\xe2\x81\x9f|\xe3\x80\x80|\xe1\x9a\x80)*+"
+)
+_LONGEST_SEPARATOR = 3
+_SEPARATING = re.compile(rb"[,\[]")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A JSON object of a landing file and where it stands."""
+
+    position: int
+    text: bytes
+    object: JsonObject
+
+
+class Scanner:
+    """Finds the JSON objects of a text.
+
+    Attributes:
+        at: How far it has come.
+        after_comma: Whether a comma, or an array's bracket, stands before what comes next.
+    """
+
+    def __init__(self, source: Source, known: frozenset[str], emails: Emails | None) -> None:
+        """Read `source`; a record has at least one key of those known, in lower case."""
+        self._source = source
+        self._known = known
+        self._emails = emails
+        self._in_vain = 0
+        self._damage_told = False
+        self.at = 0
+        self.after_comma = False
+
+    def scan(self, stop: int | None = None) -> Iterator[Found | Unreadable]:
+        """All that stands there, in its order.
+
+        Args:
+            stop: Beginning of a line: scan on to there, or to the next beginning of a line
+                behind it that is not inside an object.
+        """
+        while self._skip_between(stop):
+            self._source.drop(self.at)
+            found = self.read(self.at)
+            if isinstance(found, JsonObject):
+                begin, self.at = self.at, self.at + found.length
+                yield Found(begin, self._source.cut(begin, self.at), found)
+            elif found.reason == _TOO_LONG:
+                yield self._skip_object()
+            else:
+                yield from self._broken(found.reason)
+            self.after_comma = False
+        damage = self._source.damage
+        if damage and self.at >= self._source.end and not self._damage_told:
+            self._damage_told = True
+            yield Unreadable(self.at, "", damage)
+
+    def _skip_between(self, stop: int | None) -> bool:
+        """Go to what comes next; whether there is anything before the line to stop at."""
+        source = self._source
+        while True:
+            if stop is not None and self.at >= stop and self._at_line():
+                return False
+            match = _BETWEEN.match(source.data, self.at - source.start)
+            end = source.start + match.end() if match else self.at
+            if stop is not None:
+                newline = source.data.find(
+                    b"\n", max(self.at, stop - 1) - source.start, end - source.start
+                )
+                if newline >= 0:
+                    end = source.start + newline + 1
+            between = source.cut(self.at, end)
+            self.after_comma |= _SEPARATING.search(between) is not None
+            self.at = end
+            if stop is not None and between.endswith(b"\n") and end >= stop:
+                return False
+            if source.end - end >= _LONGEST_SEPARATOR or (source.ended and source.end > end):
+                return True
+            if source.ended:
+                return False
+            source.drop(end)
+            source.more()
+
+    def _at_line(self) -> bool:
+        return self._source.cut(self.at - 1, self.at) == b"\n"
+
+    def read(self, begin: int) -> JsonObject | Broken:
+        """The object that begins at a place."""
+        if self._source.cut(begin, begin + 1) != b"{":
+            return Broken("not a JSON object")
+        looked_at, found = 0, Broken(_TOO_LONG, is_cut=True)
+        many = self._in_vain > _IN_VAIN * begin + 4 * objects.MAX_OBJECT
+        for window in _WINDOWS[:_SMALL] if many else (*_WINDOWS, objects.MAX_OBJECT):
+            looked_at += window
+            while True:
+                read = read_object(self._source.cut(begin, begin + window))
+                if isinstance(read, JsonObject):
+                    return read
+                missing = self._source.end < begin + window
+                if not read.is_cut or not missing or not self._source.more():
+                    break
+            found = read
+            if not read.is_cut or missing:
+                self._in_vain += looked_at - _WINDOWS[0]
+                return Broken(read.reason)
+        self._in_vain += looked_at
+        return Broken(found.reason) if many else Broken(_TOO_LONG)
+
+    def is_record(self, found: JsonObject) -> bool:
+        """Whether an object that stands behind something broken is a record of its own."""
+        return found.reason is None and not self._known.isdisjoint(
+            key.lower() for key, _ in found.pairs
+        )
+
+    def _broken(self, reason: str) -> Iterator[Unreadable]:
+        """What follows, up to the next record, or to a line outside of what is broken here."""
+        for fragment in Fragment(self, self._source, self.at, self.after_comma).parts():
+            self.at = fragment.end
+            if fragment.is_long:
+                yield self._skip_line(fragment.begin)
+            elif not _BETWEEN.fullmatch(self._source.cut(fragment.begin, fragment.end)):
+                yield self._unreadable(fragment.begin, fragment.end, reason)
+            reason = "not valid JSON"
+
+    def _unreadable(self, begin: int, end: int, reason: str) -> Unreadable:
+        text = self._source.cut(begin, end).rstrip().decode("utf-8", "replace")
+        persons = self._emails.persons(text) if self._emails else ()
+        return Unreadable(begin, text, self._reason(end, reason), named(persons))
+
+    def _reason(self, end: int, reason: str) -> str:
+        damage = self._source.damage
+        if damage and end >= self._source.end:
+            self._damage_told = True
+            return damage
+        return reason
+
+    def _skip_object(self) -> Unreadable:
+        matcher = Matcher()
+        return self._skip(self.at, matcher.end)
+
+    def _skip_line(self, begin: int) -> Unreadable:
+        def end(piece: bytes) -> int | None:
+            newline = piece.find(b"\n")
+            return None if newline < 0 else newline
+
+        return self._skip(begin, end)
+
+    def _skip(self, begin: int, end_in: Callable[[bytes], int | None]) -> Unreadable:
+        """What begins at a place and is too long to be held, up to where `end_in` finds its end."""
+        source, text = self._source, LongText(self._emails)
+        source.reach(begin + HEAD)
+        head, self.at, end = source.cut(begin, begin + HEAD), begin, None
+        while end is None and source.reach(self.at + 1):
+            piece = source.cut(self.at, self.at + _PIECE)
+            end = end_in(piece)
+            text.add(piece[:end])
+            self.at += len(piece) if end is None else end
+            source.drop(self.at)
+        reason = f"longer than {objects.MAX_OBJECT >> 20} MB: {self.at - begin:,} bytes"
+        raw = head[: self.at - begin].rstrip().decode("utf-8", "replace")
+        return Unreadable(begin, raw, self._reason(self.at, reason), text.person)

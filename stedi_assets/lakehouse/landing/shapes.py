@@ -1,0 +1,212 @@
+"""What the lines of a landing file have in common: which keys, spelled how, in which order."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from stedi_assets.lakehouse.landing.patterns import ANY_VALUE, _, key_pattern, value_pattern
+from stedi_assets.lakehouse.landing.values import read_columns
+from stedi_assets.lakehouse.table import Table
+
+Spelling = tuple[tuple[str, str], ...]
+"""Columns with the key of each, as lines spell it."""
+
+ODD = -1
+"""Marks a line that has no known shape."""
+BLANK = -3
+"""Marks a line that holds nothing."""
+
+_LENGTH_OF_BLANK = 2
+_MOST_KEYS = 100
+_SAMPLE = 64
+_MOST_SHAPES = 8
+_WORTH_LEARNING = 1 / 64
+"""Share of lines that has to be odd before what they have in common is looked for."""
+
+Kinds = npt.NDArray[np.int8]
+"""Of each line, the number of its shape, or one of the marks."""
+_END = rf"{_}\}}{_}"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Keys in their order.
+
+    Attributes:
+        keys: The keys, spelled as in the lines.
+        nulls: Those of them that say whose a row is, and are null.
+        needed: Those of them that each line has.
+    """
+
+    keys: tuple[str, ...]
+    nulls: frozenset[str]
+    needed: frozenset[str]
+
+    def with_line(self, other: "Shape") -> "Shape | None":
+        """The shape that lines of both have; nothing where they are too different."""
+        if self.nulls != other.nulls:
+            return None
+        keys, place = list(self.keys), 0
+        for key in other.keys:
+            if key not in keys:
+                keys.insert(place, key)
+            elif keys.index(key) < place:
+                return None
+            place = keys.index(key) + 1
+        return Shape(tuple(keys), self.nulls, self.needed & other.needed)
+
+
+class Shapes:
+    """Learns shapes of lines, and tells the lines that have them."""
+
+    def __init__(self, table: Table, landed_at: int) -> None:
+        """Look at lines as objects of `table` that land at `landed_at`."""
+        self._table = table
+        self._landed_at = landed_at
+        self._columns = {column.name: column for column in read_columns(table)}
+
+    def learn(self, lines: Iterable[bytes]) -> list["LineMatcher"]:
+        """The shapes of the lines that have one."""
+        shapes: list[Shape] = []
+        commas = False
+        for line in lines:
+            bare = line.strip(b" \t\r\n,")
+            shape = self._shape(bare)
+            if shape is None:
+                continue
+            commas |= line.rstrip().endswith(b",")
+            for i, known in enumerate(shapes):
+                both = known.with_line(shape)
+                if both and len({key.lower() for key in both.keys}) == len(both.keys):
+                    shapes[i] = both
+                    break
+            else:
+                shapes.append(shape)
+        return [self._matcher(shape, commas) for shape in shapes if self._is_complete(shape)]
+
+    def _shape(self, line: bytes) -> Shape | None:
+        try:
+            found: dict[str, Any] = json.loads(line, object_pairs_hook=_once)
+        except (ValueError, RecursionError):
+            return None
+        if not isinstance(found, dict) or len(found) > _MOST_KEYS:
+            return None
+        if not all(map(key_pattern, found)) or len({k.lower() for k in found}) < len(found):
+            return None
+        nulls = (k for k, v in found.items() if v is None and k.lower() in self._table.one_of)
+        return Shape(tuple(found), frozenset(nulls), frozenset(found))
+
+    def _is_complete(self, shape: Shape) -> bool:
+        """Whether each line that has the shape gives a row."""
+        needed = {key.lower() for key in shape.needed - shape.nulls}
+        required = {c.name for c in self._columns.values() if not c.nullable}
+        identities = {key.lower() for key in shape.keys} & set(self._table.one_of)
+        if self._table.one_of and not identities & needed:
+            return False
+        # Where lines differ in what says whose they are, each kind is a shape of its own.
+        return required <= needed and identities <= {key.lower() for key in shape.needed}
+
+    def _matcher(self, shape: Shape, commas: bool) -> "LineMatcher":
+        spelled = {key.lower(): key for key in shape.keys if key.lower() in self._columns}
+        spelling = tuple(sorted(spelled.items()))
+        pairs = [(self._pair(key, shape), key in shape.needed) for key in shape.keys]
+        tail = ",?" if commas else ""
+        return LineMatcher(rf"^{_}\{{{_}{_sequence(pairs)}{_END}{tail}{_}\r?\n?$", spelling, commas)
+
+    def _pair(self, key: str, shape: Shape) -> str:
+        column = self._columns.get(key.lower())
+        if key in shape.nulls:
+            value = "null"
+        elif column:
+            value = value_pattern(column, self._table, self._landed_at)
+        else:
+            value = ANY_VALUE
+        return f"{key_pattern(key)}{_}:{_}{value}"
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len({key.lower() for key, _ in pairs}) < len(pairs):
+        raise ValueError("a key comes twice")
+    return dict(pairs)
+
+
+def _sequence(pairs: Sequence[tuple[str, bool]]) -> str:
+    """Pairs with commas between them, of which some may be missing."""
+    behind = [rf"{_},{_}{pair}" if needed else rf"(?:{_},{_}{pair})?" for pair, needed in pairs]
+    beginnings = []
+    for i, (pair, needed) in enumerate(pairs):
+        beginnings.append(pair + "".join(behind[i + 1 :]))
+        if needed:
+            break
+    return f"(?:{'|'.join(beginnings)})"
+
+
+@dataclass(frozen=True)
+class LineMatcher:
+    """Tells lines of one shape.
+
+    Attributes:
+        spelling: How they spell the columns.
+        commas: Whether commas may stand behind their objects.
+    """
+
+    pattern: str
+    spelling: Spelling
+    commas: bool
+
+    def matches(self, lines: pa.Array) -> pa.Array:
+        """Of each line, whether it has the shape."""
+        return pc.match_substring_regex(lines, self.pattern)
+
+
+class Matchers:
+    """The shapes of the lines of a table's landing files, as far as they are known by now."""
+
+    def __init__(self, table: Table, landed_at: int) -> None:
+        """Begin without knowing any shape."""
+        self._shapes = Shapes(table, landed_at)
+        self._known: list[LineMatcher] = []
+
+    def tell(self, lines: pa.Array) -> tuple[Kinds, list[LineMatcher]]:
+        """The kind of each line, and the shapes that are meant."""
+        kinds = np.full(len(lines), ODD, np.int8)
+        kinds[_blank(lines)] = BLANK
+        used = list(self._known)
+        for number, matcher in enumerate(used):
+            _mark(kinds, lines, number, matcher)
+        odd = np.flatnonzero(kinds == ODD)
+        if len(odd) > len(lines) * _WORTH_LEARNING:
+            sample = odd[np.unique(np.linspace(0, len(odd) - 1, _SAMPLE).astype(np.int64))]
+            for matcher in self._shapes.learn(lines.take(pa.array(sample)).to_pylist()):
+                if matcher not in used and _mark(kinds, lines, len(used), matcher):
+                    used.append(matcher)
+        # What matched last comes first next time, and what did not for long is forgotten.
+        found = np.bincount(kinds[kinds >= 0], minlength=len(used))
+        order = sorted(range(len(used)), key=lambda number: -found[number])
+        self._known = [used[number] for number in order][:_MOST_SHAPES]
+        return kinds, used
+
+
+def _mark(kinds: Kinds, lines: pa.Array, number: int, matcher: LineMatcher) -> bool:
+    """Mark the odd lines that have a shape; whether there are any."""
+    odd = np.flatnonzero(kinds == ODD)
+    if not len(odd):
+        return False
+    rest = lines if len(odd) == len(lines) else lines.take(pa.array(odd))
+    having = odd[matcher.matches(rest).to_numpy(zero_copy_only=False)]
+    kinds[having] = number
+    return len(having) > 0
+
+
+def _blank(lines: pa.Array) -> npt.NDArray[np.int64]:
+    lengths = pc.binary_length(lines).to_numpy()
+    short = np.flatnonzero(lengths <= _LENGTH_OF_BLANK)
+    blank = [not line.strip(b" \t\r\n") for line in lines.take(pa.array(short)).to_pylist()]
+    chosen: npt.NDArray[np.int64] = short[np.array(blank, bool)]
+    return chosen

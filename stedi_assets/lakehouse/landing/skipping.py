@@ -1,0 +1,42 @@
+"""Finds the end of what is too long to be held."""
+
+import numpy as np
+
+_BRACKETS = np.zeros(256, np.int8)
+_BRACKETS[list(b"{[")], _BRACKETS[list(b"}]")] = 1, -1
+_QUOTE, _NEWLINE = ord('"'), ord("\n")
+
+
+class Matcher:
+    """Finds where an object ends that comes in pieces, by its brackets outside of texts."""
+
+    def __init__(self) -> None:
+        """Begin before the object's first brace."""
+        self._depth = 0
+        self._in_text = False
+        self._escapes = False  # the last piece ended in a backslash
+
+    def end(self, piece: bytes) -> int | None:
+        """Where in this piece the object ends; nothing where it goes on.
+
+        A line break in a text ends it, too: the text, and so the object, is cut off there.
+        """
+        found = np.frombuffer(self._without_escapes(piece), np.uint8)
+        quotes = found == _QUOTE
+        in_text = np.bitwise_xor.accumulate(quotes) ^ self._in_text
+        depths = np.cumsum(np.where(in_text, 0, _BRACKETS[found]), dtype=np.int64) + self._depth
+        broken = np.flatnonzero(in_text & (found == _NEWLINE))
+        closed = np.flatnonzero((depths == 0) & ~in_text & (_BRACKETS[found] < 0))
+        ends = [int(broken[0])] if len(broken) else []
+        ends += [int(closed[0]) + 1] if len(closed) else []
+        if len(found):
+            self._depth, self._in_text = int(depths[-1]), bool(in_text[-1])
+        return min(ends, default=None)
+
+    def _without_escapes(self, piece: bytes) -> bytes:
+        """The piece with other letters for what is escaped in it."""
+        if self._escapes:
+            piece = b"_" + piece[1:]
+        bare = piece.replace(b"\\\\", b"__")
+        self._escapes = bare.endswith(b"\\")
+        return bare.replace(b'\\"', b"__")

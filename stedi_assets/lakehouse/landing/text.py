@@ -1,0 +1,193 @@
+"""The text of a landing file, whatever it is packed in and however it is encoded."""
+
+import codecs
+import re
+import zlib
+from collections.abc import Generator, Iterator
+from itertools import chain
+from typing import Any, BinaryIO
+
+BLOCK = 8 << 20
+"""Bytes that are read at once; each takes a round trip where the file is on S3."""
+
+HEAD = 64 << 10
+"""Bytes at most that quarantine keeps of what is too long to be kept."""
+
+_PACKED = 1 << 14
+"""Bytes that are unpacked at once: what is damaged is unpacked again byte by byte."""
+_SNIFFED = 1 << 10
+
+_GZIP = b"\x1f\x8b"
+
+_FORMATS = {
+    "a gzip file inside a gzip file": rb"\x1f\x8b\x08",
+    "a zip archive": rb"PK(\x03\x04|\x05\x06)",
+    "a bzip2 file": rb"BZh[1-9](1AY&SY|\x17rE8P\x90)",
+    "an xz file": rb"\xfd7zXZ\x00",
+    "a zstd file": rb"\x28\xb5\x2f\xfd",
+    "an lz4 file": rb"\x04\x22\x4d\x18",
+    "a snappy file": rb"\xff\x06\x00\x00sNaPpY",
+    "a 7-Zip archive": rb"7z\xbc\xaf\x27\x1c",
+    "a tar archive": rb"(?s).{257}ustar[\x00 ]",
+    "a Parquet file": rb"PAR[1E]",
+    "an Avro file": rb"Obj\x01",
+    "an ORC file": rb"ORC[\x00-\x1f]",
+    "an Arrow file": rb"ARROW1\x00\x00",
+    "a SQLite database": rb"SQLite format 3\x00",
+    "a PDF document": rb"%PDF-",
+    "a PNG image": rb"\x89PNG\r\n\x1a\n",
+    "a JPEG image": rb"\xff\xd8\xff",
+    "a GIF image": rb"GIF8[79]a",
+}
+_OTHER = [(name, re.compile(magic)) for name, magic in _FORMATS.items()]
+
+_MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32-le",
+    codecs.BOM_UTF32_BE: "utf-32-be",
+    codecs.BOM_UTF16_LE: "utf-16-le",
+    codecs.BOM_UTF16_BE: "utf-16-be",
+}
+_UNMARKED = {
+    "utf-16-le": re.compile(rb"(?:[\t\n\r -~]\x00){2,}"),
+    "utf-16-be": re.compile(rb"(?:\x00[\t\n\r -~]){2,}"),
+}
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}".encode()
+
+
+class DamagedFileError(Exception):
+    """The rest of a compressed file cannot be unpacked."""
+
+
+class OtherFormatError(Exception):
+    """A file is recognisably something else than text; the message says what.
+
+    Attributes:
+        head: Its first bytes.
+    """
+
+    def __init__(self, what: str, head: bytes) -> None:
+        """Say what it is."""
+        super().__init__(f"the file is {what}, not JSON")
+        self.head = head
+
+
+def read_blocks(file: BinaryIO) -> Generator[bytes]:
+    """The file's content in blocks, unpacked where it is gzip; closes the file after the last.
+
+    Raises:
+        DamagedFileError: After the last byte that could be unpacked.
+    """
+    with file:
+        first = file.read(BLOCK)
+        if not first.startswith(_GZIP):
+            yield from _rest(first, file)
+        else:
+            yield from _gathered(_unpacked(first, file))
+
+
+def _rest(first: bytes, file: BinaryIO) -> Iterator[bytes]:
+    block = first
+    while block:
+        yield block
+        block = file.read(BLOCK)
+
+
+def _unpacked(first: bytes, file: BinaryIO) -> Iterator[bytes]:
+    unpacker = zlib.decompressobj(wbits=31)
+    for block in _rest(first, file):
+        for at in range(0, len(block), _PACKED):
+            rest = block[at : at + _PACKED]
+            while rest:
+                if unpacker.eof:  # a file may hold several gzip members
+                    # Python's gzip ignores zeros after a member, too.
+                    rest = rest.lstrip(b"\0")
+                    if not rest:
+                        break
+                    unpacker = zlib.decompressobj(wbits=31)
+                yield from _unpack(unpacker, rest)
+                rest = unpacker.unused_data
+    if not unpacker.eof:
+        raise DamagedFileError("the gzip file is cut off here")
+
+
+def _unpack(unpacker: Any, packed: bytes) -> Iterator[bytes]:
+    while True:
+        before = unpacker.copy()
+        try:
+            # Whatever a few bytes unpack to, no more than a block of it is held at once.
+            unpacked = unpacker.decompress(packed, BLOCK)
+        except zlib.error:
+            break
+        yield unpacked
+        packed = unpacker.unconsumed_tail
+        if not packed and len(unpacked) < BLOCK:
+            return
+    # Byte by byte, to get all that stands before the damage.
+    for i in range(len(packed)):
+        try:
+            yield before.decompress(packed[i : i + 1])
+        except zlib.error:
+            break
+    raise DamagedFileError("the gzip file is damaged here")
+
+
+def _gathered(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The same bytes in blocks of a good size."""
+    gathered: list[bytes] = []
+    size = 0
+    try:
+        for piece in pieces:
+            gathered.append(piece)
+            size += len(piece)
+            if size >= BLOCK:
+                yield b"".join(gathered)
+                gathered, size = [], 0
+    except DamagedFileError:
+        yield b"".join(gathered)
+        raise
+    if size:
+        yield b"".join(gathered)
+
+
+def text_blocks(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """A file's content as UTF-8, whatever encoding of Unicode it is in.
+
+    UTF-8 itself is passed on as it is, right or wrong.
+
+    Raises:
+        OtherFormatError: It is no text.
+    """
+    head, damage = b"", None
+    try:
+        while len(head) < _SNIFFED and (block := next(blocks, None)) is not None:
+            head += block
+    except DamagedFileError as error:
+        damage = error
+    for what, magic in _OTHER:
+        if magic.match(head):
+            raise OtherFormatError(what, head[:HEAD])
+    encoding = _encoding(head)
+    whole = chain([head] if head else [], _damaged(damage) if damage else blocks)
+    yield from _decoded(whole, encoding) if encoding else whole
+
+
+def _damaged(error: DamagedFileError) -> Iterator[bytes]:
+    raise error
+    yield b""
+
+
+def _encoding(head: bytes) -> str | None:
+    """The encoding of a file that begins so; nothing where it is UTF-8."""
+    for mark, encoding in _MARKS.items():
+        if head.startswith(mark):
+            return encoding
+    return next((name for name, like in _UNMARKED.items() if like.match(head)), None)
+
+
+def _decoded(blocks: Iterator[bytes], encoding: str) -> Iterator[bytes]:
+    # Half a surrogate pair becomes bytes that are no UTF-8, and so quarantines its object.
+    decoder = codecs.getincrementaldecoder(encoding)("surrogatepass")
+    for block in blocks:
+        yield decoder.decode(block).encode("utf-8", "surrogatepass")
+    if decoder.getstate()[0]:
+        yield _REPLACEMENT
