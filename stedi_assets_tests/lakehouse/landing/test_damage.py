@@ -1,7 +1,6 @@
 """What is broken in a landing file costs no neighbour, and counts once."""
 
 
-
 @pytest.mark.parametrize("separator", ["", "\n", ",\n", "\r\n"])
 @pytest.mark.parametrize("length", range(1, len(ONE)))
 def test_truncated_object_costs_no_neighbour(read: Read, length: int, separator: str) -> None:
@@ -107,7 +106,6 @@ def test_every_byte_is_in_a_row_or_a_reject(read: Read, pieces: list[str]) -> No
         assert content[reject.position : reject.position + len(raw)] == raw
 
 
-
 @pytest.mark.parametrize("character", ["x", "é", "€", "😀"])
 @pytest.mark.parametrize("offset", range(-4, 2))
 def test_position_is_right_behind_a_block_border(read: Read, character: str, offset: int) -> None:
@@ -128,4 +126,3 @@ def test_position_counts_unpacked_bytes(read: Read) -> None:
     rows, [reject] = read(gzip.compress(content.encode()))
     assert len(rows) == 50_001
     assert (reject.position, reject.raw) == ((len(ONE) + 1) * 50_000, "é€")
-

@@ -1,7 +1,6 @@
 """Every object of a landing file is read, whatever surrounds it."""
 
 
-
 def test_reading_has_the_values_of_its_object(read: Read) -> None:
     rows, rejects = read(ONE)
     assert rows == [READING | {"serialnumber": None, "person": ANN}]
@@ -41,7 +40,6 @@ def test_file_without_content_has_neither_rows_nor_rejects(read: Read, content: 
     assert read(content) == ([], [])
 
 
-
 @pytest.mark.parametrize("spelling", [str.upper, str.title, str.swapcase, lambda key: key])
 def test_keys_match_in_any_case_and_order(read: Read, spelling: Callable[[str], str]) -> None:
     fields = {spelling(key): value for key, value in reversed(READING.items())}
@@ -74,6 +72,8 @@ def test_first_of_repeated_keys_counts_even_if_null(read: Read) -> None:
 
 
 def test_keys_inside_nested_values_do_not_count(read: Read) -> None:
-    nested = {"meta": {"user": "bob", "timestamp": 1655564400009, "x": [1, {"z": 2}]}, "timestamp": 1655564400005}
+    nested = {
+        "meta": {"user": "bob", "timestamp": 1655564400009, "x": [1, {"z": 2}]},
+        "timestamp": 1655564400005,
+    }
     assert reasons(read(json.dumps(nested))) == ["user or serialnumber is missing"]
-

@@ -1,7 +1,6 @@
 """What does not fit into the reader."""
 
 
-
 def test_lone_surrogate_in_an_unknown_key_does_not_matter(read: Read) -> None:
     assert times(read(r'{"user": "ann@x.io", "timestamp": 1655564400001, "note": "\ud83d"}')) == [1]
 
@@ -40,7 +39,9 @@ def test_deep_nesting_quarantines_its_object_only(read: Read, closing: str) -> N
 
 
 def test_object_across_many_blocks_is_read(read: Read) -> None:
-    long = '{"user": "ann@x.io", "timestamp": 1655564400007, "note": "' + "é" * (2 * MEBIBYTE) + '"}'
+    long = (
+        '{"user": "ann@x.io", "timestamp": 1655564400007, "note": "' + "é" * (2 * MEBIBYTE) + '"}'
+    )
     assert times(read(f"{ONE}\n{long}\n{TWO}")) == [1, 7, 2]
 
 

@@ -1,7 +1,6 @@
 """The text of a landing file, whatever it is packed in and however it is encoded."""
 
 
-
 def test_several_gzip_members_are_one_file(read: Read) -> None:
     lines = f"{ONE}\n{TWO}\n{THREE}".encode()
     members = (lines[:10], lines[10:100], b"", lines[100:])
@@ -54,4 +53,3 @@ def test_flipped_byte_in_a_gzip_file_costs_what_stands_behind_it_and_says_so(rea
 def test_file_that_is_not_gzip_but_called_so_is_one_reject(read: Read) -> None:
     found = read(ONE)
     assert (times(found), reasons(found)) == ([], ["the gzip file is damaged here"])
-

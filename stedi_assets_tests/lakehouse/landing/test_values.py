@@ -1,7 +1,6 @@
 """What the values of an object mean."""
 
 
-
 @pytest.mark.parametrize("escaped", [False, True])
 def test_text_comes_out_as_it_was_written(read: Read, escaped: bool) -> None:
     user = ' Änn "the" \\ 😀\t\u2028 '
@@ -117,4 +116,3 @@ def test_user_goes_before_the_serial_number(read: Read) -> None:
 def test_reading_of_nobody_quarantines(read: Read, value: str) -> None:
     found = read(f'{{"user": {value}, "serialnumber": {value}, "timestamp": 1655564400001}}')
     assert reasons(found) == ["user or serialnumber is missing"]
-
