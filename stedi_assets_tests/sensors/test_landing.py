@@ -267,7 +267,7 @@ def test_refresh_that_ended_after_the_landing_tables_is_asked_for_again(
     watch.rules = RULES
     deliver(landing, "first.json", **FIRST)
     assert watch.requests()
-    watch.refresh(*LANDING)
+    watch.refresh(*LANDING, "quarantine")
     [again] = watch.tick().run_requests or ()
     assert again.tags["tables"] == "customer_trusted, device_ownership"
     assert "did not come to: customer_trusted" in watch.reason()
@@ -277,17 +277,19 @@ def test_refresh_that_ended_after_the_landing_tables_is_asked_for_again(
     assert "No new landing files; 3 taken in." in watch.reason()
 
 
-def test_held_back_table_heals_once_its_bad_file_is_removed(watch: Watch, landing: Path) -> None:
+def test_file_held_back_is_no_news_and_forgotten_once_it_is_removed(
+    watch: Watch, landing: Path
+) -> None:
     deliver(landing, "first.json", **FIRST)
     assert watch.requests()
     watch.refresh(*LANDING)
-    bad = write(landing, "customer", "bad.json", "garbage")
+    bad = write(landing, "step_trainer", "bad.json", "garbage")
     assert watch.requests()
     watch.refresh(*LANDING)
-    assert "1 held back by a check of customer_landing" in watch.reason()
+    assert "1 held back by a check of step_trainer_landing" in watch.reason()
     bad.unlink()
     [request] = watch.tick().run_requests or ()
-    assert request.tags["tables"] == "customer_landing"
+    assert request.tags["tables"] == "step_trainer_landing"
     watch.refresh(*LANDING)
     assert watch.reason() == "No new landing files; 3 taken in."
 
@@ -452,38 +454,41 @@ def test_new_file_does_not_wait_for_those_left_unread(watch: Watch, landing: Pat
 
 @pytest.fixture
 def held_back(watch: Watch, landing: Path) -> Path:
-    """The file for which customer_landing is held back; another waits with it."""
-    deliver(landing, "first.json", customer=FIRST["customer"])
-    garbage = write(landing, "customer", "garbage.json", "upload failed\n")
-    watch.refresh()
+    """A file of readings that is held back; another one was taken in with it."""
+    deliver(landing, "first.json", step_trainer=FIRST["step_trainer"])
+    garbage = write(landing, "step_trainer", "garbage.json", "upload failed\n")
+    watch.refresh("step_trainer_landing")
     return garbage
 
 
 @pytest.mark.usefixtures("held_back")
-def test_files_that_a_check_holds_back_are_named_and_not_requested_but_one_beside_them_is(
+def test_file_that_is_held_back_is_counted_and_not_requested_but_one_beside_it_is(
     watch: Watch, landing: Path
 ) -> None:
     assert watch.reason() == (
-        "No new landing files; 0 taken in, 2 held back by a check of customer_landing."
+        "No new landing files; 1 taken in, 1 held back by a check of step_trainer_landing."
     )
 
-    deliver(landing, "second.json", customer=[customer("bob@x.io")])
-    assert watch.requests() == {"customer": "1"}
+    deliver(landing, "second.json", step_trainer=device("d", 2))
+    assert watch.requests() == {"step_trainer": "1"}
 
 
-def test_removing_the_file_at_fault_lets_the_others_in(watch: Watch, held_back: Path) -> None:
+def test_removing_the_file_at_fault_asks_for_a_refresh_that_forgets_it(
+    watch: Watch, held_back: Path
+) -> None:
     watch.tick()
     held_back.unlink()
-    assert watch.requests() == {"customer": "1"}
-    watch.refresh()
+    [request] = watch.tick().run_requests or ()
+    assert request.tags["tables"] == "step_trainer_landing"
+    watch.refresh("step_trainer_landing")
     assert watch.reason() == "No new landing files; 1 taken in."
 
 
 def test_mending_the_file_at_fault_lets_it_in(watch: Watch, held_back: Path) -> None:
     watch.tick()
-    held_back.write_text(json.dumps(customer("bob@x.io")))
-    assert watch.requests() == {"customer": "2"}
-    watch.refresh()
+    held_back.write_text(json.dumps(device("d", 2)[0]))
+    assert watch.requests() == {"step_trainer": "1"}
+    watch.refresh("step_trainer_landing")
     assert watch.reason() == "No new landing files; 2 taken in."
 
 
@@ -493,11 +498,12 @@ def test_files_of_a_refresh_cut_short_before_its_checks_are_requested(
     deliver(landing, "first.json", customer=[customer(ANN)])
 
     def cut_short(*_: object) -> Iterator[object]:
-        raise RuntimeError
+        raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(landing_tables, "conclude", cut_short)
-        watch.refresh()
+        with pytest.raises(KeyboardInterrupt):
+            watch.refresh()
     candidate = Catalog(lakehouse(watch.settings).storage).candidate("customer_landing")
     assert candidate
     assert watch.requests() == {"customer": "1"}
@@ -528,7 +534,7 @@ def test_unreadable_source_fails_the_tick_in_a_sentence(
     forbid(closed, monkeypatch)
     with pytest.raises(LakehouseError) as caught:
         watch.tick()
-    assert str(caught.value) == f"{closed}: Permission denied."
+    assert str(caught.value).startswith(f"{closed} may not be read")
     assert caught.value.__cause__ is caught.value.__context__ is None
 
 
@@ -541,7 +547,7 @@ def test_unreadable_source_stops_no_other_and_is_as_new_as_before_once_it_is_men
     with monkeypatch.context() as patch:
         forbid(landing / "customer" / "landing", patch)
         assert taken_in.requests() == {"accelerometer": "1", "step_trainer": "1"}
-    assert f"{landing}/customer/landing: Permission denied." in capfd.readouterr().err
+    assert f"{landing}/customer/landing may not be read" in capfd.readouterr().err
     after = json.loads(taken_in.cursor or "")
     assert before["observed"]["customer"] == after["observed"]["customer"]
     assert "customer" not in after["requested"]
