@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from decimal import Decimal
 from typing import Any, NoReturn
 
@@ -61,8 +62,10 @@ def _refuse(_: str) -> NoReturn:
     raise _NoJsonError
 
 
+# Millions of short numbers in one array would fill the memory, were each an object of its own.
+_number = lru_cache(4 << 10)(Number)
 _decode = json.JSONDecoder(
-    object_pairs_hook=tuple, parse_int=Number, parse_float=Number, parse_constant=_refuse
+    object_pairs_hook=tuple, parse_int=_number, parse_float=_number, parse_constant=_refuse
 ).raw_decode
 
 

@@ -29,7 +29,7 @@ _PIECE = 1 << 20
 # What may stand between objects: white space, commas, an array's brackets, a byte order mark, the
 # record separator of JSON text sequences.
 _BETWEEN = re.compile(
-    rb"(?:[\s,\[\]\x1c-\x1f]|\xef\xbb\xbf|\xc2[\x85\xa0]|\xe2\x80[\x80-\x8a\xa8\xa9\xaf]"
+    rb"(?:[\s,\[\]\x1c-\x1f]++|\xef\xbb\xbf|\xc2[\x85\xa0]|\xe2\x80[\x80-\x8a\xa8\xa9\xaf]"
     rb"|\xe2\x81\x9f|\xe3\x80\x80|\xe1\x9a\x80)*+"
 )
 _LONGEST_SEPARATOR = 3
@@ -59,6 +59,8 @@ class Scanner:
         self._known = known
         self._emails = emails
         self._in_vain = 0
+        # A record behind something broken is looked at twice.
+        self._last_read: tuple[int, JsonObject | Broken] = (-1, Broken(""))
         self._damage_told = False
         self.at = 0
         self.after_comma = False
@@ -115,6 +117,9 @@ class Scanner:
 
     def read(self, begin: int) -> JsonObject | Broken:
         """The object that begins at a place."""
+        place, last = self._last_read
+        if place == begin:
+            return last
         if self._source.cut(begin, begin + 1) != b"{":
             return Broken("not a JSON object")
         looked_at, found = 0, Broken(_TOO_LONG, is_cut=True)
@@ -124,6 +129,7 @@ class Scanner:
             while True:
                 read = read_object(self._source.cut(begin, begin + window))
                 if isinstance(read, JsonObject):
+                    self._last_read = begin, read
                     return read
                 missing = self._source.end < begin + window
                 if not read.is_cut or not missing or not self._source.more():
