@@ -9,23 +9,23 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 import pytest
 
-from stedi_assets.lakehouse import reader as reader_module
 from stedi_assets.lakehouse.catalog import Catalog
 from stedi_assets.lakehouse.embedded import shared_engine
 from stedi_assets.lakehouse.ingest import Ingest, LandingFileError
+from stedi_assets.lakehouse.landing import reader as reader_module
+from stedi_assets.lakehouse.landing.reader import LandingReader
 from stedi_assets.lakehouse.ledger import LandingFolder
-from stedi_assets.lakehouse.reader import LandingReader
 from stedi_assets.settings import SettingsError
 from stedi_assets_tests.lakehouse.conftest import storage_in
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from stedi_assets.lakehouse.catalog import Snapshot
     from stedi_assets.lakehouse.ingest import Ingested
-    from stedi_assets.lakehouse.ledger import Content, Listing
-    from stedi_assets.lakehouse.reader import Parsed
+    from stedi_assets.lakehouse.landing.reader import Parsed
+    from stedi_assets.lakehouse.ledger import Listing
     from stedi_assets.lakehouse.storage import Storage
     from stedi_assets.lakehouse.table import Table
     from stedi_assets_tests.conftest import IcebergReader
@@ -34,11 +34,12 @@ if TYPE_CHECKING:
 
 TABLE = "step_trainer_landing"
 FOLDER = "step_trainer/landing"
+EPOCH = 1_655_564_400_000
 
 
 def readings(*times: int) -> list[dict[str, Any]]:
     return [
-        {"sensorReadingTime": time, "serialNumber": "s", "distanceFromObject": time / 2}
+        {"sensorReadingTime": EPOCH + time, "serialNumber": "s", "distanceFromObject": time / 2}
         for time in times
     ]
 
@@ -92,9 +93,9 @@ class Lakehouse:
         return self.read(self.catalog.metadata_location(table))
 
     def times(self, snapshot: Snapshot | None = None) -> list[int]:
-        """Times of the readings of a snapshot, or of those that readers see."""
+        """Milliseconds since `EPOCH` of a snapshot's readings, or of those that readers see."""
         found = self.rows(snapshot) if snapshot else self.published()
-        return sorted(row["sensorreadingtime"] for row in found)
+        return sorted(row["sensorreadingtime"] - EPOCH for row in found)
 
 
 @pytest.fixture
@@ -134,9 +135,12 @@ def test_row_says_which_file_it_came_from(lakehouse: Lakehouse, land: Land) -> N
     land("a.json", readings(1))
     land("2024/01/b.json", readings(2))
     lakehouse.refresh()
-    assert sorted(lakehouse.published(), key=lambda row: row["sensorreadingtime"]) == [
+    rows = sorted(lakehouse.published(), key=lambda row: row["sensorreadingtime"])
+    [landed_at] = {row.pop("landed_at") for row in rows}
+    assert landed_at > EPOCH
+    assert rows == [
         {
-            "sensorreadingtime": time,
+            "sensorreadingtime": EPOCH + time,
             "serialnumber": "s",
             "distancefromobject": time / 2,
             "source_file": f"{FOLDER}/{name}",
@@ -174,9 +178,9 @@ def test_entry_accounts_for_the_objects_of_its_file(lakehouse: Lakehouse, land: 
 
 def test_plain_and_packed_files_are_taken_in_alike(lakehouse: Lakehouse, land: Land) -> None:
     plain = land("a.json", readings(1, 2)).read_bytes()
-    land("b.json.gz", gzip.compress(plain.replace(b"1", b"5")))
+    land("b.json.gz", gzip.compress(plain.replace(b"001", b"005")))
     land("C.JSON", readings(3))
-    land("D.Json.GZ", gzip.compress(plain.replace(b"1", b"7")))
+    land("D.Json.GZ", gzip.compress(plain.replace(b"001", b"007")))
     lakehouse.refresh()
     assert lakehouse.times() == [1, 2, 2, 2, 3, 5, 7]
 
@@ -220,8 +224,8 @@ def test_landing_root_and_lakehouse_may_have_any_name(
             storage_in(folder / name)
         return
     (root / FOLDER).mkdir(parents=True)
-    (root / FOLDER / "a.json").write_text('{"serialNumber": "s", "sensorReadingTime": 1}\n')
-    (root / FOLDER / "b.json").write_text('[{"serialNumber": "s", "sensorReadingTime": 2}]\n')
+    (root / FOLDER / "a.json").write_text(json.dumps(readings(1)[0]))
+    (root / FOLDER / "b.json").write_text(json.dumps(readings(2)))
     storage = storage_in(folder / name)
     lakehouse = Lakehouse(root, storage, tables)
     lakehouse.refresh()
@@ -429,8 +433,8 @@ class MeddledReader(LandingReader):
 
     meddle: Any
 
-    def parse(self, contents: Mapping[str, Content], folder: str, rejects: str) -> Parsed:
-        parsed = super().parse(contents, folder, rejects)
+    def parse(self, paths: Sequence[str], folder: str, rejects: str) -> Parsed:
+        parsed = super().parse(paths, folder, rejects)
         self.meddle()
         return parsed
 
@@ -513,6 +517,7 @@ def test_quarantine_says_what_could_not_be_read_and_where(lakehouse: Lakehouse, 
     lakehouse.refresh()
     lakehouse.refresh_quarantine()
     [reject] = lakehouse.published("quarantine")
+    assert reject.pop("landed_at") > EPOCH
     raw = '{"serialNumber": "s"}'
     assert reject == {
         "source": "step_trainer",
@@ -520,6 +525,7 @@ def test_quarantine_says_what_could_not_be_read_and_where(lakehouse: Lakehouse, 
         "position": path.read_text().index(raw),
         "raw": raw,
         "reason": "sensorreadingtime is missing",
+        "person": None,
     }
 
 

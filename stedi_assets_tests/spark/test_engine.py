@@ -22,7 +22,7 @@ from stedi_assets.lakehouse.aws import S3Storage
 from stedi_assets.lakehouse.embedded import DuckDBEngine
 from stedi_assets.lakehouse.faults import LakehouseError, explain, passes
 from stedi_assets.lakehouse.ledger import LandingFolder
-from stedi_assets.lakehouse.reader import Counts, examine, parse
+from stedi_assets.lakehouse.landing.reader import Counts, examine, parse
 from stedi_assets.lakehouse.resource import LocalLakehouse
 from stedi_assets.lakehouse.storage import LocalStorage
 from stedi_assets.schemas import contracts, table_of
@@ -190,6 +190,8 @@ def test_tasks_read_landing_files_from_s3(aws: Aws, engine: SparkEngine) -> None
         quarantine=table_of(contracts()["quarantine"]),
         folder=f"{folder}/rows",
         rejects=f"{folder}/rejects",
+        landed_at=1_655_564_400_000,
+        max_unreadable=None,
     )
     [parsed] = on_s3.spread(work, list(contents.items()), [1])
     assert parsed.counts == {paths[0]: Counts(objects=2, rows=2)}

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 from stedi_assets.lakehouse.landing import objects
 from stedi_assets.lakehouse.landing.fragments import Fragment
-from stedi_assets.lakehouse.landing.objects import Broken, JsonObject, read_object
+from stedi_assets.lakehouse.landing.objects import BROKEN, Broken, JsonObject, read_object
 from stedi_assets.lakehouse.landing.skipping import Matcher
 from stedi_assets.lakehouse.landing.source import Source
 from stedi_assets.lakehouse.landing.text import HEAD
 from stedi_assets.lakehouse.landing.unreadable import Emails, LongText, Unreadable, named
 
-_TOO_LONG = "too long"
+_NO_OBJECT, _TOO_LONG = "not a JSON object", "too long"
 _WINDOWS = (512, 8 << 10, 128 << 10, 2 << 20)
 """How far to look for an object's end: what is given to json is copied first."""
 _SMALL = 2
@@ -121,7 +121,7 @@ class Scanner:
         if place == begin:
             return last
         if self._source.cut(begin, begin + 1) != b"{":
-            return Broken("not a JSON object")
+            return Broken(_NO_OBJECT)
         looked_at, found = 0, Broken(_TOO_LONG, is_cut=True)
         many = self._in_vain > _IN_VAIN * begin + 2 * objects.MAX_OBJECT
         for window in _WINDOWS[:_SMALL] if many else (*_WINDOWS, objects.MAX_OBJECT):
@@ -149,13 +149,16 @@ class Scanner:
 
     def _broken(self, reason: str) -> Iterator[Unreadable]:
         """What follows, up to the next record, or to a line outside of what is broken here."""
-        for fragment in Fragment(self, self._source, self.at, self.after_comma).parts():
-            self.at = fragment.end
-            if fragment.is_long:
-                yield self._skip_line(fragment.begin)
-            elif not _BETWEEN.fullmatch(self._source.cut(fragment.begin, fragment.end)):
-                yield self._unreadable(fragment.begin, fragment.end, reason)
-            reason = "not valid JSON"
+        first = self.at
+        for part in Fragment(self, self._source, first, self.after_comma).parts():
+            self.at = part.end
+            if part.is_long:
+                yield self._skip_line(part.begin)
+            elif not _BETWEEN.fullmatch(self._source.cut(part.begin, part.end)):
+                begins_object = self._source.cut(part.begin, part.begin + 1) == b"{"
+                other = BROKEN if begins_object else _NO_OBJECT
+                why = reason if part.begin == first else other
+                yield self._unreadable(part.begin, part.end, why)
 
     def _unreadable(self, begin: int, end: int, reason: str) -> Unreadable:
         text = self._source.cut(begin, end).rstrip().decode("utf-8", "replace")
