@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 import pytest
-from stedi_assets.lakehouse.reader import LandingReader
 
 from stedi_assets.lakehouse import reader as reader_module
 from stedi_assets.lakehouse.catalog import Catalog
 from stedi_assets.lakehouse.embedded import shared_engine
 from stedi_assets.lakehouse.ingest import Ingest, LandingFileError
+from stedi_assets.lakehouse.landing.reader import LandingReader
 from stedi_assets.lakehouse.ledger import LandingFolder
 from stedi_assets.settings import SettingsError
 from stedi_assets_tests.lakehouse.conftest import storage_in
@@ -24,10 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
-    from stedi_assets.lakehouse.reader import Parsed
-
     from stedi_assets.lakehouse.catalog import Snapshot
     from stedi_assets.lakehouse.ingest import Ingested
+    from stedi_assets.lakehouse.landing.reader import Parsed
     from stedi_assets.lakehouse.ledger import Content, Listing
     from stedi_assets.lakehouse.storage import Storage
     from stedi_assets.lakehouse.table import Table

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, NoReturn
 
 import numpy as np
@@ -16,6 +17,9 @@ MAX_OBJECT = 16 << 20
 
 DEEPEST = 256
 """Levels of brackets, the object's own included."""
+
+BROKEN = "not valid JSON"
+_TOO_DEEP = f"nested deeper than {DEEPEST} levels"
 
 _TOKEN = 12
 """Characters of the longest token whose beginning alone is an error, `\\ud83d\\ude00`."""
@@ -61,8 +65,10 @@ def _refuse(_: str) -> NoReturn:
     raise _NoJsonError
 
 
+# Millions of short numbers in one array would fill the memory, were each an object of its own.
+_number = lru_cache(4 << 10)(Number)
 _decode = json.JSONDecoder(
-    object_pairs_hook=tuple, parse_int=Number, parse_float=Number, parse_constant=_refuse
+    object_pairs_hook=tuple, parse_int=_number, parse_float=_number, parse_constant=_refuse
 ).raw_decode
 
 
@@ -75,17 +81,14 @@ def read_object(data: bytes) -> JsonObject | Broken:
         is_cut = error.msg.startswith("Unterminated") or error.pos >= len(text) - _TOKEN
         if is_cut and invalid:
             return Broken("not valid UTF-8")
-        return Broken("not valid JSON", is_cut)
+        return Broken(BROKEN, is_cut)
     except _NoJsonError:
-        return Broken("not valid JSON")
+        return Broken(BROKEN)
     except RecursionError:
         return Broken(_TOO_DEEP)
     if len(text) != len(data):
         length = len(text[:length].encode())
     return JsonObject(pairs, length, _TOO_DEEP if _depth(data[:length]) > DEEPEST else None)
-
-
-_TOO_DEEP = f"nested deeper than {DEEPEST} levels"
 
 
 def _text(data: bytes) -> tuple[str, bool]:

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 from stedi_assets.lakehouse.landing import objects
 from stedi_assets.lakehouse.landing.fragments import Fragment
-from stedi_assets.lakehouse.landing.objects import Broken, JsonObject, read_object
+from stedi_assets.lakehouse.landing.objects import BROKEN, Broken, JsonObject, read_object
 from stedi_assets.lakehouse.landing.skipping import Matcher
 from stedi_assets.lakehouse.landing.source import Source
 from stedi_assets.lakehouse.landing.text import HEAD
 from stedi_assets.lakehouse.landing.unreadable import Emails, LongText, Unreadable, named
 
-_TOO_LONG = "too long"
+_NO_OBJECT, _TOO_LONG = "not a JSON object", "too long"
 _WINDOWS = (512, 8 << 10, 128 << 10, 2 << 20)
 """How far to look for an object's end: what is given to json is copied first."""
 _SMALL = 2
@@ -29,7 +29,7 @@ _PIECE = 1 << 20
 # What may stand between objects: white space, commas, an array's brackets, a byte order mark, the
 # record separator of JSON text sequences.
 _BETWEEN = re.compile(
-    rb"(?:[\s,\[\]\x1c-\x1f]|\xef\xbb\xbf|\xc2[\x85\xa0]|\xe2\x80[\x80-\x8a\xa8\xa9\xaf]"
+    rb"(?:[\s,\[\]\x1c-\x1f]++|\xef\xbb\xbf|\xc2[\x85\xa0]|\xe2\x80[\x80-\x8a\xa8\xa9\xaf]"
     rb"|\xe2\x81\x9f|\xe3\x80\x80|\xe1\x9a\x80)*+"
 )
 _LONGEST_SEPARATOR = 3
@@ -59,6 +59,8 @@ class Scanner:
         self._known = known
         self._emails = emails
         self._in_vain = 0
+        # A record behind something broken is looked at twice.
+        self._last_read: tuple[int, JsonObject | Broken] = (-1, Broken(""))
         self._damage_told = False
         self.at = 0
         self.after_comma = False
@@ -115,8 +117,11 @@ class Scanner:
 
     def read(self, begin: int) -> JsonObject | Broken:
         """The object that begins at a place."""
+        place, last = self._last_read
+        if place == begin:
+            return last
         if self._source.cut(begin, begin + 1) != b"{":
-            return Broken("not a JSON object")
+            return Broken(_NO_OBJECT)
         looked_at, found = 0, Broken(_TOO_LONG, is_cut=True)
         many = self._in_vain > _IN_VAIN * begin + 2 * objects.MAX_OBJECT
         for window in _WINDOWS[:_SMALL] if many else (*_WINDOWS, objects.MAX_OBJECT):
@@ -124,6 +129,7 @@ class Scanner:
             while True:
                 read = read_object(self._source.cut(begin, begin + window))
                 if isinstance(read, JsonObject):
+                    self._last_read = begin, read
                     return read
                 missing = self._source.end < begin + window
                 if not read.is_cut or not missing or not self._source.more():
@@ -143,13 +149,16 @@ class Scanner:
 
     def _broken(self, reason: str) -> Iterator[Unreadable]:
         """What follows, up to the next record, or to a line outside of what is broken here."""
-        for fragment in Fragment(self, self._source, self.at, self.after_comma).parts():
-            self.at = fragment.end
-            if fragment.is_long:
-                yield self._skip_line(fragment.begin)
-            elif not _BETWEEN.fullmatch(self._source.cut(fragment.begin, fragment.end)):
-                yield self._unreadable(fragment.begin, fragment.end, reason)
-            reason = "not valid JSON"
+        first = self.at
+        for part in Fragment(self, self._source, first, self.after_comma).parts():
+            self.at = part.end
+            if part.is_long:
+                yield self._skip_line(part.begin)
+            elif not _BETWEEN.fullmatch(self._source.cut(part.begin, part.end)):
+                begins_object = self._source.cut(part.begin, part.begin + 1) == b"{"
+                other = BROKEN if begins_object else _NO_OBJECT
+                why = reason if part.begin == first else other
+                yield self._unreadable(part.begin, part.end, why)
 
     def _unreadable(self, begin: int, end: int, reason: str) -> Unreadable:
         text = self._source.cut(begin, end).rstrip().decode("utf-8", "replace")

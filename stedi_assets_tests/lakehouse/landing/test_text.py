@@ -1,5 +1,35 @@
 """The text of a landing file, whatever it is packed in and however it is encoded."""
 
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import zipfile
+import zlib
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from stedi_assets.lakehouse.landing.text import BLOCK, HEAD, OtherFormatError
+from stedi_assets_tests.lakehouse.landing.records import (
+    EPOCH,
+    ONE,
+    THREE,
+    TWO,
+    blocks_of,
+    raws,
+    reading,
+    reasons,
+    times,
+)
+
+if TYPE_CHECKING:
+    from stedi_assets_tests.lakehouse.landing.conftest import Read
+
 
 def test_several_gzip_members_are_one_file(read: Read) -> None:
     lines = f"{ONE}\n{TWO}\n{THREE}".encode()
@@ -21,7 +51,7 @@ def test_zeros_that_pad_a_gzip_file_are_no_damage(read: Read) -> None:
 
 
 def test_cut_off_gzip_file_keeps_what_could_be_unpacked(read: Read) -> None:
-    lines = [reading(timestamp=time, x=time / 7) for time in range(2_000)]
+    lines = [reading(timestamp=EPOCH + time, x=time / 7) for time in range(2_000)]
     packed = gzip.compress("\n".join(lines).encode())
     found = read(packed[: len(packed) // 2])
     kept = len(times(found))
@@ -40,7 +70,7 @@ def test_gzip_file_with_a_wrong_checksum_keeps_its_rows_and_says_so(read: Read) 
 
 
 def test_flipped_byte_in_a_gzip_file_costs_what_stands_behind_it_and_says_so(read: Read) -> None:
-    lines = [reading(timestamp=time, x=time / 7) for time in range(2_000)]
+    lines = [reading(timestamp=EPOCH + time, x=time / 7) for time in range(2_000)]
     packed = gzip.compress("\n".join(lines).encode())
     for place in range(len(packed) // 2, len(packed) // 2 + 8):
         damaged = bytearray(packed)
@@ -50,6 +80,76 @@ def test_flipped_byte_in_a_gzip_file_costs_what_stands_behind_it_and_says_so(rea
         assert reasons(found)[-1].startswith("the gzip file is")
 
 
-def test_file_that_is_not_gzip_but_called_so_is_one_reject(read: Read) -> None:
-    found = read(ONE)
-    assert (times(found), reasons(found)) == ([], ["the gzip file is damaged here"])
+@pytest.mark.parametrize("flags", [2, 4, 8, 16, 30])
+def test_gzip_header_may_hold_more_than_it_has_to(read: Read, flags: int) -> None:
+    extra = b"\x03\x00abc" if flags & 4 else b""
+    name = b"a.json\0" if flags & 8 else b""
+    comment = b"a comment\0" if flags & 16 else b""
+    packed = gzip.compress(ONE.encode())
+    header = packed[:3] + bytes([flags]) + packed[4:10] + extra + name + comment
+    check = (zlib.crc32(header) & 0xFFFF).to_bytes(2, "little") if flags & 2 else b""
+    assert read(header + check + packed[10:]) == read(ONE)
+
+
+def test_zeros_of_any_length_may_stand_between_gzip_members(read: Read) -> None:
+    content = gzip.compress(ONE.encode()) + bytes(100_000) + gzip.compress(TWO.encode()) + bytes(9)
+    assert times(read(content)) == [1, 2]
+
+
+def test_text_that_unpacks_to_many_blocks_is_read_to_its_end(read: Read) -> None:
+    content = gzip.compress(b" " * (3 * BLOCK) + ONE.encode() + b"\n" * (2 * BLOCK + 1))
+    assert times(read(content)) == [1]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_file_is_read_whatever_its_encoding(read: Read, encoding: str) -> None:
+    lines = f'{reading(user="änn@x.io")}\n{TWO}\n"é" oops\n{THREE}'
+    found = read(lines.encode(encoding))
+    assert found[0] == read(lines)[0]
+    assert raws(found) == ['"é" oops']
+    marked = 0 if encoding.endswith("e") else 3
+    assert found[1][0].position == marked + lines.encode().index('"é"'.encode())
+
+
+def test_half_a_character_at_the_end_of_a_utf_16_file_is_accounted_for(read: Read) -> None:
+    found = read(f"{ONE}\n".encode("utf-16") + b"\x00")
+    assert (times(found), raws(found)) == ([1], ["\ufffd"])
+
+
+def archive() -> bytes:
+    packed = BytesIO()
+    with zipfile.ZipFile(packed, "w") as file:
+        file.writestr("a.json", ONE)
+    return packed.getvalue()
+
+
+def parquet() -> bytes:
+    packed = BytesIO()
+    pq.write_table(pa.table({"user": ["ann@x.io"]}), packed)
+    return packed.getvalue()
+
+
+OTHERS = {
+    "a zip archive": archive(),
+    "a bzip2 file": bz2.compress(ONE.encode()),
+    "an xz file": lzma.compress(ONE.encode()),
+    "a zstd file": pa.compress(ONE.encode(), "zstd", asbytes=True),
+    "a Parquet file": parquet(),
+    "an Avro file": b"Obj\x01\x04\x14avro.codec\x08null",
+    "a SQLite database": b"SQLite format 3\0" + bytes(84),
+    "a PDF document": b"%PDF-1.7\n1 0 obj\n<<>>\n",
+    "a PNG image": b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR",
+    "a gzip file inside a gzip file": gzip.compress(gzip.compress(ONE.encode())),
+}
+
+
+@pytest.mark.parametrize(("what", "content"), OTHERS.items(), ids=OTHERS.keys())
+def test_file_of_another_format_is_told_as_such(what: str, content: bytes) -> None:
+    with pytest.raises(OtherFormatError, match=f"the file is {what}, not JSON") as raised:
+        list(blocks_of(content))
+    assert len(raised.value.head) <= HEAD
+
+
+def test_small_pieces_of_a_file_are_recognised_too() -> None:
+    with pytest.raises(OtherFormatError, match="a PDF document"):
+        list(blocks_of(OTHERS["a PDF document"], 1))

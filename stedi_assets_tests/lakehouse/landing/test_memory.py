@@ -1,0 +1,85 @@
+"""However large a landing file is, and whatever is in it, the memory it takes is bounded."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from stedi_assets_tests.lakehouse.landing.records import ONE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+MEBIBYTE = 1 << 20
+SIZE = 200 * MEBIBYTE
+MOST = 500
+
+PARSE = """
+import json, resource, sys
+from pathlib import Path
+from stedi_assets.lakehouse.embedded import DuckDBEngine
+from stedi_assets.lakehouse.landing.reader import parse
+from stedi_assets.lakehouse.ledger import LandingFolder
+from stedi_assets.lakehouse.storage import LocalStorage
+from stedi_assets.schemas import contracts, table_of
+
+root = Path(sys.argv[1])
+storage = LocalStorage(root / "lakehouse")
+engine = DuckDBEngine(storage, threads=2)
+tables = {name: table_of(contract) for name, contract in contracts().items()}
+
+def parsed(path):
+    return parse(
+        engine, [(path, None)], landing=LandingFolder(str(root), storage), source="accelerometer",
+        table=tables["accelerometer_landing"], quarantine=tables["quarantine"],
+        folder=f"{root}/rows", rejects=f"{root}/rejects", landed_at=1_656_000_000_000,
+    ).counts[path]
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+parsed("small.json")
+before = peak()
+counts = parsed("large.json")
+print(json.dumps([counts.rows, counts.quarantined, counts.reason, peak() - before]))
+"""
+
+
+def repeated(piece: bytes, begin: bytes = b"", end: bytes = b"") -> Iterable[bytes]:
+    block = piece * (MEBIBYTE // len(piece))
+    return [begin, *[block] * (SIZE // MEBIBYTE), end]
+
+
+CONTENTS = {
+    "letters without a line end": (repeated(b"x"), 0, 1),
+    "blanks": (repeated(b" "), 0, 0),
+    "braces": (repeated(b"\\" * 64, b"{"), 0, 1),
+    "a text that never ends": (repeated(b"x", b'{"user":"'), 0, 1),
+    "a long object, and a short one": (repeated(b"x", b'{"a":"', f'"}}{ONE}'.encode()), 1, 1),
+    "numbers in an array": (repeated(b"1,", b'{"user":['), 0, 1),
+    "objects in an array": (repeated(b'{"a":[]},', b'{"user":['), 0, 1),
+    "pretty-printed": (repeated(b'\n"a":1,', b'{"user":{'), 0, 1),
+    "long lines that are broken": (repeated(b"{" + b"x" * 65_000 + b"\n"), 0, 3_200),
+}
+
+
+@pytest.mark.parametrize(("content", "rows", "rejects"), CONTENTS.values(), ids=CONTENTS.keys())
+def test_memory_is_bounded(
+    tmp_path: Path, content: Iterable[bytes], rows: int, rejects: int
+) -> None:
+    (tmp_path / "small.json").write_text(f"{ONE}\noops\n")
+    with gzip.open(tmp_path / "large.json", "wb", compresslevel=1) as file:
+        file.writelines(content)
+    command = [sys.executable, "-c", PARSE, str(tmp_path)]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    found = json.loads(said)
+    assert found[:2] == [rows, rejects]
+    assert found[3] < MOST
+    if rejects == 1:
+        assert found[2].startswith("longer than 16 MB: 209,7")
