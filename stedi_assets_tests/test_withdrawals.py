@@ -2,7 +2,6 @@
 
 import io
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -90,7 +89,7 @@ def test_a_table_that_breaks_its_contract_does_not_keep_who_withdrew(
 ) -> None:
     from stedi_assets import audit  # noqa: PLC0415
 
-    check: Callable[..., Finding] = audit.check_contract
+    check = audit.check_contract
 
     def broken(contract: type, candidate: object) -> Finding:
         found = check(contract, candidate)  # type: ignore[arg-type]
