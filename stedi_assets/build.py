@@ -33,7 +33,6 @@ def table_asset(
     inputs = [name for name in signature(rule).parameters if name != "settings"]
     given = {"settings": settings} if "settings" in signature(rule).parameters else {}
     spec = shown.table_spec(contract, rule, settings)
-    scope = {"settings": {"consent-scope": settings.consent_scope}} if given else {}
 
     @dg.asset(
         name=table.name,
@@ -44,7 +43,7 @@ def table_asset(
         description=spec.description,
         owners=spec.owners,
         tags=spec.tags,
-        metadata={**spec.metadata, **scope},
+        metadata=spec.metadata,
     )
     def asset(
         context: dg.AssetExecutionContext, lakehouse: dg.ResourceParam[Lakehouse], **tables: Any

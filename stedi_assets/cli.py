@@ -10,6 +10,7 @@ import os
 import shlex
 import signal
 import sys
+from collections.abc import Collection
 from enum import StrEnum
 from io import TextIOWrapper
 from pathlib import Path
@@ -21,7 +22,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from stedi_assets.lakehouse.landing.names import printable
+from stedi_assets.lakehouse.landing.names import printable, shown_name
 from stedi_assets.settings import Settings, SettingsError
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="The STEDI lakehouse.")
@@ -45,6 +46,7 @@ class _Terminal(Console):
 
 _out = _Terminal()
 _errors = _Terminal(stderr=True)
+_DEVELOPING = sys.flags.dev_mode
 _INTERRUPTED = 130
 """Exit code of what Ctrl-C ended, as of a shell."""
 
@@ -253,16 +255,20 @@ def show(
     for number, row in enumerate(rows, start=1):
         shown = Table(title=f"Row {number}", title_justify="left", box=None, show_header=False)
         for name, value in row.items():
-            shown.add_row(f"[dim]{name}", _cell(value, name in masked))
+            shown.add_row(f"[dim]{name}", _cell(name, value, masked, reveal=reveal))
         _out.print(shown)
     if not rows:
         _out.print(f"{table} has no rows.")
 
 
-def _cell(value: object, masked: bool) -> str:
+def _cell(column: str, value: object, masked: Collection[str], *, reveal: bool) -> str:
     if value is None:
         return ""
-    return "•••" if masked else escape(printable(str(value)))
+    if column in masked:
+        return "•••"
+    # The column is a name of a landing file, in which a source may have put a person's.
+    is_name = column == "source_file" and not reveal
+    return escape(shown_name(str(value)) if is_name else printable(str(value)))
 
 
 @app.command()
@@ -384,13 +390,21 @@ def _run() -> int:
     except BrokenPipeError:  # who reads has seen enough
         return 1
     except Exception as error:
+        if _is_interrupted(error):
+            return _INTERRUPTED
         if (said := _sentence(error)) is None:
-            if sys.flags.dev_mode:
+            if _DEVELOPING:
                 raise
             said = _not_foreseen(error)
         _stop(said)
         return 1
     return 0
+
+
+def _is_interrupted(error: Exception) -> bool:
+    from stedi_assets.lakehouse.faults import is_interrupted  # noqa: PLC0415
+
+    return is_interrupted(error)
 
 
 def _flush(stream: TextIO) -> None:

@@ -283,7 +283,3 @@ def test_rule_that_lineage_cannot_read_costs_a_warning_and_not_the_table(
     assert lineage_metadata(lineage, "customer_trusted") == {}
     assert "customer_trusted: where its columns come from is not shown" in caplog.text
     assert ANN not in caplog.text
-
-
-def test_settings_of_the_table_are_still_kept_with_it(specs: dict[str, dg.AssetSpec]) -> None:
-    assert specs["accelerometer_trusted"].metadata["settings"] == {"consent-scope": "any"}

@@ -121,6 +121,15 @@ def passes(error: BaseException) -> bool:
     return explained is not None and passes_on_aws(explained)
 
 
+def is_interrupted(error: BaseException) -> bool:
+    """Whether Ctrl-C ended a query: the engine makes an error like others of it."""
+    return any(
+        isinstance(cause, duckdb.InterruptException)
+        or (isinstance(cause, RuntimeError) and str(cause) == "Query interrupted")
+        for cause in chain(error)
+    )
+
+
 def chain(error: BaseException | None) -> Iterator[BaseException]:
     """An error, its cause, the cause of that, and so on."""
     while error is not None:

@@ -24,6 +24,7 @@ from stedi_assets.lakehouse.engine import Engine
 from stedi_assets.lakehouse.faults import (
     LakehouseError,
     in_a_sentence,
+    is_interrupted,
     passes,
     sentence,
     unforeseen,
@@ -51,6 +52,8 @@ def plainly() -> Iterator[None]:
     except (dg.Failure, dg.RetryRequested):
         raise
     except Exception as error:
+        if is_interrupted(error):
+            raise dg.DagsterExecutionInterruptedError from None
         if (said := sentence(error)) is None:
             if sys.flags.dev_mode:
                 raise

@@ -16,12 +16,10 @@ from uuid import uuid4
 import dagster as dg
 import duckdb
 import ibis
-import ibis.expr.operations as ops
 import ibis.expr.types as ir
 import pyarrow as pa
 import pyarrow.parquet as pq
 from ibis.backends.pyspark import Backend
-from ibis.backends.sql import compilers
 from ibis.formats.pyarrow import PyArrowData
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
@@ -260,30 +258,7 @@ class SparkEngine:
         return results
 
 
-_YOUNG = "\u1c89\ua7cb\ua7cc\ua7da\ua7dc" + "".join(map(chr, range(0x10D50, 0x10D66)))
-"""Capital letters of Unicode 16, which DuckDB's tables do not know: they stay as they are."""
-
-_STAND_INS = "".join(map(chr, range(0xFDD0, 0xFDD0 + len(_YOUNG))))
-"""What stands for them meanwhile: no text has these, for they are no characters."""
-
-
-class _Compiler(compilers.PySparkCompiler):  # type: ignore[misc]
-    """Spark's SQL, with the same lower-case letters as DuckDB's: one letter makes one letter.
-
-    By itself Spark makes two of \u0130, and of \u03a3 another one at a word's end than elsewhere.
-    """
-
-    def visit_Lowercase(self, op: ops.Lowercase, *, arg: Any) -> Any:
-        given = self.f.translate(arg, f"\u0130\u03a3{_YOUNG}", f"i\u03c3{_STAND_INS}")
-        as_duckdb = self.f.translate(self.f.lower(given), _STAND_INS, _YOUNG)
-        # Most text is ASCII, and translating it costs more than the query around it.
-        is_ascii = self.f.anon.octet_length(arg).eq(self.f.length(arg))
-        return self.if_(is_ascii, self.f.lower(arg), as_duckdb)
-
-
 class _Backend(Backend):  # type: ignore[misc]
-    compiler = _Compiler()
-
     def __init__(self, *given: Any, **options: Any) -> None:
         super().__init__(*given, **options)
         self.opened: dict[str, tuple[Sequence[str], Mapping[str, str]]] = {}

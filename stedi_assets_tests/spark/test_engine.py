@@ -19,8 +19,8 @@ from stedi_assets import deployments
 from stedi_assets.assets.curated import pseudonym
 from stedi_assets.lakehouse.aws import S3Storage
 from stedi_assets.lakehouse.faults import LakehouseError, explain, passes
+from stedi_assets.lakehouse.landing.reader import Counts, examine, parse
 from stedi_assets.lakehouse.ledger import LandingFolder
-from stedi_assets.lakehouse.reader import Counts, examine, parse
 from stedi_assets.lakehouse.resource import LocalLakehouse
 from stedi_assets.schemas import contracts, table_of
 from stedi_assets.settings import Settings, SettingsError

@@ -4,7 +4,7 @@ The scanner takes over where an odd line begins, and gives back where a line beg
 object. So the outcome is that of the scanner alone.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,15 +13,18 @@ import pyarrow as pa
 
 from stedi_assets.lakehouse.landing.rows import Row, Rows
 from stedi_assets.lakehouse.landing.scanner import Scanner
-from stedi_assets.lakehouse.landing.shapes import ODD, LineMatcher, Matchers
+from stedi_assets.lakehouse.landing.shapes import ODD, Kinds, LineMatcher, Matchers
 from stedi_assets.lakehouse.landing.source import Source
 from stedi_assets.lakehouse.landing.unreadable import Unreadable
 
 _NEWLINE = ord("\n")
 _WORD = 8
+_LONGEST_JOINT = 3
+_LONG_LINES = 2 << 10
+"""Bytes of a line that are more than an object has, so that there are several in it."""
 
 LONGEST = 1 << 20
-"""Bytes of the longest line that is looked at as a whole."""
+"""Bytes of the longest line that is looked at as a whole, or of an object in a longer one."""
 
 _READ = -2
 """Marks a line that the scanner has read."""
@@ -54,8 +57,10 @@ def read_lines(
             yield from _Chunk(source, scanner, end).read(rows, matchers)
         elif source.ended:
             break
+        elif source.end - at > LONGEST and (joint := source.last_joint(at)) > at:
+            yield from _Chunk(source, scanner, joint).read(rows, matchers)
         elif source.end - at > LONGEST:
-            yield from rows.of(scanner.scan(stop=at + 1))
+            yield from rows.of(scanner.scan(stop=source.end))
         else:
             source.drop(at)
             source.more()
@@ -72,6 +77,8 @@ class _Chunk:
         begin = scanner.at
         text = pa.py_buffer(source.data).slice(begin - source.start, end - begin)
         ends = _line_ends(np.frombuffer(text, np.uint8))
+        if end - begin > _LONG_LINES * (len(ends) + 1):
+            ends = np.union1d(ends, _joints(np.frombuffer(text, np.uint8)))
         rest = [] if len(ends) and ends[-1] == end - begin else [end - begin]
         self._bounds = np.concatenate(([0], ends, rest)).astype(np.int64)
         self._starts = self._bounds[:-1] + begin
@@ -80,7 +87,7 @@ class _Chunk:
     def read(self, rows: Rows, matchers: Matchers) -> Iterator[PlainLines | Row | Unreadable]:
         lines = self._array(pa.binary())
         kinds, known = matchers.tell(lines)
-        yield from self._scan(rows, kinds, known)
+        yield from self._scan(rows, kinds)
         texts = self._array(pa.string())
         for number, matcher in enumerate(known):
             chosen = kinds == number
@@ -93,27 +100,28 @@ class _Chunk:
         offsets = pa.py_buffer(self._bounds.astype(np.int32))
         return pa.Array.from_buffers(kind, len(self._starts), [None, offsets, self._text])
 
-    def _scan(
-        self, rows: Rows, kinds: npt.NDArray[np.int8], known: Sequence[LineMatcher]
-    ) -> Iterator[Row | Unreadable]:
+    def _scan(self, rows: Rows, kinds: Kinds) -> Iterator[Row | Unreadable]:
         """Have the scanner read the odd lines, and mark all that it has read."""
         odd, plain = np.flatnonzero(kinds == ODD), np.flatnonzero(kinds >= 0)
-        line, scanned = 0, 0
-        while (place := np.searchsorted(odd, line)) < len(odd):
-            line = int(odd[place])
-            self._pass(scanned, line, kinds)
-            stop = np.searchsorted(plain, line)
-            scanner = self._scanner
-            scanner.at = int(self._starts[line])
-            stop_at = int(self._starts[plain[stop]]) if stop < len(plain) else self._end
-            yield from rows.of(scanner.scan(stop_at))
-            scanned = int(np.searchsorted(self._starts, scanner.at))
-            kinds[line:scanned] = _READ
-            line = scanned
-        self._pass(scanned, len(kinds), kinds)
-        self._scanner.at = max(self._scanner.at, self._end)
+        scanner, first = self._scanner, 0
+        while True:
+            line = int(np.searchsorted(self._starts, scanner.at))
+            if line == len(kinds) or self._starts[line] == scanner.at:
+                place = np.searchsorted(odd, line)
+                line = int(odd[place]) if place < len(odd) else len(kinds)
+                self._pass(first, line, kinds)
+                if line == len(kinds):
+                    break
+                scanner.at = int(self._starts[line])
+            # Otherwise something follows in the line to which the scanner has come.
+            place = np.searchsorted(plain, line)
+            stop = int(self._starts[plain[place]]) if place < len(plain) else self._end
+            yield from rows.of(scanner.scan(stop))
+            first = int(np.searchsorted(self._starts, scanner.at))
+            kinds[line:first] = _READ
+        scanner.at = max(scanner.at, self._end)
 
-    def _pass(self, first: int, last: int, kinds: npt.NDArray[np.int8]) -> None:
+    def _pass(self, first: int, last: int, kinds: Kinds) -> None:
         """Let the scanner know what stands before the lines that it has to read next."""
         plain = np.flatnonzero(kinds[first:last] >= 0)
         if len(plain):
@@ -131,3 +139,16 @@ def _line_ends(text: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
     found, place = np.nonzero(is_end.reshape(-1, _WORD)[words])
     ends: npt.NDArray[np.int64] = words[found] * _WORD + place + 1
     return ends
+
+
+def _joints(text: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    """Where an object may begin behind another one in the same line."""
+    opening = np.flatnonzero(text == ord("{"))
+    opening = opening[opening >= _LONGEST_JOINT]
+    before, second, third = (text[opening - back] for back in range(1, _LONGEST_JOINT + 1))
+    closing, comma, blank = b"}, "
+    found = before == closing
+    found |= ((before == comma) | (before == blank)) & (second == closing)
+    found |= (before == blank) & (second == comma) & (third == closing)
+    joints: npt.NDArray[np.int64] = opening[found]
+    return joints

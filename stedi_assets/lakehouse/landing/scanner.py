@@ -19,9 +19,9 @@ from stedi_assets.lakehouse.landing.unreadable import Emails, LongText, Unreadab
 _TOO_LONG = "too long"
 _WINDOWS = (512, 8 << 10, 128 << 10, 2 << 20)
 """How far to look for an object's end: what is given to json is copied first."""
-_SMALL = 3
+_SMALL = 2
 """How many of them are looked at where large ones were looked at in vain too often."""
-_IN_VAIN = 8
+_IN_VAIN = 1
 """Bytes looked at in vain for each byte of the file, beyond which it is too often."""
 
 _PIECE = 1 << 20
@@ -67,8 +67,8 @@ class Scanner:
         """All that stands there, in its order.
 
         Args:
-            stop: Beginning of a line: scan on to there, or to the next beginning of a line
-                behind it that is not inside an object.
+            stop: Scan on to this place or, where it is inside of something, to the next one
+                behind it that is not: where a line begins, or what comes next.
         """
         while self._skip_between(stop):
             self._source.drop(self.at)
@@ -87,40 +87,38 @@ class Scanner:
             yield Unreadable(self.at, "", damage)
 
     def _skip_between(self, stop: int | None) -> bool:
-        """Go to what comes next; whether there is anything before the line to stop at."""
+        """Go to what comes next; whether it is to be read, and not the place to stop at."""
         source = self._source
         while True:
-            if stop is not None and self.at >= stop and self._at_line():
-                return False
             match = _BETWEEN.match(source.data, self.at - source.start)
             end = source.start + match.end() if match else self.at
-            if stop is not None:
-                newline = source.data.find(
-                    b"\n", max(self.at, stop - 1) - source.start, end - source.start
-                )
-                if newline >= 0:
-                    end = source.start + newline + 1
-            between = source.cut(self.at, end)
-            self.after_comma |= _SEPARATING.search(between) is not None
-            self.at = end
-            if stop is not None and between.endswith(b"\n") and end >= stop:
+            stops, place = self._stop_between(self.at, end, stop)
+            self.after_comma |= _SEPARATING.search(source.cut(self.at, place)) is not None
+            self.at = place
+            if stops:
                 return False
             if source.end - end >= _LONGEST_SEPARATOR or (source.ended and source.end > end):
-                return True
+                return stop is None or end < stop
             if source.ended:
                 return False
             source.drop(end)
             source.more()
 
-    def _at_line(self) -> bool:
-        return self._source.cut(self.at - 1, self.at) == b"\n"
+    def _stop_between(self, at: int, end: int, stop: int | None) -> tuple[bool, int]:
+        """Whether to stop before what comes next, and where; if not, where that begins."""
+        if stop is None or end < stop:
+            return False, end
+        if at < stop:
+            return True, stop
+        newline = self._source.data.find(b"\n", at - self._source.start, end - self._source.start)
+        return (True, self._source.start + newline + 1) if newline >= 0 else (False, end)
 
     def read(self, begin: int) -> JsonObject | Broken:
         """The object that begins at a place."""
         if self._source.cut(begin, begin + 1) != b"{":
             return Broken("not a JSON object")
         looked_at, found = 0, Broken(_TOO_LONG, is_cut=True)
-        many = self._in_vain > _IN_VAIN * begin + 4 * objects.MAX_OBJECT
+        many = self._in_vain > _IN_VAIN * begin + 2 * objects.MAX_OBJECT
         for window in _WINDOWS[:_SMALL] if many else (*_WINDOWS, objects.MAX_OBJECT):
             looked_at += window
             while True:

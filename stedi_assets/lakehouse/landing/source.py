@@ -7,6 +7,8 @@ from stedi_assets.lakehouse.landing.text import DamagedFileError
 
 _LINE_END = re.compile(rb"[\r\n]")
 
+_JOINTS = (b"}{", b"},{", b"} {", b"}, {")
+
 KEPT = 4 << 10
 """Bytes that are held before the place one is at, to see how a line begins."""
 
@@ -70,6 +72,14 @@ class Source:
         """Behind the last line that is there as a whole; 0 where none is behind a place."""
         newline = self.data.rfind(b"\n", at - self.start)
         return 0 if newline < 0 else self.start + newline + 1
+
+    def last_joint(self, at: int) -> int:
+        """Where the last object begins that is behind another one in its line.
+
+        0 where none is behind a place.
+        """
+        places = [(self.data.rfind(joint, at - self.start), len(joint)) for joint in _JOINTS]
+        return max((self.start + at + size - 1 for at, size in places if at >= 0), default=0)
 
     def drop(self, place: int) -> None:
         """Forget what stands before that place, but for a little."""

@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-
-from stedi_assets.lakehouse.ledger import LandingFolder
 from stedi_assets.lakehouse.reader import LandingReader
 from stedi_assets.lakehouse.tolerant import Unreadable, read_objects
+
+from stedi_assets.lakehouse.ledger import LandingFolder
 from stedi_assets_tests.lakehouse.conftest import storage_in
 from stedi_assets_tests.support import on_this_machine
 

@@ -1,0 +1,203 @@
+"""The command at a terminal: narrow, without colours, interrupted, with nobody reading on."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from stedi_assets import cli
+from stedi_assets_tests.commands import Answer, deliver_people, isolate, stedi
+from stedi_assets_tests.support import refresh, under
+
+COMMANDS = ("refresh", "rebuild", "status", "vacuum", "show", "report", "sample")
+INTERRUPTED = "Interrupted; nothing is lost: refresh again.\n"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("place")
+    deliver_people(folder / "lakehouse/landing")
+    assert refresh(under(folder, landing=None), only=["customer_landing"]).success
+    return folder
+
+
+@pytest.fixture
+def environment(place: Path) -> Mapping[str, str]:
+    return {**os.environ, "STEDI_LAKEHOUSE": str(place / "lakehouse")}
+
+
+def run(
+    words: str, environment: Mapping[str, str], **given: str
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "stedi_assets", *words.split()],
+        env={**environment, **given},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("width", ["40", "1"])
+def test_help_and_errors_fit_any_terminal(
+    place: Path, monkeypatch: pytest.MonkeyPatch, width: str
+) -> None:
+    isolate(monkeypatch, place)
+    monkeypatch.setenv("COLUMNS", width)
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert stedi(monkeypatch, "--help").code == 0
+    for command in COMMANDS:
+        assert stedi(monkeypatch, command, "--help").code == 0
+        wrong = stedi(monkeypatch, command, "--nonsense")
+        assert (wrong.code, "Traceback" in wrong.text) == (2, False)
+    for words in (["status"], ["show", "customer_landing"], ["vacuum", "--dry-run"]):
+        assert stedi(monkeypatch, *words).code == 0
+    assert stedi(monkeypatch, "show", "nothing\x1b[31m").code == 1
+
+
+def test_terminal_that_knows_ascii_alone_is_written_to(environment: Mapping[str, str]) -> None:
+    shown = run("show customer_landing", environment, PYTHONIOENCODING="ascii", NO_COLOR="1")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert r"\u2022" in shown.stdout
+
+
+def test_mistyped_name_reaches_the_terminal_without_control_codes(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    isolate(monkeypatch, place)
+    for words in (["show", "\x1b[31m"], ["show", "customer_landing", "--snapshot", "\x1b[31m"]):
+        said = stedi(monkeypatch, *words)
+        assert (said.code, "\x1b[31m" in said.err) == (1, False)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["show", "customer_landing", "--limit", "9" * 30],
+        ["sample", "--files", "9" * 30],
+        ["sample", "--seed", "9" * 40],
+        ["sample", "--customers", "9" * 30],
+    ],
+)
+def test_absurd_option_is_a_sentence(
+    place: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    isolate(monkeypatch, place)
+    said = stedi(monkeypatch, *words)
+    assert said.code in {1, 2}
+    assert "Traceback" not in said.text
+
+
+# What was not foreseen
+
+
+@pytest.fixture
+def broken(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Answer]:
+    """What is said where a mistake in the program meets somebody's data."""
+    isolate(monkeypatch, place)
+
+    def look(_: object) -> None:
+        raise KeyError("ann@x.io")
+
+    monkeypatch.setattr("stedi_assets.status.status", look)
+    yield stedi(monkeypatch, "status")
+
+
+def test_unforeseen_error_is_one_sentence_without_its_message(broken: Answer) -> None:
+    assert broken.code == 1
+    [line] = broken.err.splitlines()
+    assert line.startswith("It stopped with KeyError at stedi_assets")
+    assert line.endswith("python -X dev -m stedi_assets.cli status shows all of it.")
+    assert "ann@x.io" not in broken.text
+
+
+def test_development_mode_shows_all_of_it(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    isolate(monkeypatch, place)
+    monkeypatch.setattr("stedi_assets.status.status", lambda _: {}["ann@x.io"])
+    monkeypatch.setattr(cli, "_DEVELOPING", True)
+    with pytest.raises(KeyError):
+        stedi(monkeypatch, "status")
+
+
+# Ctrl-C, and pipes
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.2, 1.0])
+def test_ctrl_c_is_a_sentence_whenever_it_comes(
+    place: Path, environment: Mapping[str, str], seconds: float
+) -> None:
+    words = ["sample", str(place / f"much-{seconds}"), "--customers", "30000"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "stedi_assets", *words],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_until_the_project_is_loaded(process.pid)
+    time.sleep(seconds)
+    while process.poll() is None:  # as people do: a library may swallow the first one
+        process.send_signal(signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(5)
+    out, err = process.communicate()
+    # A shell tells a process that the signal ended from one that exits with 130 no better.
+    assert (process.returncode in {130, -signal.SIGINT}, out, err) == (True, "", INTERRUPTED)
+
+
+def wait_until_the_project_is_loaded(pid: int) -> None:
+    """Wait until the command has begun to load; before, Ctrl-C is Python's own."""
+    maps = Path(f"/proc/{pid}/maps")
+    if not maps.exists():
+        pytest.skip("There is no /proc here.")
+    while "_json" not in maps.read_text():  # a module of the command's, and not of Python's start
+        time.sleep(0.005)
+
+
+def test_ctrl_c_in_a_refresh_is_a_sentence(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    isolate(monkeypatch, place)
+
+    def interrupted(*_: object, **__: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(5)
+
+    monkeypatch.setattr("stedi_assets.lakehouse.ingest.Ingest.stage", interrupted)
+    said = stedi(monkeypatch, "refresh")
+    assert (said.code, said.err) == (130, INTERRUPTED)
+    assert "Traceback" not in said.out
+
+
+@pytest.mark.parametrize("words", ["status", "status --json", "--help"])
+def test_closed_pipe_says_nothing(environment: Mapping[str, str], words: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = subprocess.run(
+        [sys.executable, "-m", "stedi_assets", *words.split()],
+        env=environment,
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(writer)
+    assert process.stderr == b""
+
+
+def test_output_that_cannot_be_written_is_a_sentence(environment: Mapping[str, str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        process = subprocess.run(
+            [sys.executable, "-m", "stedi_assets", "status"],
+            env=environment,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert process.returncode == 1
+    assert process.stderr.count("\n") == 1
+    assert "no space left" in process.stderr.lower()
