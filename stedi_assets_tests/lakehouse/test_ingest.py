@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 import pytest
 
-from stedi_assets.lakehouse import reader as reader_module
 from stedi_assets.lakehouse.catalog import Catalog
 from stedi_assets.lakehouse.embedded import shared_engine
+from stedi_assets.lakehouse.faults import LakehouseError
 from stedi_assets.lakehouse.ingest import Ingest, LandingFileError
+from stedi_assets.lakehouse.landing import reader as reader_module
 from stedi_assets.lakehouse.landing.reader import LandingReader
 from stedi_assets.lakehouse.ledger import LandingFolder
 from stedi_assets.settings import SettingsError
@@ -21,13 +22,13 @@ from stedi_assets_tests.lakehouse.conftest import storage_in
 from stedi_assets_tests.support import DAY_ONE, at
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from stedi_assets.lakehouse.catalog import Snapshot
     from stedi_assets.lakehouse.ingest import Ingested
     from stedi_assets.lakehouse.landing.reader import Parsed
-    from stedi_assets.lakehouse.ledger import Content, Listing
+    from stedi_assets.lakehouse.ledger import Listing
     from stedi_assets.lakehouse.storage import Storage
     from stedi_assets.lakehouse.table import Table
     from stedi_assets_tests.conftest import IcebergReader
@@ -457,8 +458,8 @@ class MeddledReader(LandingReader):
 
     meddle: Any
 
-    def parse(self, contents: Mapping[str, Content], folder: str, rejects: str) -> Parsed:
-        parsed = super().parse(contents, folder, rejects)
+    def parse(self, paths: Sequence[str], folder: str, rejects: str) -> Parsed:
+        parsed = super().parse(paths, folder, rejects)
         self.meddle()
         return parsed
 
@@ -489,16 +490,18 @@ def test_file_that_changes_while_it_is_read_stops_the_refresh(
 def test_file_deleted_right_after_it_was_listed_stops_the_refresh_in_words(
     lakehouse: Lakehouse, land: Land, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = land("a.json", readings(1))
+    land("a.json", readings(1))
+    lakehouse.refresh()
+    path = land("b.json", readings(2))
 
     def list_and_delete(*arguments: Any) -> Listing:
         found = list_files(*arguments)
-        path.unlink(missing_ok=True)
+        path.unlink()
         return found
 
     list_files = LandingFolder.listing
     monkeypatch.setattr(LandingFolder, "listing", list_and_delete)
-    with pytest.raises(LandingFileError, match=rf"{FOLDER}/a\.json was deleted"):
+    with pytest.raises(LandingFileError, match=rf"{FOLDER}/b\.json was deleted"):
         lakehouse.stage()
 
 
@@ -528,7 +531,7 @@ def test_landing_root_without_files_does_not_empty_the_table(
     land("a.json", readings(1))
     lakehouse.refresh()
     lakehouse.use_root(folder / "typo")
-    with pytest.raises(LandingFileError, match="STEDI_LANDING"):
+    with pytest.raises(LakehouseError, match="STEDI_LANDING"):
         lakehouse.ingest.assert_usable({TABLE: "step_trainer"})
     assert lakehouse.times() == [1]
 

@@ -96,6 +96,7 @@ class Watch:
         return {
             found.asset_key.path[-1]: int(str(found.metadata["new_files"].value))
             for found in result.asset_materializations_for_node("landing")
+            if "new_files" in found.metadata  # quarantine has none
         }
 
     def run(self, job: str, status: dg.DagsterRunStatus) -> str:
@@ -502,8 +503,7 @@ def test_files_of_a_refresh_cut_short_before_its_checks_are_requested(
 
     with monkeypatch.context() as patch:
         patch.setattr(landing_tables, "conclude", cut_short)
-        with pytest.raises(KeyboardInterrupt):
-            watch.refresh()
+        watch.refresh()
     candidate = Catalog(lakehouse(watch.settings).storage).candidate("customer_landing")
     assert candidate
     assert watch.requests() == {"customer": "1"}

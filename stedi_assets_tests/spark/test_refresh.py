@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -14,17 +15,16 @@ import dagster as dg
 import pytest
 from hypothesis import Phase, given
 from hypothesis import settings as hypothesis_settings
-from hypothesis import strategies as st
 
 from stedi_assets.definitions import RULES
 from stedi_assets.deployments import lakehouse
-from stedi_assets.freshness import up_to_date
+from stedi_assets.freshness import look_ahead
 from stedi_assets.lakehouse.embedded import DuckDBEngine
 from stedi_assets.lakehouse.storage import LocalStorage
 from stedi_assets.sample import Sample, write_sample
 from stedi_assets.schemas import contracts
 from stedi_assets.settings import Settings
-from stedi_assets_tests.lakehouse.test_reader import CLEAN, SURPRISES, behind, json_objects, lines
+from stedi_assets_tests.lakehouse.landing.strategies import EXAMPLES, USER, files
 from stedi_assets_tests.spark.servers import (
     HOST,
     QUICK,
@@ -37,7 +37,7 @@ from stedi_assets_tests.strategies import Landing, landings
 from stedi_assets_tests.support import KEY, TABLES, catalog_of, counts, deliver, refresh, under
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
-EXAMPLES = 40
+DRAWN = 40
 
 
 @pytest.fixture(scope="module")
@@ -46,31 +46,29 @@ def landing(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("landing")
     for path in SHARED.glob("stedi-20*/*/landing/*"):
         year, source = path.parts[-4], path.parts[-3]
-        link = folder / source / "landing" / f"{year}-{path.name}"
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(path)
+        copy = folder / source / "landing" / f"{year}-{path.name}"
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)
     write_sample(folder / "sample", Sample(customers=30))
     for path in (folder / "sample").glob("*/landing/*"):
         path.rename(folder / path.relative_to(folder / "sample").with_name(f"sample-{path.name}"))
-    (folder / "accelerometer" / "landing" / "{odd} [name] 100%.json").write_bytes(
-        lines(CLEAN["accelerometer"])
-    )
-    for number, surprise in enumerate(SURPRISES.values()):
-        file = folder / "accelerometer" / "landing" / f"surprise-{number}.json"
-        file.write_bytes(behind(CLEAN["accelerometer"], surprise))
+    (folder / "accelerometer" / "landing" / "{odd} [name] 100%.json").write_text(USER)
+    for number, example in enumerate(EXAMPLES.values()):
+        file = folder / "accelerometer" / "landing" / f"example-{number}.json"
+        file.write_bytes(f"{USER}\n{example}\n".encode(errors="surrogateescape"))
     _draw(folder)
     return folder
 
 
 def _draw(folder: Path) -> None:
-    """Write what hypothesis draws: landing data of hard cases, and objects of odd values."""
+    """Write what hypothesis draws: landing data of hard cases, and files of odd lines."""
     number = iter(range(1_000_000))
 
     @hypothesis_settings(
-        max_examples=EXAMPLES, phases=[Phase.generate], database=None, derandomize=True
+        max_examples=DRAWN, phases=[Phase.generate], database=None, derandomize=True
     )
-    @given(landings(), st.sampled_from(sorted(CLEAN)).flatmap(_odd))
-    def draw(drawn: Landing, odd: tuple[str, list[str]]) -> None:
+    @given(landings(), files())
+    def draw(drawn: Landing, odd: tuple[str, bytes]) -> None:
         name = f"drawn-{next(number)}.json"
         deliver(
             folder,
@@ -82,13 +80,9 @@ def _draw(folder: Path) -> None:
             accelerometer=drawn.accelerometer,
             step_trainer=drawn.step_trainer,
         )
-        (folder / odd[0] / "landing" / f"odd-{name}").write_bytes(lines(*odd[1]))
+        (folder / odd[0] / "landing" / f"odd-{name}").write_bytes(odd[1])
 
     draw()
-
-
-def _odd(source: str) -> st.SearchStrategy[tuple[str, list[str]]]:
-    return st.tuples(st.just(source), st.lists(json_objects(source), max_size=4))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -200,7 +194,7 @@ def test_switch_to_spark_makes_no_table_anew_and_starts_no_java(
 
     monkeypatch.setattr("dagster_pyspark.resources.spark_session_from_config", start)
     settings = on_duckdb["any"].model_copy(update={"engine": "spark"})
-    assert up_to_date(lakehouse(settings), RULES, contracts(), settings)
+    assert look_ahead(lakehouse(settings), RULES, contracts(), settings).is_up_to_date
 
 
 def differing(first: Settings, second: Settings, scratch: Path) -> dict[str, int]:
