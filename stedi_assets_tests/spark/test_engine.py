@@ -57,6 +57,27 @@ def parquet(path: Path, rows: list[dict[str, Any]]) -> str:
     return str(path)
 
 
+def test_folder_named_as_a_column_is_none(tmp_path: Path, engine: SparkEngine) -> None:
+    folder = tmp_path / "name=alice/number=7/*[a]"
+    rows = [{"name": "bob", "number": 1, "share": 0.5}]
+    given = parquet(folder / "share=2" / "a.parquet", rows)
+    opened = engine.open("given", [given], TYPES)
+    assert opened.to_pyarrow().to_pylist() == rows
+    written = engine.write(opened, str(folder / "out"))
+    again = engine.open("written", written, TYPES)
+    assert again.to_pyarrow().to_pylist() == rows
+
+
+def test_damaged_file_is_named_with_the_way_back(tmp_path: Path, engine: SparkEngine) -> None:
+    for how, words in (("missing", "is missing"), ("text", "is damaged")):
+        path = Path(parquet(tmp_path / f"warehouse/{how}.parquet", [{"name": "ann@x.io"}]))
+        with pytest.raises(Exception, match="") as raised:  # noqa: PT011, PT012  (when differs)
+            path.unlink() if how == "missing" else path.write_text("ann@x.io" * 100)
+            engine.open(how, [str(path)], TYPES).to_pyarrow()
+        said = explain(raised.value) or ""
+        assert f"{path} {words}: restore it from a backup" in said
+
+
 def test_rows_come_back_as_they_were_written(tmp_path: Path, engine: SparkEngine) -> None:
     rows = [
         {"name": "ann", "number": 2**63 - 1, "share": 0.1},
