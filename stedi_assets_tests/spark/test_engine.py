@@ -71,7 +71,7 @@ def test_folder_named_as_a_column_is_none(tmp_path: Path, engine: SparkEngine) -
 def test_damaged_file_is_named_with_the_way_back(tmp_path: Path, engine: SparkEngine) -> None:
     for how, words in (("missing", "is missing"), ("text", "is damaged")):
         path = Path(parquet(tmp_path / f"warehouse/{how}.parquet", [{"name": "ann@x.io"}]))
-        with pytest.raises(Exception, match="") as raised:  # noqa: PT011, PT012  (when differs)
+        with pytest.raises(Exception, match="") as raised:
             path.unlink() if how == "missing" else path.write_text("ann@x.io" * 100)
             engine.open(how, [str(path)], TYPES).to_pyarrow()
         said = explain(raised.value) or ""
