@@ -493,14 +493,11 @@ def _garbage(_: str, lines: list[str]) -> _BadFile:
 
 
 def _wrong_values(source: str, lines: list[str]) -> _BadFile:
-    """Break the first three objects: a field missing, a time in words, a number that is none.
-
-    A distance that is no number is optional, and does not make its object unreadable.
-    """
-    missing, time, number, unreadable = {
-        "customer": ("email", "registrationDate", "lastUpdateDate", 3),
-        "accelerometer": ("timestamp", "timestamp", "x", 3),
-        "step_trainer": ("serialNumber", "sensorReadingTime", "distanceFromObject", 2),
+    """Break the first three objects: a field missing, a time in words, NaN, which is no JSON."""
+    missing, time, number = {
+        "customer": ("email", "registrationDate", "lastUpdateDate"),
+        "accelerometer": ("timestamp", "timestamp", "x"),
+        "step_trainer": ("serialNumber", "sensorReadingTime", "distanceFromObject"),
     }[source]
     without, worded, unmeasured, *others = map(json.loads, lines)
     del without[missing]
@@ -508,7 +505,7 @@ def _wrong_values(source: str, lines: list[str]) -> _BadFile:
     unmeasured[number] = float("nan")
     objects = [without, worded, unmeasured, *others]
     body = "\n".join(map(_dump, objects)).encode()
-    return _BadFile(body, len(objects) - unreadable, unreadable)
+    return _BadFile(body, len(others), len(objects) - len(others))
 
 
 def _dump(value: dict[str, Any]) -> str:

@@ -164,7 +164,9 @@ def test_failed_check_is_named_and_gives_exit_code_1(refreshed: Project) -> None
     failed = stedi("refresh")
     assert failed.exit_code == 1
     assert "Failed: readable of customer_landing." in failed.stdout
-    assert "renamed.json: 1 of 1 unreadable, mostly “email is missing”" in " ".join(failed.stdout.split())
+    assert "renamed.json: 1 of 1 unreadable, mostly “email is missing”" in " ".join(
+        failed.stdout.split()
+    )
     assert [email for email in ("ann@x.io", "bob@x.io") if email in failed.stdout] == []
     assert read_table("customer_landing").count().to_pandas() == before + 1
 

@@ -320,11 +320,12 @@ def order_of(settings: Settings) -> Order:
     """The order of customer_trusted that the process gives under these settings."""
     tables = lakehouse(settings)
     assert isinstance(tables.compute, OnGlue)
-    landed, state = tables.published("customer_landing"), tables.catalog.state("customer_trusted")
-    expression = trusted.customer_trusted(tables.open(landed)).select(*state.types)
+    inputs = [tables.published(name) for name in ("customer_landing", "quarantine")]
+    state = tables.catalog.state("customer_trusted")
+    expression = trusted.customer_trusted(*map(tables.open, inputs)).select(*state.types)
     return Order(
         table="customer_trusted",
-        inputs={landed.table: str(landed.id)},
+        inputs={read.table: read.state for read in inputs},
         columns=expression.columns,
         rule=digest(expression),
         folder=f"{state.location}/data",

@@ -28,7 +28,7 @@ from stedi_assets.lakehouse.ledger import (
     Listing,
     write_ledger,
 )
-from stedi_assets.lakehouse.table import PERSON, SOURCE_FILE, Table
+from stedi_assets.lakehouse.table import LANDED_AT, PERSON, SOURCE_FILE, Table
 
 _FINGERPRINT = "fingerprint"
 
@@ -124,7 +124,7 @@ class Ingest(Ledgers):
         self._catalog.ensure(table)
         state = self._catalog.state(table.name)
         base = None if anew else self._base(state.published)
-        if base is None and not anew:
+        if state.published and LANDED_AT not in state.published.types and not anew:
             self._assert_all_there(source, table)
         arrived = self._compare(source, self._landing.listing(source), base)
         known = self._ledger(base)

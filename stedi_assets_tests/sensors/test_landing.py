@@ -295,7 +295,7 @@ def test_file_held_back_is_no_news_and_forgotten_once_it_is_removed(
     assert watch.reason() == "No new landing files; 3 taken in."
 
 
-def test_table_that_a_check_holds_back_is_not_asked_for_again(
+def test_table_that_was_dropped_for_breaking_consent_is_asked_for_again_after_a_pause(
     watch: Watch, landing: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watch.rules = RULES
@@ -306,7 +306,8 @@ def test_table_that_a_check_holds_back_is_not_asked_for_again(
     monkeypatch.setitem(CONSENT, "customer_trusted", lambda customer_trusted: ibis.literal(1))
     assert not refresh(watch.settings, watch.instance).success
     monkeypatch.undo()
-    assert "No new landing files" in watch.reason()
+    assert watch.requests()
+    assert "Tables that the last refresh did not come to: customer_trusted" in watch.reason()
 
 
 # Observations

@@ -15,7 +15,11 @@ def person(email: str) -> str | None:
     """
     if email.isascii() and email.isprintable():  # most are, and this takes a tenth of the time
         return email.strip().lower() or None
-    visible = "".join(letter for letter in email if unicodedata.category(letter) != "Cf")
+    visible = "".join(sign for sign in email if not _is_invisible(sign))
     # Lower-casing may leave letters that compose, so the normal form comes last.
     lower = unicodedata.normalize("NFC", unicodedata.normalize("NFC", visible).lower())
     return lower.strip() or None
+
+
+def _is_invisible(sign: str) -> bool:
+    return unicodedata.category(sign) == "Cf" or sign == SEPARATOR
