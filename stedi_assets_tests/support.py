@@ -61,6 +61,9 @@ def subject_id(email: str, key: str = KEY) -> str:
 # Landing objects
 
 
+EARLIEST = 946_684_800_000
+"""2000-01-01 in epoch milliseconds: what is earlier is no time of a landing file."""
+
 DAY_ONE = 1_655_564_400_000
 """Tests count their times from here, in milliseconds: 0, 1, 2 would be times of no landing file."""
 
@@ -70,7 +73,7 @@ FIRST_DELIVERY, SECOND_DELIVERY = DAY_ONE + 1_000_000, DAY_ONE + 2_000_000
 
 def at(time: int) -> int:
     """A time in epoch milliseconds, given as one or as milliseconds from `DAY_ONE`."""
-    return time if time > DAY_ONE else DAY_ONE + time
+    return time if time >= EARLIEST else DAY_ONE + time
 
 
 def customer(email: str, serialnumber: str | None = None, **fields: Any) -> dict[str, Any]:
