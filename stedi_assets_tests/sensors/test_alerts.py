@@ -169,7 +169,7 @@ def test_run_that_failed_outside_of_its_steps_is_told(webhook: Webhook, desk: De
     assert told["text"].startswith("STEDI lakehouse: run of refresh_lakehouse failed. It failed")
 
 
-def test_landing_table_held_back_in_a_run_that_succeeded_is_told(
+def test_unreadable_customers_in_a_run_that_succeeded_are_told(
     webhook: Webhook, tmp_path: Path
 ) -> None:
     deliver(tmp_path / "landing", "first.json", customer=[customer(ANN)])
@@ -183,7 +183,7 @@ def test_landing_table_held_back_in_a_run_that_succeeded_is_told(
     [told] = webhook.told
     link = f"{address}/runs/{result.run_id}"
     assert told["text"].startswith("STEDI lakehouse: readable of customer_landing failed. ")
-    assert told["text"].endswith(f", and refresh again. {link}")
+    assert told["text"].endswith(f"Deliver these objects anew, readable. {link}")
     assert (told["run"], told["job"]) == (link, "refresh_lakehouse")
     [failure] = told["failures"]
     assert (failure["table"], failure["rule"]) == ("customer_landing", "readable")
