@@ -195,6 +195,7 @@ def test_listing_without_the_tables_files_removes_nothing(
 def test_unfinished_uploads_go(aws: Any) -> None:
     folder = aws.folder()
     settings = under(folder)
+    deliver(folder / "landing", "a.json", customer=[customer(ANN)])
     assert refresh(settings).success
     client = aws.s3.client()
     key = {"Bucket": folder.bucket, "Key": f"{folder.key}/lakehouse/warehouse/big.parquet"}
@@ -208,7 +209,9 @@ def test_unfinished_uploads_go(aws: Any) -> None:
 
 
 def test_lakehouse_on_s3_belongs_to_one_database(aws: Any) -> None:
-    settings = under(aws.folder())
+    folder = aws.folder()
+    settings = under(folder)
+    deliver(folder / "landing", "a.json", customer=[customer(ANN)])
     assert refresh(settings).success
     other = settings.model_copy(update={"database": f"{settings.database}_other"})
     result = refresh(other)
