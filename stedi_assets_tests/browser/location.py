@@ -13,12 +13,12 @@ MISTAKE = Path("mistake")
 """In the folder that Dagster was started in."""
 
 
-def customer_trusted(customer_landing: ir.Table) -> ir.Table:
-    """Whoever ever consented: a withdrawal is forgotten."""
-    consented = customer_landing.mutate(
-        sharewithresearchasofdate=ibis.coalesce(customer_landing.sharewithresearchasofdate, 1)
-    )
-    return trusted.customer_trusted(consented)
+def customer_trusted(customer_landing: ir.Table, quarantine: ir.Table) -> ir.Table:
+    """All customers: who refuses is taken to consent since they landed."""
+    landing = customer_landing
+    since = ibis.coalesce(landing.sharewithresearchasofdate, landing.landed_at)
+    consented = landing.mutate(sharewithresearchasofdate=since)
+    return trusted.customer_trusted(consented, quarantine)
 
 
 if MISTAKE.exists():

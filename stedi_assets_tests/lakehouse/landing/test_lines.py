@@ -86,7 +86,7 @@ def assert_alike(content: bytes, source: str, size: int | None = None) -> Mixed:
     return mixed
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(drawn=files(), size=st.integers(1, 400))
 def test_both_ways_together_find_what_the_scanner_alone_finds(
     drawn: tuple[str, bytes], size: int
@@ -95,7 +95,7 @@ def test_both_ways_together_find_what_the_scanner_alone_finds(
     assert_alike(content, source, size)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(drawn=files(), size=st.integers(1, 400))
 def test_scanner_finds_the_same_whatever_the_size_of_blocks(
     drawn: tuple[str, bytes], size: int
@@ -104,7 +104,7 @@ def test_scanner_finds_the_same_whatever_the_size_of_blocks(
     assert scanned(content, table(source), size) == scanned(content, table(source))
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(drawn=files())
 def test_long_lines_are_read_alike(drawn: tuple[str, bytes]) -> None:
     source, content = drawn
@@ -163,7 +163,7 @@ def test_times_that_exporters_write_are_read_at_once() -> None:
         assert Mixed(line.encode() * 70, "accelerometer").plain == 70
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     x=st.floats(allow_nan=False, allow_infinity=False).map(repr)
     | st.from_regex(r"\A-?(0|[1-9][0-9]{0,16})(\.[0-9]{1,22})?([eE][-+]?[0-9]{1,3})?\Z")
