@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +20,7 @@ from stedi_assets.audit import (
     unchanged,
 )
 from stedi_assets.lakehouse.catalog import Snapshot
-from stedi_assets.lakehouse.faults import LakehouseError, sentence
+from stedi_assets.lakehouse.faults import DamagedError, LakehouseError, sentence
 from stedi_assets.lakehouse.ingest import MANY, Ingest, Ingested
 from stedi_assets.lakehouse.landing.names import shown_name
 from stedi_assets.lakehouse.ledger import Entry, LandingFolder
@@ -66,6 +67,8 @@ def landing_assets(
         """Take in new landing files; quarantine what cannot be read."""
         selected = {key.path[-1] for key in context.selected_asset_keys}
         with plainly():
+            with suppress(DamagedError):  # which is told when quarantine's turn has come
+                lakehouse.catalog.ensure(table_of(contracts["quarantine"]))
             refresh = _Refresh(contracts, settings, lakehouse, lineage, context)
             refresh.assert_usable()
             again: dg.RetryRequested | None = None

@@ -10,7 +10,7 @@ from pyiceberg.table import Table as IcebergTable
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.snapshots import Snapshot
 
-from stedi_assets.lakehouse.catalog import AUDIT, Catalog, conflicts, intact
+from stedi_assets.lakehouse.catalog import AUDIT, Catalog, conflicts
 from stedi_assets.lakehouse.faults import LakehouseError
 from stedi_assets.lakehouse.ledger import LEDGER, read_ledger
 from stedi_assets.lakehouse.manifests import files_of, published_ids, rewrite, tells_values
@@ -183,9 +183,8 @@ def _in_use(table: IcebergTable, storage: Storage, without: Collection[int]) -> 
     yield from (file.statistics_path for file in metadata.statistics)
     yield from (file.statistics_path for file in metadata.partition_statistics)
     snapshots = [made for made in metadata.snapshots if made.snapshot_id not in without]
+    yield from files_of(snapshots, table.io)
     for snapshot in snapshots:
-        with intact(table, snapshot):
-            yield from files_of([snapshot], table.io)
         properties = snapshot.summary.additional_properties if snapshot.summary else {}
         if ledger := properties.get(f"stedi.{LEDGER}"):
             yield ledger

@@ -25,6 +25,8 @@ from pyiceberg.table.update import AddSnapshotUpdate, TableUpdate, UpdatesAndReq
 from pyiceberg.table.update.snapshot import ManageSnapshots, _SnapshotProducer
 from pyiceberg.typedef import EMPTY_DICT
 
+from stedi_assets.lakehouse.faults import damaged
+
 METRICS = {"write.metadata.metrics.default": "counts"}
 """Properties of a table that keep PyIceberg, and others who write to it, from telling bounds."""
 
@@ -154,8 +156,8 @@ def rewrite(table: Table, snapshot: Snapshot) -> None:
 
 def live_entries(snapshot: Snapshot, io: FileIO) -> Iterator[ManifestEntry]:
     """The data files of a snapshot, as its manifests list them."""
-    for manifest in snapshot.manifests(io):
-        yield from manifest.fetch_manifest_entry(io, discard_deleted=True)
+    for manifest in _manifests(snapshot, io):
+        yield from _entries(manifest, io, discard_deleted=True)
 
 
 def tells_values(snapshot: Snapshot, io: FileIO) -> bool:
@@ -163,8 +165,8 @@ def tells_values(snapshot: Snapshot, io: FileIO) -> bool:
     return any(
         entry.status == ManifestEntryStatus.DELETED
         or any(getattr(entry.data_file, bounds) for bounds in _BOUNDS)
-        for manifest in snapshot.manifests(io)
-        for entry in manifest.fetch_manifest_entry(io, discard_deleted=False)
+        for manifest in _manifests(snapshot, io)
+        for entry in _entries(manifest, io, discard_deleted=False)
     )
 
 
@@ -173,12 +175,22 @@ def files_of(snapshots: Iterable[Snapshot], io: FileIO) -> Iterator[str]:
     seen: set[str] = set()
     for snapshot in snapshots:
         yield snapshot.manifest_list
-        for manifest in snapshot.manifests(io):
+        for manifest in _manifests(snapshot, io):
             if manifest.manifest_path not in seen:
                 seen.add(manifest.manifest_path)
                 yield manifest.manifest_path
-                for entry in manifest.fetch_manifest_entry(io, discard_deleted=True):
+                for entry in _entries(manifest, io, discard_deleted=True):
                     yield entry.data_file.file_path
+
+
+def _manifests(snapshot: Snapshot, io: FileIO) -> list[ManifestFile]:
+    with damaged(snapshot.manifest_list):
+        return snapshot.manifests(io)
+
+
+def _entries(manifest: ManifestFile, io: FileIO, *, discard_deleted: bool) -> list[ManifestEntry]:
+    with damaged(manifest.manifest_path):
+        return manifest.fetch_manifest_entry(io, discard_deleted)
 
 
 def published_ids(metadata: TableMetadata) -> set[int]:

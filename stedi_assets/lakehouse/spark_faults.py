@@ -15,7 +15,7 @@ def explain_spark(error: BaseException) -> str | None:
         case PySparkException():
             return _damaged(error) or _failed(condition(error) or type(error).__name__)
         case Py4JError():
-            return _failed(_java_class(error))
+            return _damaged(error) or _failed(_java_class(error))
     return None
 
 
@@ -25,15 +25,30 @@ def condition(error: PySparkException) -> str | None:
     return ask()
 
 
-def _damaged(error: PySparkException) -> str | None:
+_READ = re.compile(
+    r"\[(?:FAILED_READ_FILE|PATH_NOT_FOUND)[^]]*] .*?(?:file|path does not exist:) "
+    r"(file:/+\S.*?|s3a?://.*?)\. ",
+    re.IGNORECASE,
+)
+"""The file in Spark's words, where a stage failed and the error that says so names no condition."""
+
+
+def _damaged(error: PySparkException | Py4JError) -> str | None:
     """What to say where a file of a table is missing or cannot be read."""
-    kind = condition(error) or ""
-    if not kind.startswith(("FAILED_READ_FILE", "PATH_NOT_FOUND")):
+    kind, asked = "", dict[str, str]()
+    if isinstance(error, PySparkException):
+        kind, asked = condition(error) or "", _parameters(error)
+    found = _READ.search(str(error))
+    if not found and not kind.startswith(("FAILED_READ_FILE", "PATH_NOT_FOUND")):
         return None
-    asked: dict[str, str] = getattr(error, "getMessageParameters", dict)() or {}
-    place = re.sub(r"^file:/+", "/", asked.get("path", "A data file of the tables").strip("`'"))
-    missing = kind == "PATH_NOT_FOUND" or kind.endswith("FILE_NOT_EXIST")
-    return str(DamagedError(unquote(place), missing=missing))
+    place = asked.get("path") or (found[1] if found else "A data file of the tables")
+    missing = "PATH_NOT_FOUND" in f"{kind} {error}" or "FILE_NOT_EXIST" in f"{kind} {error}"
+    return str(DamagedError(unquote(re.sub(r"^file:/+", "/", place.strip("`'"))), missing=missing))
+
+
+def _parameters(error: PySparkException) -> dict[str, str]:
+    ask = getattr(error, "getMessageParameters", dict)
+    return dict(ask() or {})
 
 
 def _java_class(error: Py4JError) -> str:
