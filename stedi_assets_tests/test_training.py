@@ -32,6 +32,7 @@ from stedi_assets_tests.support import (
     CY,
     KEY,
     Rows,
+    at,
     catalog_of,
     customer,
     publish,
@@ -56,7 +57,7 @@ def settings(tmp_path: Path) -> Settings:
 
 def rows_of(email: str, *times: int) -> Rows:
     row = {"subject_id": subject_id(email), "distancefromobject": 1.0, "x": 0.0, "y": 0.0, "z": 0.0}
-    return [{**row, "sensorreadingtime": time} for time in times]
+    return [{**row, "sensorreadingtime": at(time)} for time in times]
 
 
 def tags(settings: Settings) -> dict[str, int]:
@@ -201,7 +202,7 @@ def test_day_is_that_on_which_the_snapshot_was_made_in_utc(settings: Settings) -
     ("fault", "sentence"),
     [
         (LakehouseError("The catalog is away."), "The catalog is away."),
-        (duckdb.Error(f"could not read {ANN}"), "The engine failed with Error."),
+        (duckdb.BinderException(f"no {ANN}"), "The engine failed with BinderException."),
     ],
 )
 def test_fault_is_said_in_a_sentence_and_the_next_tick_makes_up_for_it(

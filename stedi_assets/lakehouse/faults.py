@@ -103,7 +103,8 @@ def in_a_sentence() -> Iterator[None]:
     """Let what is known to go wrong be raised with its sentence alone."""
     try:
         yield
-    except LakehouseError:
+    except LakehouseError as error:
+        error.__suppress_context__ = True
         raise
     except Exception as error:
         if said := sentence(error):
