@@ -135,7 +135,7 @@ def test_observation_tells_how_to_read_that_set_again(
     monkeypatch.setenv("STEDI_LAKEHOUSE", settings.lakehouse)
     code, names = seen["read_it_again"].removeprefix("```python\n").removesuffix("```"), {}
     exec(code, names)
-    assert list(names["rows"].sensorreadingtime) == [1, 2]
+    assert list(names["rows"].sensorreadingtime) == [at(1), at(2)]
 
 
 def test_every_training_set_published_between_two_ticks_is_tagged(
