@@ -51,6 +51,7 @@ def look_ahead(
         landing, lakehouse.catalog, lakehouse.engine, quarantine, settings.unreadable_limits
     )
     ingest.assert_usable(SOURCES)
+    ingest.assert_not_empty(SOURCES)
     arrived = [_arrived(ingest, source, table) for table, source in SOURCES.items()]
     known = [source for source in arrived if source]
     return Outlook(

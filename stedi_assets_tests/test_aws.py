@@ -211,7 +211,7 @@ def test_column_shows_meaning_unit_and_that_it_is_personal(glue_table: GlueTable
     found = columns(glue_table("accelerometer_landing"))
     assert found["timestamp"]["Comment"] == "time of the reading (epoch milliseconds)"
     assert found["user"]["Comment"] == "e-mail of the app's user"
-    assert tagged(glue_table("accelerometer_landing")) == ["user", "serialnumber"]
+    assert tagged(glue_table("accelerometer_landing")) == ["user", "serialnumber", "person"]
     assert tagged(glue_table("machine_learning_curated")) == []
 
 
@@ -254,7 +254,7 @@ def test_what_glue_says_follows_the_contract_through_later_commits(aws: Aws) -> 
         assert (found["Description"], found["Owner"]) == (getdoc(contract), OWNER)
         assert tagged(found) == list(expected.personal_columns), name
         assert current(found) == list(expected.types), name
-    assert tagged(found) == ["user", "serialnumber"]  # of machine_learning_curated
+    assert tagged(found) == ["user", "serialnumber", "person"]  # of machine_learning_curated
 
     pseudonymous = under(folder)
     assert refresh(pseudonymous, only=["machine_learning_curated"]).success

@@ -70,7 +70,7 @@ def landing_assets(
             with suppress(DamagedError):  # which is told when quarantine's turn has come
                 lakehouse.catalog.ensure(table_of(contracts["quarantine"]))
             refresh = _Refresh(contracts, settings, lakehouse, lineage, context)
-            refresh.assert_usable()
+            refresh.assert_usable(whole=selected.issuperset(SOURCES))
             again: dg.RetryRequested | None = None
             for name in (name for name in SOURCES if name in selected):
                 try:
@@ -120,9 +120,11 @@ class _Refresh:
             settings.unreadable_limits,
         )
 
-    def assert_usable(self) -> None:
-        """Refuse a landing root that is mistyped or not there."""
+    def assert_usable(self, *, whole: bool) -> None:
+        """Refuse a landing root that is mistyped or, in a whole refresh, without any file."""
         self._ingest.assert_usable(SOURCES)
+        if whole:
+            self._ingest.assert_not_empty(SOURCES)
 
     def land(self, name: str) -> dg.MaterializeResult[None]:
         """Take in a source's new files; what goes wrong with them is that table's alone."""

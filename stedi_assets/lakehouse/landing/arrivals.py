@@ -81,20 +81,27 @@ class Ledgers:
             sources: The landing tables, each with the source whose files it holds.
 
         Raises:
-            LakehouseError: No source has a landing file, one has none whose table holds files of
-                another root, or the catalog is not as it should be.
+            LakehouseError: A source has no landing file whose table holds files of another root,
+                or the catalog is not as it should be.
         """
         self._catalog.assert_usable()
         empty = {table: source for table, source in sources.items() if self._is_empty(source)}
         held = {table: root for table in empty if (root := self._root_of(table))}
-        if held and len(empty) < len(sources):
+        if held:
             tables, roots = ", ".join(held), ", ".join(sorted(set(held.values())))
             raise LakehouseError(
                 f"{self._landing.root} has no landing files for {tables}, which hold files of "
                 f"{roots}: nothing was changed. Set STEDI_LANDING back, or STEDI_LAKEHOUSE to a "
                 "new folder."
             )
-        if len(empty) == len(sources):
+
+    def assert_not_empty(self, sources: Mapping[str, str]) -> None:
+        """Say where landing files were looked for, where there are none at all.
+
+        Raises:
+            LakehouseError: No source has a landing file.
+        """
+        if all(map(self._is_empty, sources.values())):
             folders = ", ".join(map(self._landing.folder, sources.values()))
             raise LakehouseError(
                 f"There are no landing files: looked for {', '.join(ENDINGS)} (also .gz) in "
