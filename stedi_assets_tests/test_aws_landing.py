@@ -13,6 +13,7 @@ import dagster as dg
 import pytest
 
 from stedi_assets.deployments import storage
+from stedi_assets.lakehouse.landing.names import readable
 from stedi_assets.lakehouse.ledger import LandingFolder
 from stedi_assets.read import read_table
 from stedi_assets.settings import Settings
@@ -53,8 +54,6 @@ STRANGE_KEYS = (
     "**/x.json",
     "{a,b}.json",
     "<a>$|^`~!@,:.json",
-    ".hidden.json",
-    "..json",
     "UPPER.JSON",
     "/".join(["x" * 200] * 4) + "/" + "x" * 150 + ".json",
 )
@@ -63,10 +62,6 @@ KEYS_OF_NO_PATH = (
     "a//b.json",
     "/a.json",
     "a\\b.json",
-    "./a.json",
-    "a/./b.json",
-    "a/../b.json",
-    "../a.json",
     "http://x.json",
     "one.json",
     "one.json/two.json",
@@ -157,7 +152,13 @@ def files_of(settings: Settings, source: str = "customer") -> list[str]:
 
 
 def counted(new: int = 0, duplicate: int = 0, changed: int = 0, ignored: int = 0) -> dict[str, int]:
-    return {"new": new, "duplicate": duplicate, "changed": changed, "ignored": ignored}
+    return {
+        "new": new,
+        "duplicate": duplicate,
+        "changed": changed,
+        "held_back": 0,
+        "ignored": ignored,
+    }
 
 
 # Listing
@@ -190,6 +191,10 @@ def test_folder_markers_and_foreign_files_are_ignored_and_counted(
         "2024/readme.txt",
         "x.json.tmp",
         "x.json ",
+        ".hidden.json",
+        "..json",
+        "./a.json",
+        "_temporary/0/x.json",
     )
     for name in ignored:
         landing.put_bytes(f"customer/landing/{name}", b"")
@@ -239,7 +244,7 @@ def test_keys_that_are_no_paths_are_taken_in_once(aws: Aws, source: str) -> None
         s3_endpoint=aws.glue.endpoint,
     )
     assert take_in(settings, source) == Taken(counted(new=len(KEYS_OF_NO_PATH)), "")
-    assert files_of(settings, source) == sorted(KEYS_OF_NO_PATH)
+    assert files_of(settings, source) == sorted(map(readable, KEYS_OF_NO_PATH))
     assert take_in(settings, source) == Taken(counted(), "")
 
 
