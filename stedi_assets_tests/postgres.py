@@ -51,8 +51,10 @@ class PostgresServer:
         return self
 
     def _start(self, root: Path) -> None:
-        (root / "password").write_text(_PASSWORD)
-        options = ["--username=dagster", f"--pwfile={root}/password", "--auth=scram-sha-256"]
+        password = root / "password"
+        password.write_text(_PASSWORD)
+        password.chmod(0o644)  # root made it, whose umask may be 077; its folder is the user's own
+        options = ["--username=dagster", f"--pwfile={password}", "--auth=scram-sha-256"]
         subprocess.run(
             [self._binaries / "initdb", "--no-sync", *options, root / "data"],
             user=self._user,

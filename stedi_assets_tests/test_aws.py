@@ -258,7 +258,7 @@ def test_what_glue_says_follows_the_contract_through_later_commits(aws: Aws) -> 
         assert (found["Description"], found["Owner"]) == (getdoc(contract), OWNER)
         assert tagged(found) == list(expected.personal_columns), name
         assert current(found) == list(expected.types), name
-    assert tagged(found) == ["user", "serialnumber", "person"]  # of machine_learning_curated
+    assert tagged(found) == ["user", "serialnumber"]  # of machine_learning_curated
 
     pseudonymous = under(folder)
     assert refresh(pseudonymous, only=["machine_learning_curated"]).success

@@ -312,6 +312,7 @@ def on_aws(aws: Aws) -> Settings:
     """A lakehouse on S3 with the consenting customer Ann, whose tables a Glue job is to make."""
     settings = under(aws.folder(), engine="glue", glue_job=JOB)
     publish(settings, "customer_landing", [customer(ANN)])
+    publish(settings, "quarantine", [])
     catalog_of(settings).ensure(table_of(contracts()["customer_trusted"]))
     return settings
 

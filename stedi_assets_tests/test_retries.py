@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import duckdb
@@ -16,6 +17,7 @@ from botocore.exceptions import (
 from rich.console import Console
 
 from stedi_assets.lakehouse.faults import LakehouseError, passes
+from stedi_assets.lakehouse.ingest import Ingest, Ingested
 from stedi_assets.lakehouse.ledger import LandingFolder, Listing
 from stedi_assets.lakehouse.resource import RETRIES, plainly
 from stedi_assets.refresh import refresh as refresh_and_tell
@@ -94,21 +96,27 @@ Failing = Callable[[int], None]
 
 @pytest.fixture
 def unlisted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Failing]:
-    """Lets the first listings of the customers' files fail, as many as asked for."""
-    listing, left = LandingFolder.listing, 0
+    """Lets the customers' files be out of reach while they are taken in for the first times."""
+    listing, stage, left = LandingFolder.listing, Ingest.stage, 0
 
     def failing(self: LandingFolder, source: str) -> Listing:
-        nonlocal left
-        if source == "customer" and left:
-            left -= 1
+        if source == "customer" and left > 0:
             raise OUT_OF_REACH
         return listing(self, source)
+
+    def staged(self: Ingest, source: str, *given: Any, **named: Any) -> Ingested:
+        nonlocal left
+        try:
+            return stage(self, source, *given, **named)
+        finally:
+            left -= source == "customer"
 
     def fail(times: int) -> None:
         nonlocal left
         left = times
 
     monkeypatch.setattr(LandingFolder, "listing", failing)
+    monkeypatch.setattr(Ingest, "stage", staged)
     return fail
 
 

@@ -67,10 +67,10 @@ def landing_assets(
         """Take in new landing files; quarantine what cannot be read."""
         selected = {key.path[-1] for key in context.selected_asset_keys}
         with plainly():
-            with suppress(DamagedError):  # which is told when quarantine's turn has come
-                lakehouse.catalog.ensure(table_of(contracts["quarantine"]))
             refresh = _Refresh(contracts, settings, lakehouse, lineage, context)
             refresh.assert_usable(whole=selected.issuperset(SOURCES))
+            with suppress(DamagedError):  # which is told when quarantine's turn has come
+                lakehouse.catalog.ensure(table_of(contracts["quarantine"]))
             again: dg.RetryRequested | None = None
             for name in (name for name in SOURCES if name in selected):
                 try:

@@ -64,11 +64,12 @@ class Ledgers:
         self._catalog = catalog
         self._limits = limits or {}
         self._ledgers: dict[str, list[Entry]] = {}  # none ever changes
+        self._listings: dict[str, Listing] = {}
 
     def arrived(self, source: str, table: str) -> Arrived:
         """Compare a source's files with its landing table; neither is read or written."""
         # Listed first: what a refresh takes in meanwhile is known then.
-        listing = self._landing.listing(source)
+        listing = self._listing(source)
         state = self._catalog.find(table) if self._landing.storage.exists() else None
         return self._compare(source, listing, self._base(state.published) if state else None)
 
@@ -111,7 +112,7 @@ class Ledgers:
 
     def lost(self, source: str, table: Table) -> list[Entry]:
         """Files that a landing table has rows of and that are not there any more."""
-        there = {file.path for file in self._landing.listing(source).files}
+        there = {file.path for file in self._listing(source).files}
         known = self._known(table)
         return [entry for entry in known if entry.rows and entry.path not in there]
 
@@ -133,10 +134,16 @@ class Ledgers:
                 continue
         return []
 
+    def _listing(self, source: str) -> Listing:
+        """What is in a source's landing folder; one refresh looks once."""
+        if source not in self._listings:
+            self._listings[source] = self._landing.listing(source)
+        return self._listings[source]
+
     def _is_empty(self, source: str) -> bool:
         try:
-            return not self._landing.listing(source).files
-        except OSError:  # it is there, and its own trouble
+            return not self._listing(source).files
+        except Exception:  # it cannot be listed, which is its own trouble
             return False
 
     def _root_of(self, table: str) -> str | None:
