@@ -23,11 +23,14 @@ def refresh_lakehouse(settings: Settings) -> Any:  # Dagster exports no name for
     def nobody_stays_who_withdrew(context: dg.HookContext) -> None:
         """Let no table that could not be made anew show people who consent no longer."""
         lakehouse = context.resources.lakehouse
-        if tables := withdrawals.take_out(lakehouse, settings, context.run_id):
+        tables, faults = withdrawals.take_out(lakehouse, settings, context.run_id)
+        if tables:
             context.log.warning(
                 f"People who withdrew were taken out of {', '.join(tables)}, which the next "
                 "refresh makes anew."
             )
+        for name, fault in faults.items():
+            context.log.error(f"{name} may still show people who withdrew: {fault}")
 
     return dg.define_asset_job(
         REFRESH,

@@ -163,7 +163,7 @@ class _Progress(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         event: dg.DagsterEvent | None = getattr(record, "dagster_event", None)
         if event is None:
-            if record.levelno == logging.WARNING:  # ours; what Dagster says comes as events
+            if record.levelno >= logging.WARNING:  # ours; what Dagster says comes as events
                 said = getattr(record, "dagster_meta", {}).get("orig_message", record.getMessage())
                 self._console.print(said, style="yellow", markup=False)
             return

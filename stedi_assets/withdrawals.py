@@ -13,25 +13,32 @@ import ibis.expr.types as ir
 from stedi_assets.assets.curated import pseudonym
 from stedi_assets.checks import CONSENT, consenting
 from stedi_assets.lakehouse.catalog import Snapshot
+from stedi_assets.lakehouse.faults import sentence, unforeseen
 from stedi_assets.lakehouse.resource import Lakehouse
 from stedi_assets.settings import Settings
 
 
-def take_out(lakehouse: Lakehouse, settings: Settings, run_id: str) -> list[str]:
+def take_out(
+    lakehouse: Lakehouse, settings: Settings, run_id: str
+) -> tuple[list[str], dict[str, str]]:
     """Publish tables without the rows of people who consent no longer.
 
     Each table that has such rows is published with those of consenting people alone; where even
     that breaks the consent rule, without any row. The next refresh makes it anew.
 
     Returns:
-        The tables that had such rows.
+        The tables that had such rows, and why it cannot be said of others whether they have some.
     """
-    catalog = lakehouse.catalog
-    published = {name: found for name in CONSENT if (found := catalog.published(name))}
-    wrong = [name for name in published if _violations(name, lakehouse, settings)]
-    for name in wrong:
-        _reduce(published[name], lakehouse, settings, run_id)
-    return wrong
+    taken_out, faults = [], {}
+    for name in CONSENT:
+        try:
+            published = lakehouse.catalog.published(name)
+            if published and _violations(name, lakehouse, settings):
+                _reduce(published, lakehouse, settings, run_id)
+                taken_out.append(name)
+        except Exception as error:  # whatever it is: the other tables' people come out
+            faults[name] = sentence(error) or unforeseen(error)
+    return taken_out, faults
 
 
 def _reduce(published: Snapshot, lakehouse: Lakehouse, settings: Settings, run_id: str) -> None:

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,10 @@ from stedi_assets_tests.aws_servers import BUCKET, GlueServer, S3Server, setting
 
 # The libraries bring many objects that stay: looking for garbage among them less often saves time.
 gc.set_threshold(50_000, 20, 50)
+
+# What a shell starts in the background ignores Ctrl-C, and so would the commands under test.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 IcebergReader = Callable[[str], list[dict[str, Any]]]
 

@@ -9,9 +9,11 @@ from rich.console import Console
 
 from stedi_assets import read_table
 from stedi_assets.audit import Finding
+from stedi_assets.lakehouse.catalog import Catalog
+from stedi_assets.lakehouse.table import Table
 from stedi_assets.refresh import refresh
 from stedi_assets.settings import Settings
-from stedi_assets_tests.support import subject_id, under
+from stedi_assets_tests.support import catalog_of, subject_id, under
 
 T = 1_655_564_400_000
 PEOPLE = {
@@ -68,16 +70,27 @@ def _refresh(settings: Settings) -> bool:
     return refresh(settings, Console(file=io.StringIO()))
 
 
-def _anns(settings: Settings) -> dict[str, int]:
-    """Rows of Ann's in each table that people without consent must not be in."""
+def _anns(settings: Settings, *tables: str) -> dict[str, int]:
+    """Rows of Ann's in these tables, or in each that people without consent must not be in."""
     return {
-        name: int(read_table(name, settings=settings).to_pandas()[column].isin(ANNS).sum())
-        for name, column in PEOPLE.items()
+        name: int(read_table(name, settings=settings).to_pandas()[PEOPLE[name]].isin(ANNS).sum())
+        for name in tables or PEOPLE
     }
 
 
 def _bobs(settings: Settings) -> int:
     return len(read_table("machine_learning_curated", settings=settings).to_pandas())
+
+
+def _break_rule(table: str, patch: pytest.MonkeyPatch) -> None:
+    ensure = Catalog.ensure
+
+    def out_of_memory(self: Catalog, made: Table) -> None:
+        if made.name == table:
+            raise MemoryError
+        ensure(self, made)
+
+    patch.setattr(Catalog, "ensure", out_of_memory)
 
 
 @pytest.mark.parametrize(
@@ -104,24 +117,33 @@ def test_a_table_that_breaks_its_contract_does_not_keep_who_withdrew(
     assert not any(_anns(settings).values())
 
 
+def test_a_table_that_cannot_be_read_does_not_keep_who_withdrew_in_the_others(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And it is said which table may still show them."""
+    damaged = catalog_of(settings).published("accelerometer_trusted")
+    assert damaged
+    for file in damaged.files:
+        Path(file).write_bytes(b"damaged")
+    said = io.StringIO()
+    with monkeypatch.context() as patch:
+        _break_rule("accelerometer_trusted", patch)
+        assert not refresh(settings, Console(file=said, width=200))
+    assert not any(_anns(settings, "customer_trusted", "machine_learning_curated").values())
+    assert "accelerometer_trusted may still show people who withdrew" in said.getvalue()
+    assert _refresh(settings)
+    assert not any(_anns(settings).values())
+
+
 @pytest.mark.parametrize("rule", ["accelerometer_trusted", "customers_curated"])
 def test_a_rule_that_fails_does_not_keep_who_withdrew(
-    rule: str, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    rule: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from stedi_assets.lakehouse.catalog import Catalog  # noqa: PLC0415
-
-    ensure = Catalog.ensure
-
-    def out_of_memory(self: Catalog, table: object) -> None:
-        if table.name == rule:  # type: ignore[attr-defined]
-            raise MemoryError
-        ensure(self, table)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Catalog, "ensure", out_of_memory)
-    assert not _refresh(settings)
+    with monkeypatch.context() as patch:
+        _break_rule(rule, patch)
+        assert not _refresh(settings)
     assert not any(_anns(settings).values())
     assert _bobs(settings) == 6
-    monkeypatch.setattr(Catalog, "ensure", ensure)
     assert _refresh(settings)
     assert not any(_anns(settings).values())
     assert _bobs(settings) == 6
