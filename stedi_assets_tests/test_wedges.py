@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 from rich.console import Console
@@ -196,6 +196,29 @@ def test_an_unreadable_folder_of_one_source_holds_up_no_withdrawal(
     assert f"{source}/landing may not be read" in said
     assert place.emails() == ["bob@x.io"]
     assert place.counts()["machine_learning_curated"] == 0
+
+
+def test_a_customer_file_that_may_not_be_read_holds_up_no_withdrawal(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.write("customer", "b.json", WITHDRAWAL, customer("bob"))
+    place.write("customer", "locked.json", customer("cid"))
+    opens = LandingFolder.open
+
+    def opened(self: LandingFolder, path: str) -> BinaryIO:
+        if path.endswith("/locked.json"):
+            raise PermissionError(13, "Permission denied", self.location(path))
+        return opens(self, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LandingFolder, "open", opened)
+        passed, said = place.refresh()
+    assert not passed
+    assert "1 files cannot be read now" in said
+    assert "customer/landing/locked.json may not be read" in said
+    assert place.emails() == ["bob@x.io"]
+    assert place.refresh()[0]
+    assert place.emails() == ["bob@x.io", "cid@x.io"]
 
 
 @pytest.mark.parametrize("source", ["accelerometer", "step_trainer"])

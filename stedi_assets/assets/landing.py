@@ -278,17 +278,24 @@ def check_readable(name: str, ingested: Ingested, allowed: float) -> Finding:
 
     Files of phone and sensor readings with more than that share of unreadable objects are held
     back and named until they are mended, removed or allowed. Customer records that can be read are
-    published whatever stands beside them.
+    published whatever stands beside them. Files that cannot be read now wait for the next refresh.
     """
-    if held := ingested.held_back:
-        return Finding(
-            "readable",
-            False,
+    held, waiting = ingested.held_back, ingested.waiting
+    faults = []
+    if waiting:
+        faults.append(
+            f"{name}: {len(waiting)} files cannot be read now and are not taken in. "
+            f"{' '.join(list(waiting.values())[:MOST_NAMED])} Refresh again when they can be read."
+        )
+    if held:
+        faults.append(
             f"{name}: {len(held)} files are held back, {allowed:.1%} of a file's objects may be "
             f"unreadable (STEDI_MAX_QUARANTINE_SHARE). {_worst(held)}. Mend or remove these files, "
-            "or allow more, and refresh again.",
-            {"held_back": len(held)},
+            "or allow more, and refresh again."
         )
+    if faults:
+        counts = {"held_back": len(held), "waiting": len(waiting)}
+        return Finding("readable", False, " ".join(faults), counts)
     objects = sum(entry.objects for entry in ingested.taken)
     quarantined = sum(entry.quarantined for entry in ingested.taken)
     share = quarantined / objects if objects else 0.0

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
 
-import duckdb
 import ibis
 from pyiceberg.exceptions import NoSuchTableError
 
@@ -24,8 +23,10 @@ from stedi_assets.lakehouse.ledger import (
     LEDGER,
     Content,
     Entry,
+    LandingFileError,
     LandingFolder,
     Listing,
+    deleted,
     write_ledger,
 )
 from stedi_assets.lakehouse.table import LANDED_AT, PERSON, SOURCE_FILE, Table
@@ -34,10 +35,6 @@ _FINGERPRINT = "fingerprint"
 
 MANY = 100
 """Objects of a file from which on it is no accident that none has a value for a column."""
-
-
-class LandingFileError(LakehouseError):
-    """A landing file cannot be taken in now; the message says which and what to do."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +47,8 @@ class Ingested:
         new: The entries that the published table does not have.
         changed: Paths of files that changed after they were taken in.
         listing: What is in the folder.
+        waiting: New files that cannot be read now and wait for the next refresh: a sentence for
+            each, by its path.
         other_root: The landing root whose files the table held until now, if another.
     """
 
@@ -58,6 +57,7 @@ class Ingested:
     new: tuple[Entry, ...]
     changed: tuple[str, ...]
     listing: Listing
+    waiting: Mapping[str, str] = field(default_factory=dict)
     other_root: str | None = None
 
     @property
@@ -107,9 +107,10 @@ class Ingest(Ledgers):
     def stage(self, source: str, table: Table, run_id: str, *, anew: bool = False) -> Ingested:
         """Put the landing table with the source's new files on `audit`.
 
-        Without new files nothing is written, but for an empty table where there is none yet. A
-        landing table holds the files of one landing root: under another root it starts anew, and
-        its older rows stay in its older snapshots.
+        Without new files nothing is written, but for an empty table where there is none yet. New
+        files that cannot be read now, or change meanwhile, wait for the next refresh. A landing
+        table holds the files of one landing root: under another root it starts anew, and its older
+        rows stay in its older snapshots.
 
         Args:
             source: The source.
@@ -118,8 +119,10 @@ class Ingest(Ledgers):
             anew: Read all files again, as they are now; each keeps the time it landed at.
 
         Raises:
-            LandingFileError: A file changed while it was read, or the table is of an older version
-                and holds files that are not there any more.
+            LandingFileError: The table is to be made anew, and a file cannot be read now: what is
+                in it would be lost.
+            LakehouseError: The table is of an older version and holds files that are not there any
+                more.
         """
         self._catalog.ensure(table)
         state = self._catalog.state(table.name)
@@ -133,13 +136,15 @@ class Ingest(Ledgers):
             self._catalog.discard_candidate(table.name)
             return Ingested(None, tuple(known), (), changed, arrived.listing)
         news = _News(source, table, arrived, known, base, self._limits.get(source, 1.0))
-        candidate = state.candidate
+        candidate, waiting = state.candidate, dict[str, str]()
         if candidate is None or candidate.properties.get(_FINGERPRINT) != news.fingerprint:
-            candidate = self._read_unchanged(news, state, run_id)
+            candidate = self._read_readable(news, state, run_id, waiting)
+        if candidate is None:
+            return Ingested(None, tuple(known), (), changed, arrived.listing, waiting)
         entries = tuple(self._ledger(candidate))
         fresh = tuple(entry for entry in entries if entry.path not in news.kept)
         other_root = self._root_of(table.name)
-        return Ingested(candidate, entries, fresh, changed, arrived.listing, other_root)
+        return Ingested(candidate, entries, fresh, changed, arrived.listing, waiting, other_root)
 
     def stage_quarantine(self, landing_tables: Collection[str], run_id: str) -> Snapshot | None:
         """Put the rejects of all files the landing tables hold, or wait to hold, on `audit`."""
@@ -194,32 +199,43 @@ class Ingest(Ledgers):
         digests = {entry.path: entry.digest for entry in known}
         touched = [file.path for file in arrived.replaced]
         contents = zip(touched, self._landing.examine(touched), strict=True)
-        return tuple(path for path, content in contents if content.digest != digests[path])
+        return tuple(
+            path for path, read in contents if not read.fault and read.digest != digests[path]
+        )
 
     def _assert_all_there(self, source: str, table: Table) -> None:
         """Refuse to make a table of an older version anew that would lose rows by it."""
         lost = [] if self._root_of(table.name) else self.lost(source, table)
         if lost:
-            raise LandingFileError(
+            raise LakehouseError(
                 f"{table.name} was made by an older version and has to be made anew, and "
                 f"{len(lost)} of its landing files are not in {self._landing.folder(source)} any "
                 "more. Bring them back and refresh, or do without them: stedi rebuild."
             )
 
-    def _read_unchanged(self, news: "_News", state: TableState, run_id: str) -> Snapshot:
-        try:
-            return self._read(news, state, run_id)
-        except FileNotFoundError as error:
-            raise _deleted(error.filename) from None
-        except duckdb.Error:
-            self._assert_unchanged(news)  # that would be why
-            raise
+    def _read_readable(
+        self, news: "_News", state: TableState, run_id: str, waiting: dict[str, str]
+    ) -> Snapshot | None:
+        """Read the files that can be read; notes the others, and gives nothing without any."""
+        while True:
+            try:
+                return self._read(news, state, run_id)
+            except LandingFileError as error:
+                if state.published and not news.base:
+                    raise
+                waiting |= error.faults
+                news = news.without(error.faults)
+                if news.base and not news.arrived.has_news:
+                    self._catalog.discard_candidate(news.table.name)
+                    return None
 
     def _read(self, news: "_News", state: TableState, run_id: str) -> Snapshot:
         contents = self._examine(news)
+        if faults := {path: found.fault for path, found in contents.items() if found.fault}:
+            raise LandingFileError(faults)
         entries = news.entries(contents, self._landed_before(news), self._began)
         read = _Read()
-        for parsed in self._parse(news, entries, contents, state.location):
+        for parsed in self._parse(news, entries, state.location):
             read.add(self._hold_back(news, parsed))
         self._assert_unchanged(news)
         entries = [read.complete(entry) for entry in entries]
@@ -248,9 +264,7 @@ class Ingest(Ledgers):
         known = self._known(news.table)
         return {(e.path, e.digest): e.landed_at for e in known if e.landed_at}
 
-    def _parse(
-        self, news: "_News", entries: list[Entry], contents: Mapping[str, Content], location: str
-    ) -> Iterator[Parsed]:
+    def _parse(self, news: "_News", entries: list[Entry], location: str) -> Iterator[Parsed]:
         """Read the files that are no duplicates, those that landed together at once."""
         together = defaultdict(list)
         for entry in entries:
@@ -267,8 +281,7 @@ class Ingest(Ledgers):
                 rejects=f"{self._quarantine.location(self._root)}/data",
                 landed_at=landed_at,
             )
-            items = [(path, contents[path]) for path in paths]
-            yield from self._engine.spread(work, items, [news.sizes[path] for path in paths])
+            yield from self._engine.spread(work, paths, [news.sizes[path] for path in paths])
 
     def _hold_back(self, news: "_News", parsed: Parsed) -> "_Held":
         """Take the files out that are not to be in the table, with what they hold."""
@@ -315,22 +328,17 @@ class Ingest(Ledgers):
 
     def _assert_unchanged(self, news: "_News") -> None:
         now = {file.path: file for file in self._landing.listing(news.source).files}
+        faults = {}
         for file in news.arrived.new:
             if file.path not in now:
-                raise _deleted(f"{self._landing.root}/{file.path}")
-            if now[file.path] != file:
-                raise LandingFileError(
-                    f"{shown_name(file.path)} changed while it was read; nothing was taken in: "
-                    "refresh again when it is complete (write it under a temporary name, then "
-                    "rename it)."
+                faults[file.path] = deleted(f"{self._landing.root}/{file.path}")
+            elif now[file.path] != file:
+                faults[file.path] = (
+                    f"{shown_name(file.path)} changed while it was read (write a file under a "
+                    "temporary name, then rename it)."
                 )
-
-
-def _deleted(location: str) -> LandingFileError:
-    return LandingFileError(
-        f"{shown_name(location)} was deleted while it was read; nothing was taken in: refresh "
-        "again."
-    )
+        if faults:
+            raise LandingFileError(faults)
 
 
 @dataclass(frozen=True)
@@ -349,6 +357,11 @@ class _News:
     known: list[Entry]
     base: Snapshot | None
     limit: float
+
+    def without(self, paths: Collection[str]) -> "_News":
+        """The same, but for these files."""
+        left = tuple(file for file in self.arrived.new if file.path not in paths)
+        return replace(self, arrived=replace(self.arrived, new=left))
 
     @cached_property
     def kept(self) -> dict[str, Entry]:

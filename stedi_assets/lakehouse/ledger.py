@@ -1,8 +1,9 @@
 """Landing files, and the ledger of those a landing table has taken in."""
 
 import hashlib
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any, BinaryIO
@@ -12,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyiceberg.io import FileIO
 
-from stedi_assets.lakehouse.faults import damaged
-from stedi_assets.lakehouse.landing.names import is_hidden, original, readable
+from stedi_assets.lakehouse.faults import LakehouseError, damaged, passes, sentence
+from stedi_assets.lakehouse.landing.names import is_hidden, original, readable, shown_name
 from stedi_assets.lakehouse.landing.text import BLOCK, DamagedFileError, read_blocks
 from stedi_assets.lakehouse.storage import Storage, StoredFile
 
@@ -60,9 +61,11 @@ class Content:
 
     Attributes:
         digest: SHA-256 of its (unpacked) text; of the file where it is damaged.
+        fault: Why the file cannot be read now, if it cannot; there is no digest then.
     """
 
     digest: str
+    fault: str | None = None
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,23 @@ class Entry:
 
 _TYPES: dict[Any, pa.DataType] = {int: pa.int64(), float | None: pa.float64()}
 _SCHEMA = pa.schema((f.name, _TYPES.get(f.type, pa.string())) for f in fields(Entry))
+
+
+class LandingFileError(LakehouseError):
+    """Landing files cannot be read now.
+
+    Attributes:
+        faults: A sentence for each file, by its path.
+    """
+
+    def __init__(self, faults: Mapping[str, str]) -> None:
+        """Say what is wrong with each file."""
+        super().__init__(" ".join(faults.values()))
+        self.faults = faults
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """What Spark's tasks met is sent to the driver."""
+        return LandingFileError, (self.faults,)
 
 
 class LandingFolder:
@@ -151,9 +171,23 @@ class LandingFolder:
 
         Raises:
             DamagedFileError: After the last byte that could be unpacked.
-            FileNotFoundError: It is not there any more.
+            LandingFileError: It cannot be opened or read, which trying again would not help.
         """
-        return read_blocks(self.open(path))
+        with self._telling_which(path):
+            yield from read_blocks(self.open(path))
+
+    @contextmanager
+    def _telling_which(self, path: str) -> Iterator[None]:
+        """Let what is wrong with one file be raised as its own."""
+        try:
+            yield
+        except FileNotFoundError:
+            raise LandingFileError({path: deleted(f"{self.root}/{path}")}) from None
+        except Exception as error:
+            said = None if isinstance(error, DamagedFileError) or passes(error) else sentence(error)
+            if said is None:
+                raise
+            raise LandingFileError({path: said}) from None
 
     def examine(self, paths: Sequence[str]) -> list[Content]:
         """Read the files' bytes once, several files at a time."""
@@ -161,16 +195,27 @@ class LandingFolder:
             return list(pool.map(self._examine, paths))
 
     def _examine(self, path: str) -> Content:
+        try:
+            return Content(self._digest(path))
+        except LandingFileError as error:
+            return Content("", error.faults[path])
+
+    def _digest(self, path: str) -> str:
         digest = hashlib.sha256()
         try:
             for block in self.blocks(path):
                 digest.update(block)
         except DamagedFileError:
             digest = hashlib.sha256()
-            with self.open(path) as file:
+            with self._telling_which(path), self.open(path) as file:
                 while block := file.read(BLOCK):
                     digest.update(block)
-        return Content(digest.hexdigest())
+        return digest.hexdigest()
+
+
+def deleted(location: str) -> str:
+    """What is said of a file that is not there any more."""
+    return f"{shown_name(location)} was deleted while it was read."
 
 
 def _is_landing_file(path: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import pyarrow.parquet as pq
 import pytest
@@ -13,10 +13,10 @@ import pytest
 from stedi_assets.lakehouse.catalog import Catalog
 from stedi_assets.lakehouse.embedded import shared_engine
 from stedi_assets.lakehouse.faults import LakehouseError
-from stedi_assets.lakehouse.ingest import Ingest, LandingFileError
+from stedi_assets.lakehouse.ingest import Ingest
 from stedi_assets.lakehouse.landing import reader as reader_module
 from stedi_assets.lakehouse.landing.reader import LandingReader
-from stedi_assets.lakehouse.ledger import LandingFolder
+from stedi_assets.lakehouse.ledger import LandingFileError, LandingFolder
 from stedi_assets.settings import SettingsError
 from stedi_assets_tests.lakehouse.conftest import storage_in
 from stedi_assets_tests.support import DAY_ONE, at
@@ -460,7 +460,8 @@ class MeddledReader(LandingReader):
 
     def parse(self, paths: Sequence[str], folder: str, rejects: str) -> Parsed:
         parsed = super().parse(paths, folder, rejects)
-        self.meddle()
+        if f"{FOLDER}/a.json" in paths:
+            self.meddle()
         return parsed
 
 
@@ -471,23 +472,27 @@ class MeddledReader(LandingReader):
         (lambda path: path.unlink(), "deleted"),
     ],
 )
-def test_file_that_changes_while_it_is_read_stops_the_refresh(
+def test_file_that_changes_while_it_is_read_waits_and_no_other_does(
     lakehouse: Lakehouse, land: Land, monkeypatch: pytest.MonkeyPatch, meddle: Any, said: str
 ) -> None:
     land("b.json", readings(2))
     lakehouse.refresh()
     path = land("a.json", readings(1))
+    land("c.json", readings(3))
     meddling = staticmethod(lambda: meddle(path))
     monkeypatch.setattr(MeddledReader, "meddle", meddling, raising=False)
     with monkeypatch.context() as patch:
         patch.setattr(reader_module, "LandingReader", MeddledReader)
-        with pytest.raises(LandingFileError, match=rf"{FOLDER}/a\.json .*{said}"):
-            lakehouse.stage()
-    assert lakehouse.catalog.candidate(TABLE) is None
-    assert lakehouse.times() == [2]
+        landed = lakehouse.refresh()
+    assert list(landed.waiting) == [f"{FOLDER}/a.json"]
+    assert said in landed.waiting[f"{FOLDER}/a.json"]
+    assert lakehouse.times() == [2, 3]
+    land("a.json", readings(4))
+    assert lakehouse.refresh().waiting == {}
+    assert lakehouse.times() == [2, 3, 4]
 
 
-def test_file_deleted_right_after_it_was_listed_stops_the_refresh_in_words(
+def test_file_deleted_right_after_it_was_listed_is_all_that_is_not_taken_in(
     lakehouse: Lakehouse, land: Land, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     land("a.json", readings(1))
@@ -496,13 +501,54 @@ def test_file_deleted_right_after_it_was_listed_stops_the_refresh_in_words(
 
     def list_and_delete(*arguments: Any) -> Listing:
         found = list_files(*arguments)
-        path.unlink()
+        path.unlink(missing_ok=True)
         return found
 
     list_files = LandingFolder.listing
     monkeypatch.setattr(LandingFolder, "listing", list_and_delete)
-    with pytest.raises(LandingFileError, match=rf"{FOLDER}/b\.json was deleted"):
-        lakehouse.stage()
+    landed = lakehouse.stage()
+    assert landed.candidate is None
+    [(waiting, said)] = landed.waiting.items()
+    assert waiting == f"{FOLDER}/b.json"
+    assert said.endswith(f"{FOLDER}/b.json was deleted while it was read.")
+
+
+def test_file_that_cannot_be_read_waits_and_no_other_does(
+    lakehouse: Lakehouse, land: Land, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    land("a.json", readings(1))
+    land("b.json", readings(2))
+    with monkeypatch.context() as patch:
+        refuse(patch, "b.json")
+        landed = lakehouse.refresh()
+        assert list(landed.waiting) == [f"{FOLDER}/b.json"]
+        assert lakehouse.times() == [1]
+        assert lakehouse.refresh().candidate is None
+    assert lakehouse.refresh().waiting == {}
+    assert lakehouse.times() == [1, 2]
+
+
+def test_table_is_not_made_anew_without_a_file_that_cannot_be_read(
+    lakehouse: Lakehouse, land: Land, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    land("a.json", readings(1))
+    land("b.json", readings(2))
+    lakehouse.refresh()
+    refuse(monkeypatch, "b.json")
+    with pytest.raises(LandingFileError, match=r"b\.json may not be read"):
+        lakehouse.ingest.stage("step_trainer", lakehouse.table, "run", anew=True)
+
+
+def refuse(patch: pytest.MonkeyPatch, name: str) -> None:
+    """Let one landing file be one that may not be read."""
+    opens = LandingFolder.open
+
+    def opened(self: LandingFolder, path: str) -> BinaryIO:
+        if path.endswith(f"/{name}"):
+            raise PermissionError(13, "Permission denied", self.location(path))
+        return opens(self, path)
+
+    patch.setattr(LandingFolder, "open", opened)
 
 
 # Landing roots

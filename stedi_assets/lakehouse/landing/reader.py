@@ -59,7 +59,7 @@ def examine(
 
 def parse(  # noqa: PLR0913
     engine: DuckDBEngine,
-    contents: Sequence[tuple[str, Content]],
+    paths: Sequence[str],
     *,
     landing: LandingFolder,
     source: str,
@@ -73,7 +73,7 @@ def parse(  # noqa: PLR0913
 
     Args:
         engine: Writes the rows.
-        contents: The files, by path relative to the landing root.
+        paths: The files, relative to the landing root.
         landing: Where they are.
         source: Their source.
         table: Its landing table.
@@ -83,7 +83,7 @@ def parse(  # noqa: PLR0913
         landed_at: When the refresh began that takes the files in, in epoch milliseconds.
     """
     reader = LandingReader(engine, landing, source, table, quarantine, landed_at)
-    return reader.parse([path for path, _ in contents], folder, rejects)
+    return reader.parse(paths, folder, rejects)
 
 
 class LandingReader:

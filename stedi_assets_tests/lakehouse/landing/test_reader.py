@@ -12,7 +12,7 @@ import pytest
 
 from stedi_assets.lakehouse.landing import parquet, reader, text
 from stedi_assets.lakehouse.landing.reader import Counts, Parsed, parse
-from stedi_assets.lakehouse.ledger import LandingFolder
+from stedi_assets.lakehouse.ledger import LandingFileError, LandingFolder
 from stedi_assets_tests.lakehouse.conftest import storage_in
 from stedi_assets_tests.lakehouse.landing.records import EPOCH, LANDED_AT, READING
 from stedi_assets_tests.support import on_this_machine
@@ -41,10 +41,9 @@ class Landing:
             path = self.root / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
-        contents = dict(zip(files, self.folder.examine(list(files)), strict=True))
         self.parsed = parse(
             self.engine,
-            list(contents.items()),
+            list(files),
             landing=self.folder,
             source="accelerometer",
             table=self.tables["accelerometer_landing"],
@@ -198,10 +197,10 @@ def test_file_that_is_gone_is_named(landing: Landing) -> None:
     landing.parse({"a.json": lines(READING)})
     (landing.root / "a.json").unlink()
     content = landing.parsed.counts
-    with pytest.raises(FileNotFoundError) as raised:
+    with pytest.raises(LandingFileError, match="deleted while it was read") as raised:
         parse(
             landing.engine,
-            [(path, None) for path in content],  # type: ignore[misc]
+            list(content),
             landing=landing.folder,
             source="accelerometer",
             table=landing.tables["accelerometer_landing"],
@@ -210,7 +209,7 @@ def test_file_that_is_gone_is_named(landing: Landing) -> None:
             rejects=str(landing.root / "rejects"),
             landed_at=LANDED_AT,
         )
-    assert raised.value.filename == f"{landing.root}/a.json"
+    assert list(raised.value.faults) == ["a.json"]
 
 
 @on_this_machine
