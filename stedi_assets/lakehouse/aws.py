@@ -210,14 +210,10 @@ class S3Storage:
         secret = ", ".join(f"{name} {value}" for name, value in self._secret().items())
         return [
             *(f"SET {setting}" for setting in _DUCKDB_RETRIES),
-            f"SET {self.file_memory} = true",
+            # It remembers size and version of objects instead of asking in each query.
+            "SET enable_http_metadata_cache = true",
             f"CREATE OR REPLACE SECRET stedi ({secret})",
         ]
-
-    @property
-    def file_memory(self) -> str:
-        """Lets DuckDB remember size and version of objects, instead of asking in each query."""
-        return "enable_http_metadata_cache"
 
     def check_written(self, files: Sequence[str]) -> None:
         """DuckDB asks for `aws:kms` alone, Spark for nothing: else the bucket's default counts."""

@@ -236,7 +236,8 @@ class Ingest(Ledgers):
         entries = news.entries(contents, self._landed_before(news), self._began)
         read = _Read()
         for parsed in self._parse(news, entries, state.location):
-            read.add(self._hold_back(news, parsed))
+            reasons = self._reasons_to_hold_back(news, parsed)
+            read.add(self._without(parsed, reasons), reasons, news.limit)
         self._assert_unchanged(news)
         entries = [read.complete(entry) for entry in entries]
         ledger = write_ledger(
@@ -283,19 +284,21 @@ class Ingest(Ledgers):
             )
             yield from self._engine.spread(work, paths, [news.sizes[path] for path in paths])
 
-    def _hold_back(self, news: "_News", parsed: Parsed) -> "_Held":
-        """Take the files out that are not to be in the table, with what they hold."""
-        reasons = self._columns_lost(news, parsed) | {
+    def _reasons_to_hold_back(self, news: "_News", parsed: Parsed) -> dict[str, str]:
+        """Files that are not to be in the table, and why."""
+        return self._columns_lost(news, parsed) | {
             path: counts.reason or ""
             for path, counts in parsed.counts.items()
             if counts.quarantined > news.limit * counts.objects
         }
-        if not reasons:
-            return _Held(parsed, {}, news.limit)
-        kept = [without(list(reasons), file, self._catalog.io) for file in parsed.rows]
-        rejects = parsed.rejects and without(list(reasons), parsed.rejects, self._catalog.io)
-        left = replace(parsed, rows=[file for file in kept if file], rejects=rejects)
-        return _Held(left, reasons, news.limit)
+
+    def _without(self, parsed: Parsed, paths: Collection[str]) -> Parsed:
+        """What was read, without what some of the files hold."""
+        if not paths:
+            return parsed
+        kept = [without(list(paths), file, self._catalog.io) for file in parsed.rows]
+        rejects = parsed.rejects and without(list(paths), parsed.rejects, self._catalog.io)
+        return replace(parsed, rows=[file for file in kept if file], rejects=rejects)
 
     def _columns_lost(self, news: "_News", parsed: Parsed) -> dict[str, str]:
         """Files none of whose many objects has a value for a column that objects had before."""
@@ -424,15 +427,6 @@ def _marked(entry: Entry, originals: dict[str, str]) -> Entry:
     return entry if original == entry.path else replace(entry, duplicate_of=original)
 
 
-@dataclass(frozen=True)
-class _Held:
-    """A share of what was read, without the files to hold back, and why these are."""
-
-    parsed: Parsed
-    reasons: Mapping[str, str]
-    limit: float
-
-
 @dataclass
 class _Read:
     """What was read: Parquet files with rows, and what to note of each landing file."""
@@ -440,14 +434,15 @@ class _Read:
     rows: list[str] = field(default_factory=list)
     notes: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def add(self, held: _Held) -> None:
-        self.rows += held.parsed.rows
-        for path, counts in held.parsed.counts.items():
+    def add(self, parsed: Parsed, held_back: Mapping[str, str], limit: float) -> None:
+        """Note a share of what was read, without the files that are held back, and why they are."""
+        self.rows += parsed.rows
+        for path, counts in parsed.counts.items():
             note = asdict(counts)
-            if path in held.reasons:
-                note |= {"held_back": held.limit, "rows": 0, "reason": held.reasons[path]}
+            if path in held_back:
+                note |= {"held_back": limit, "rows": 0, "reason": held_back[path]}
             elif counts.quarantined:
-                note["rejects"] = held.parsed.rejects
+                note["rejects"] = parsed.rejects
             self.notes[path] = note
 
     def complete(self, entry: Entry) -> Entry:

@@ -51,7 +51,6 @@ class Storage(Protocol):
         scratch: Folder of this machine for what does not fit into memory.
         io: Reads, writes and deletes single files.
         iceberg: The Iceberg catalog; asking for it makes no tables.
-        file_memory: DuckDB's setting that lets it remember what files are like, if there is one.
     """
 
     def __hash__(self) -> int: ...  # noqa: D105  (one engine a storage)
@@ -65,8 +64,6 @@ class Storage(Protocol):
     def io(self) -> FileIO: ...  # noqa: D102
     @property
     def iceberg(self) -> IcebergCatalog: ...  # noqa: D102
-    @property
-    def file_memory(self) -> str | None: ...  # noqa: D102
 
     def exists(self) -> bool:
         """Whether there is a catalog yet."""
@@ -215,10 +212,6 @@ class LocalStorage:
     def engine_setup(self) -> list[str]:
         """DuckDB needs nothing to read and write files."""
         return []
-
-    @property
-    def file_memory(self) -> None:
-        """Files of this machine are quick to look at."""
 
     def check_written(self, files: Sequence[str]) -> None:
         """The engines leave it to the system when what they wrote gets to the disk."""
