@@ -20,7 +20,7 @@ from stedi_assets.checks import (
 from stedi_assets.lakehouse.catalog import Snapshot
 from stedi_assets.lakehouse.landing.names import shown_name
 from stedi_assets.lakehouse.resource import Lakehouse
-from stedi_assets.schemas import Contract, breaches
+from stedi_assets.schemas import SOURCES, Contract, breaches, contracts, table_of
 from stedi_assets.settings import Settings
 
 
@@ -107,6 +107,8 @@ MOST_NAMED = 10
 
 _UNSTOPPABLE = {"customer_landing", "quarantine"}
 """Tables that no check holds back: they say who withdrew, and who is suspended."""
+
+QUARANTINE = table_of(contracts()["quarantine"])
 
 _OF_PEOPLE = {"consent", "serial_numbers"}
 """Checks that find rows which nobody may have."""
@@ -223,6 +225,8 @@ def conclude(
     )
     if any(_concerns_people(finding) for finding in findings):
         lakehouse.catalog.drop_candidate(candidate)
+    elif held_back:
+        lakehouse.catalog.hold_back(candidate)
     if held_back:
         return verdict
     lakehouse.catalog.publish(candidate)
@@ -343,6 +347,8 @@ class _Tables:
 
     def __getitem__(self, name: str) -> ir.Table:
         # Opened each time: an audit may outlast the credentials that a table was opened with.
+        if name == "quarantine":  # which says who is suspended, and may not be published anew yet
+            return self._lakehouse.rejects(SOURCES, QUARANTINE)
         if name not in self._snapshots:
             self._snapshots[name] = self._lakehouse.published(name)
         return self._lakehouse.open(self._snapshots[name])

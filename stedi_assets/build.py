@@ -14,6 +14,7 @@ from stedi_assets.lakehouse.resource import Lakehouse, Made, plainly
 from stedi_assets.lineage import Lineage
 from stedi_assets.schemas import Contract, column_breaches, table_of
 from stedi_assets.settings import Settings
+from stedi_assets.withdrawals import taking_out
 
 
 def table_asset(
@@ -42,6 +43,7 @@ def table_asset(
         group_name=spec.group_name,
         description=spec.description,
         owners=spec.owners,
+        hooks={taking_out(settings)},
         tags=spec.tags,
         metadata=spec.metadata,
     )

@@ -33,7 +33,7 @@ def lakehouse_definitions(settings: Settings) -> dg.Definitions:
             *dg.map_asset_specs(_with_freshness, assets),
             report_asset(settings),
         ],
-        jobs=[refresh_lakehouse(settings), vacuum_lakehouse(settings)],
+        jobs=[refresh_lakehouse(), vacuum_lakehouse(settings)],
         schedules=schedules(),
         sensors=[
             landing_sensor(settings, RULES),

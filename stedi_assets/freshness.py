@@ -7,7 +7,7 @@ from inspect import signature
 import ibis
 import ibis.expr.types as ir
 
-from stedi_assets.lakehouse.catalog import Catalog, Snapshot
+from stedi_assets.lakehouse.catalog import Catalog, Snapshot, TableState
 from stedi_assets.lakehouse.ingest import Ingest
 from stedi_assets.lakehouse.landing.arrivals import Arrived
 from stedi_assets.lakehouse.ledger import Entry, LandingFolder
@@ -56,12 +56,28 @@ def look_ahead(
     known = [source for source in arrived if source]
     return Outlook(
         not any(source is None or source.has_news or source.replaced for source in arrived)
-        and _tables_are_current(lakehouse, contracts)
-        and ingest.quarantine_is_current(SOURCES)
-        and all(_current(rule, lakehouse, settings) for rule in rules),
+        and _are_current(lakehouse, ingest, rules, contracts, settings),
         tuple(entry for source in known for entry in source.held_back),
         tuple(path for source in known for path in source.listing.ignored),
     )
+
+
+def _are_current(
+    lakehouse: Lakehouse,
+    ingest: Ingest,
+    rules: Iterable[Callable[..., ir.Table]],
+    contracts: Mapping[str, type[Contract]],
+    settings: Settings,
+) -> bool:
+    """Whether a refresh would make no table, as far as all of them can be read."""
+    try:
+        return (
+            _tables_are_current(lakehouse, contracts)
+            and ingest.quarantine_is_current(SOURCES)
+            and all(_current(rule, lakehouse, settings) for rule in rules)
+        )
+    except Exception:  # a run says what is wrong with a table, and sees to the others
+        return False
 
 
 def _tables_are_current(lakehouse: Lakehouse, contracts: Mapping[str, type[Contract]]) -> bool:
@@ -77,16 +93,16 @@ def _tables_are_current(lakehouse: Lakehouse, contracts: Mapping[str, type[Contr
 
 
 def behind(catalog: Catalog, rules: Iterable[Callable[..., ir.Table]]) -> dict[str, str]:
-    """Tables that a refresh has not made from what is published, with what they are to be made of.
+    """Tables that are out of date, each with the input snapshots it should be made from.
 
-    A table is not behind where a check holds back what it was made into, nor are those after it,
-    and not where an input was never published.
+    A table is not out of date where a check holds back what it was made into, nor are those after
+    it, and not where an input was never published. Tables that cannot be read are passed over.
 
     Args:
         catalog: The tables.
         rules: Their rules, in the order data flows.
     """
-    states = catalog.tables()
+    states = {name: state for name in catalog.names() if (state := _read(catalog, name))}
     published = {name: s.published.state for name, s in states.items() if s.published}
     held_back: set[str] = set()
     found = {}
@@ -94,11 +110,22 @@ def behind(catalog: Catalog, rules: Iterable[Callable[..., ir.Table]]) -> dict[s
         name, inputs = rule.__name__, _inputs(rule)
         made_of = {f"input.{i}": published[i] for i in inputs if i in published}
         state = states.get(name)
-        if held_back.intersection(inputs) or (state and _is_of(state.candidate, made_of)):
+        waits = state and state.is_held_back and _is_of(state.candidate, made_of)
+        if held_back.intersection(inputs) or waits:
             held_back.add(name)
         elif len(made_of) == len(inputs) and not (state and _is_of(state.published, made_of)):
             found[name] = " ".join(sorted(made_of.values()))
     return found
+
+
+def _read(catalog: Catalog, name: str) -> TableState | None:
+    """A table, with what is published of it and what waits; nothing where it cannot be read."""
+    try:
+        state = catalog.state(name)
+        _ = state.published, state.candidate
+    except Exception:  # whatever is wrong with it: a refresh says so
+        return None
+    return state
 
 
 def _is_of(made: Snapshot | None, inputs: Mapping[str, str]) -> bool:

@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from stedi_assets import training, withdrawals
+from stedi_assets import training
 from stedi_assets.lakehouse.resource import Lakehouse, plainly
 from stedi_assets.lakehouse.table import Zone
 from stedi_assets.settings import Settings
@@ -16,27 +16,12 @@ SAFETY_AGE = timedelta(days=1)
 """Age at which a file that no snapshot refers to is none that a run is about to commit."""
 
 
-def refresh_lakehouse(settings: Settings) -> Any:  # Dagster exports no name for its type
-    """The job that brings every table up to date, under these settings."""
-
-    @dg.failure_hook(required_resource_keys={"lakehouse"})
-    def nobody_stays_who_withdrew(context: dg.HookContext) -> None:
-        """Let no table that could not be made anew show people who consent no longer."""
-        lakehouse = context.resources.lakehouse
-        tables, faults = withdrawals.take_out(lakehouse, settings, context.run_id)
-        if tables:
-            context.log.warning(
-                f"People who withdrew were taken out of {', '.join(tables)}, which the next "
-                "refresh makes anew."
-            )
-        for name, fault in faults.items():
-            context.log.error(f"{name} may still show people who withdrew: {fault}")
-
+def refresh_lakehouse() -> Any:  # Dagster exports no name for its type
+    """The job that brings every table up to date."""
     return dg.define_asset_job(
         REFRESH,
         selection=dg.AssetSelection.groups(*Zone),
         description="Take in new landing files and bring every table up to date with them.",
-        hooks={nobody_stays_who_withdrew},
     )
 
 

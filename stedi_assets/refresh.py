@@ -20,12 +20,12 @@ from stedi_assets.assets.landing import REBUILD
 from stedi_assets.audit import MOST_NAMED
 from stedi_assets.definitions import lakehouse_definitions
 from stedi_assets.deployments import lakehouse
-from stedi_assets.freshness import Outlook, look_ahead
+from stedi_assets.freshness import look_ahead
 from stedi_assets.jobs import REFRESH
-from stedi_assets.lakehouse.faults import DamagedError, LakehouseError
+from stedi_assets.lakehouse.faults import LakehouseError
 from stedi_assets.lakehouse.landing.names import shown_name
 from stedi_assets.lakehouse.ledger import Entry
-from stedi_assets.schemas import Contract, contracts
+from stedi_assets.schemas import contracts
 from stedi_assets.settings import PROJECT, Settings
 
 
@@ -44,7 +44,7 @@ def refresh(settings: Settings, console: Console, rebuild: Collection[str] = ())
     """
     started = time.perf_counter()
     contract = contracts(pseudonymize=settings.pseudonymize)
-    ahead = _look_ahead(settings, contract)
+    ahead = look_ahead(lakehouse(settings), RULES, contract, settings)
     _print_ignored(ahead.ignored, console)
     if ahead.is_up_to_date and not rebuild:
         return _nothing_new(ahead.held_back, console)
@@ -66,13 +66,6 @@ def refresh(settings: Settings, console: Console, rebuild: Collection[str] = ())
     if progress.interrupted:
         raise KeyboardInterrupt
     return result.success and not progress.failed
-
-
-def _look_ahead(settings: Settings, contract: dict[str, type[Contract]]) -> Outlook:
-    try:
-        return look_ahead(lakehouse(settings), RULES, contract, settings)
-    except DamagedError:  # a run says what is wrong with this table, and sees to the others
-        return Outlook(is_up_to_date=False, held_back=(), ignored=())
 
 
 @contextlib.contextmanager

@@ -4,18 +4,40 @@ A refresh that ends early, or a table that a check holds back, leaves the last g
 People who withdrew since must not stay visible in it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from inspect import signature
 from typing import Any
 
+import dagster as dg
+import ibis
 import ibis.expr.types as ir
 
 from stedi_assets.assets.curated import pseudonym
+from stedi_assets.audit import QUARANTINE
 from stedi_assets.checks import CONSENT, consenting
 from stedi_assets.lakehouse.catalog import Snapshot
 from stedi_assets.lakehouse.faults import sentence, unforeseen
 from stedi_assets.lakehouse.resource import Lakehouse
+from stedi_assets.schemas import SOURCES
 from stedi_assets.settings import Settings
+
+
+def taking_out(settings: Settings) -> dg.HookDefinition:
+    """What every asset does when its step fails, whichever job it runs in."""
+
+    @dg.failure_hook(required_resource_keys={"lakehouse"})
+    def nobody_stays_who_withdrew(context: dg.HookContext) -> None:
+        """Let no table that could not be made anew show people who consent no longer."""
+        tables, faults = take_out(context.resources.lakehouse, settings, context.run_id)
+        if tables:
+            context.log.warning(
+                f"People who withdrew were taken out of {', '.join(tables)}, which the next "
+                "refresh makes anew."
+            )
+        for name, fault in faults.items():
+            context.log.error(f"{name} may still show people who withdrew: {fault}")
+
+    return nobody_stays_who_withdrew
 
 
 def take_out(
@@ -43,14 +65,30 @@ def take_out(
 
 def _reduce(published: Snapshot, lakehouse: Lakehouse, settings: Settings, run_id: str) -> None:
     name = published.table
-    rows = _call(_KEPT[name], lakehouse, settings).select(*published.types)
-    files = lakehouse.engine.write(rows, f"{lakehouse.catalog.location(name)}/data")
     properties = {"run-id": run_id, "fingerprint": "people who withdrew were taken out"}
-    candidate = lakehouse.catalog.stage(name, files, properties)
-    if _violations(name, lakehouse, settings, candidate):
-        lakehouse.catalog.drop_candidate(candidate)
+    try:
+        candidate = _stage_kept(published, lakehouse, settings, properties)
+    except Exception:  # whatever it is: better no rows than theirs
         candidate = lakehouse.catalog.stage(name, [], properties)
     lakehouse.catalog.publish(candidate)
+
+
+def _stage_kept(
+    published: Snapshot, lakehouse: Lakehouse, settings: Settings, properties: Mapping[str, str]
+) -> Snapshot:
+    """Put the rows of people who still consent on `audit`, or none where that cannot be told."""
+    name, catalog = published.table, lakehouse.catalog
+    state = catalog.state(name)
+    rows = _call(_KEPT[name], lakehouse, settings)
+    # A refresh that ended early may have given the table columns that its rows do not have yet.
+    missing = {n: ibis.null(dtype) for n, dtype in state.types.items() if n not in rows.columns}
+    rows = rows.mutate(**missing).select(*state.types)
+    files = lakehouse.engine.here.write(rows, f"{state.location}/data")
+    candidate = catalog.stage(name, files, properties)
+    if _violations(name, lakehouse, settings, candidate):
+        catalog.drop_candidate(candidate)
+        return catalog.stage(name, [], properties)
+    return candidate
 
 
 def _violations(
@@ -64,11 +102,15 @@ def _call(
     rule: Callable[..., Any], lakehouse: Lakehouse, settings: Settings, **given: ir.Table
 ) -> Any:
     """Call a rule with the tables that its parameters name, as published."""
-    tables = {name for name in signature(rule).parameters if name != "settings"}
-    values: dict[str, Any] = {n: given[n] if n in given else lakehouse.table(n) for n in tables}
-    if "settings" in signature(rule).parameters:
-        values["settings"] = settings
-    return rule(**values)
+
+    def value(name: str) -> Any:
+        if name == "settings":
+            return settings
+        if name == "quarantine":  # a refresh may have ended before it was published
+            return lakehouse.rejects(SOURCES, QUARANTINE)
+        return given[name] if name in given else lakehouse.table(name)
+
+    return rule(**{name: value(name) for name in signature(rule).parameters})
 
 
 # The rows of each table that people who still consent may keep in it.

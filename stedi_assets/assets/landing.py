@@ -20,7 +20,7 @@ from stedi_assets.audit import (
     unchanged,
 )
 from stedi_assets.lakehouse.catalog import Snapshot
-from stedi_assets.lakehouse.faults import DamagedError, LakehouseError, sentence
+from stedi_assets.lakehouse.faults import passes, sentence
 from stedi_assets.lakehouse.ingest import MANY, Ingest, Ingested
 from stedi_assets.lakehouse.landing.names import shown_name
 from stedi_assets.lakehouse.ledger import Entry, LandingFolder
@@ -35,6 +35,7 @@ from stedi_assets.shown import (
     table_spec,
     where_rows_went,
 )
+from stedi_assets.withdrawals import taking_out
 
 CHECKS = ["contract", "completeness", "readable", "files"]
 REBUILD = "stedi/rebuild"
@@ -59,6 +60,7 @@ def landing_assets(
             *(spec for name in SOURCES for spec in check_specs(name, CHECKS, stops_run=False)),
             *check_specs("quarantine", QUARANTINE_CHECKS, stops_run=False),
         ],
+        hooks={taking_out(settings)},
         can_subset=True,
     )
     def landing(
@@ -69,7 +71,7 @@ def landing_assets(
         with plainly():
             refresh = _Refresh(contracts, settings, lakehouse, lineage, context)
             refresh.assert_usable(whole=selected.issuperset(SOURCES))
-            with suppress(DamagedError):  # which is told when quarantine's turn has come
+            with suppress(Exception):  # which is told when quarantine's turn has come
                 lakehouse.catalog.ensure(table_of(contracts["quarantine"]))
             again: dg.RetryRequested | None = None
             for name in (name for name in SOURCES if name in selected):
@@ -118,6 +120,7 @@ class _Refresh:
             lakehouse.engine,
             table_of(contracts["quarantine"]),
             settings.unreadable_limits,
+            ordered={"customer"},
         )
 
     def assert_usable(self, *, whole: bool) -> None:
@@ -152,7 +155,7 @@ class _Refresh:
     def _unchanged(self, name: str, checks: list[str]) -> Verdict:
         try:
             return unchanged(name, checks, self._lakehouse)
-        except LakehouseError:  # what is published cannot be read, either
+        except Exception:  # what is published cannot be read, either
             sentence = "Not tried: what is published cannot be read."
             return Verdict(name, [Finding(check, False, sentence) for check in checks])
 
@@ -171,21 +174,40 @@ class _Refresh:
             )
         findings = [
             check_readable(name, ingested, self._settings.max_quarantine_share),
-            check_files(name, ingested, self._columns_gone(name, ingested)),
+            self._checked(
+                name,
+                "files",
+                lambda: check_files(name, ingested, self._columns_gone(name, ingested)),
+            ),
         ]
         if ingested.candidate is None:
             unchanging = unchanged(name, ["contract", "completeness"], self._lakehouse)
             verdict = replace(unchanging, findings=[*unchanging.findings, *findings])
         else:
-            fresh = self._lakehouse.open(catalog.added(ingested.candidate))
+            candidate = ingested.candidate
             findings = [
-                check_contract(contract, fresh),
-                check_objects(name, ingested, ingested.candidate),
+                self._checked(
+                    name,
+                    "contract",
+                    lambda: check_contract(
+                        contract, self._lakehouse.open(catalog.added(candidate))
+                    ),
+                ),
+                check_objects(name, ingested, candidate),
                 *findings,
             ]
-            verdict = conclude(ingested.candidate, findings, self._lakehouse, staged)
+            verdict = conclude(candidate, findings, self._lakehouse, staged)
         snapshot = ingested.candidate or verdict.published
         return self._result(verdict, snapshot, staged - started, ingested)
+
+    def _checked(self, name: str, check: str, look: Callable[[], Finding]) -> Finding:
+        """What a check finds. One that cannot be carried out fails, and holds up no withdrawal."""
+        try:
+            return look()
+        except Exception as error:
+            if passes(error) and not self._last_try:
+                raise
+            return Finding(check, False, f"{name} could not be checked: {_said(error)}")
 
     def _result(
         self,
@@ -226,7 +248,11 @@ class _Refresh:
             verdict = unchanged("quarantine", QUARANTINE_CHECKS, self._lakehouse)
         else:
             findings = [
-                check_contract(contract, self._lakehouse.open(candidate)),
+                self._checked(
+                    "quarantine",
+                    "contract",
+                    lambda: check_contract(contract, self._lakehouse.open(candidate)),
+                ),
                 check_rejects(self._ingest.rejects(SOURCES).rows, candidate),
             ]
             verdict = conclude(candidate, findings, self._lakehouse, staged)

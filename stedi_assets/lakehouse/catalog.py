@@ -43,6 +43,7 @@ from stedi_assets.lakehouse.table import OWNER, PERSONAL, Table
 AUDIT = "audit"
 _ZONE, _CONTRACT = "stedi.zone", "stedi.contract"
 _IBIS_TYPES = {"string": "string", "long": "int64", "double": "float64"}
+_HELD_BACK = "stedi.held-back"
 _PREFIX = "stedi."
 _ROWS = "total-records"
 
@@ -157,6 +158,14 @@ class TableState:
             return None
         return self._snapshot(found)
 
+    @property
+    def is_held_back(self) -> bool:
+        """Whether a check held back what waits on `audit`; else its refresh ended too early."""
+        candidate = self.candidate
+        return candidate is not None and self._iceberg.properties.get(_HELD_BACK) == str(
+            candidate.id
+        )
+
     def snapshot(self, snapshot_id: int) -> Snapshot | None:
         """One of its snapshots that were published, by its id, or by the one it had before."""
         published = published_ids(self._iceberg.metadata)
@@ -264,12 +273,18 @@ class Catalog:
         Raises:
             LakehouseError: It cannot be read, or says that its tables are in another place.
         """
+        faults = []
         for name in self.names():
             try:
                 self._load(name)
-            except DamagedError:  # that table's own trouble
-                continue
-            return
+            except Moved:
+                raise
+            except Exception as error:  # that table's own trouble, where another one can be read
+                faults.append(error)
+            else:
+                return
+        if faults and not all(isinstance(fault, DamagedError) for fault in faults):
+            raise faults[0]
 
     def is_whole(self, table: str) -> bool:
         """Whether the metadata of a table can be read, of what is published and what waits."""
@@ -368,6 +383,14 @@ class Catalog:
         """Let `audit` stand where `main` stands."""
         with conflicts(table):
             _discard(self._load(table))
+
+    def hold_back(self, candidate: Snapshot) -> None:
+        """Note that a check holds the candidate back, which stays on `audit` to be looked at."""
+        with (
+            conflicts(candidate.table),
+            self._load(candidate.table).transaction() as transaction,
+        ):
+            transaction.set_properties({_HELD_BACK: str(candidate.id)})
 
     def drop_candidate(self, candidate: Snapshot) -> None:
         """Remove a candidate and the files that it alone refers to.
@@ -474,8 +497,12 @@ class Catalog:
                 manage.create_branch(empty, AUDIT)
 
 
-def _moved(table: str, root: str, location: str) -> LakehouseError:
-    return LakehouseError(
+class Moved(LakehouseError):
+    """The catalog says that the tables are in another place."""
+
+
+def _moved(table: str, root: str, location: str) -> Moved:
+    return Moved(
         f"The catalog in {root} says that the files of {table} are elsewhere ({location}): a "
         "lakehouse cannot be moved or copied; move it back, or make all tables anew from the "
         "landing files: stedi rebuild."

@@ -94,6 +94,11 @@ class DuckDBEngine:
         }
 
     @property
+    def here(self) -> "DuckDBEngine":
+        """It executes everything at once."""
+        return self
+
+    @property
     def backend(self) -> Backend:
         """The ibis backend, told how to get at the storage as of now."""
         if self._connected is None:

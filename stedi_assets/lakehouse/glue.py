@@ -117,6 +117,11 @@ class GlueEngine:
         self._job = job
         self._settings = settings
 
+    @property
+    def here(self) -> Engine:
+        """The engine of this process."""
+        return self._here
+
     def open(self, name: str, files: Sequence[str], types: Mapping[str, str]) -> ir.Table:
         """Open Parquet files as the table `name`, with columns of these types."""
         return self._here.open(name, files, types)

@@ -10,7 +10,6 @@ from functools import cached_property, partial
 from typing import Any
 
 import ibis
-from pyiceberg.exceptions import NoSuchTableError
 
 from stedi_assets.lakehouse.catalog import Catalog, Snapshot, TableState
 from stedi_assets.lakehouse.engine import Engine
@@ -19,6 +18,7 @@ from stedi_assets.lakehouse.landing.arrivals import LANDING_ROOT, Arrived, Ledge
 from stedi_assets.lakehouse.landing.names import shown_name
 from stedi_assets.lakehouse.landing.parquet import without
 from stedi_assets.lakehouse.landing.reader import Parsed, examine, parse
+from stedi_assets.lakehouse.landing.rejects import Rejects, find_rejects
 from stedi_assets.lakehouse.ledger import (
     LEDGER,
     Content,
@@ -71,34 +71,32 @@ class Ingested:
         return [entry for entry in self.entries if entry.held_back is not None]
 
 
-@dataclass(frozen=True)
-class Rejects:
-    """What could not be read of landing files.
-
-    Attributes:
-        files: The Parquet files that hold it.
-        rows: Number of its rows; nothing where it is not known.
-        made_from: Snapshot id of each landing table.
-    """
-
-    files: frozenset[str]
-    rows: int | None
-    made_from: Mapping[str, str]
-
-
 class Ingest(Ledgers):
     """Ingests the landing files below one root into the tables of a catalog."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         landing: LandingFolder,
         catalog: Catalog,
         engine: Engine,
         quarantine: Table,
         limits: Mapping[str, float] | None = None,
+        *,
+        ordered: Collection[str] = (),
     ) -> None:
-        """Read there; what cannot be read goes to the table `quarantine`."""
+        """Read there; what cannot be read goes to the table `quarantine`.
+
+        Args:
+            landing: The landing files.
+            catalog: The tables.
+            engine: Reads the files.
+            quarantine: The table of what cannot be read.
+            limits: As of `Ledgers`.
+            ordered: Sources of which what landed last decides: content that lands again counts
+                again.
+        """
         super().__init__(landing, catalog, limits)
+        self._ordered = ordered
         self._engine = engine
         self._quarantine = quarantine
         self._root = landing.storage.root
@@ -135,7 +133,8 @@ class Ingest(Ledgers):
         if base and not arrived.has_news:
             self._catalog.discard_candidate(table.name)
             return Ingested(None, tuple(known), (), changed, arrived.listing)
-        news = _News(source, table, arrived, known, base, self._limits.get(source, 1.0))
+        limit = self._limits.get(source, 1.0)
+        news = _News(source, table, arrived, known, base, limit, source in self._ordered)
         candidate, waiting = state.candidate, dict[str, str]()
         if candidate is None or candidate.properties.get(_FINGERPRINT) != news.fingerprint:
             candidate = self._read_readable(news, state, run_id, waiting)
@@ -166,33 +165,9 @@ class Ingest(Ledgers):
         published = self._catalog.published(self._quarantine.name)
         return published is not None and set(published.files) == self.rejects(landing_tables).files
 
-    def rejects(self, landing_tables: Collection[str]) -> "Rejects":
-        """What could not be read of the files that landing tables hold, or wait to hold.
-
-        Where the ledger of one cannot be read, nothing leaves quarantine: it says who is suspended.
-        """
-        files: set[str] = set()
-        rows: int | None = 0
-        made_from: dict[str, str] = {}
-        for table in landing_tables:
-            try:
-                current = self._current(table)
-                entries = self._ledger(current)
-            except Exception:  # whatever is wrong with this source, which says so itself
-                published, rows = self._catalog.published(self._quarantine.name), None
-                files |= set(published.files if published else ())
-                continue
-            files |= {entry.rejects for entry in entries if entry.rejects}
-            made_from |= {table: current.state} if current else {}
-            rows = None if rows is None else rows + sum(e.quarantined for e in entries if e.rejects)
-        return Rejects(frozenset(files), rows, made_from)
-
-    def _current(self, table: str) -> Snapshot | None:
-        try:
-            state = self._catalog.state(table)
-        except NoSuchTableError:  # quarantine alone, or one source alone, was asked for
-            return None
-        return state.candidate or self._base(state.published)
+    def rejects(self, landing_tables: Collection[str]) -> Rejects:
+        """What could not be read of the files that landing tables hold, or wait to hold."""
+        return find_rejects(self._catalog, landing_tables, self._quarantine.name)
 
     def _changed(self, arrived: Arrived, known: Iterable[Entry]) -> tuple[str, ...]:
         """Paths of known files with another content; files only touched are read to tell."""
@@ -352,6 +327,7 @@ class _News:
         known: The ledger of what it holds.
         base: What it holds; nothing where it is made anew.
         limit: Share of a file's objects that may be unreadable before the file is held back.
+        order_counts: Whether the order in which files landed decides what holds.
     """
 
     source: str
@@ -360,6 +336,7 @@ class _News:
     known: list[Entry]
     base: Snapshot | None
     limit: float
+    order_counts: bool
 
     def without(self, paths: Collection[str]) -> "_News":
         """The same, but for these files."""
@@ -416,15 +393,32 @@ class _News:
         there = (
             e for e in self.kept.values() if e.size and not e.duplicate_of and e.held_back is None
         )
-        originals = {entry.digest: entry.path for entry in there}
+        originals = {entry.digest: entry for entry in there}
         entries.sort(key=lambda entry: entry.landed_at)
-        return [_marked(entry, originals) for entry in entries]
+        landed = [*originals.values(), *entries] if self.order_counts else []
+        return [_marked(entry, originals, landed) for entry in entries]
 
 
-def _marked(entry: Entry, originals: dict[str, str]) -> Entry:
-    """The entry, marked as a duplicate where there is another file with its content."""
-    original = originals.setdefault(entry.digest, entry.path) if entry.size else entry.path
-    return entry if original == entry.path else replace(entry, duplicate_of=original)
+def _marked(entry: Entry, originals: dict[str, Entry], landed: Iterable[Entry]) -> Entry:
+    """The entry, marked as a duplicate where there is another file with its content.
+
+    Args:
+        entry: A new file.
+        originals: The file that has a content, by digest.
+        landed: Files that make the same content count again, where they landed between.
+    """
+    if not entry.size:
+        return entry
+    original = originals.setdefault(entry.digest, entry)
+    if original is entry:
+        return entry
+    if any(
+        original.landed_at < other.landed_at <= entry.landed_at and other.digest != entry.digest
+        for other in landed
+    ):
+        originals[entry.digest] = entry
+        return entry
+    return replace(entry, duplicate_of=original.path)
 
 
 @dataclass

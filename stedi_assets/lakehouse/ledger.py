@@ -228,6 +228,14 @@ def read_ledger(path: str, io: FileIO) -> list[Entry]:
         return [Entry(**row) for row in pq.read_table(file).to_pylist()]
 
 
+def read_rejects(path: str, io: FileIO) -> tuple[set[str], int]:
+    """The Parquet files with what was quarantined of a ledger's files, and the rows in them."""
+    with damaged(path), io.new_input(path).open() as file:
+        found = pq.read_table(file, columns=["rejects", "quarantined"]).to_pylist()
+    rejected = [row for row in found if row["rejects"]]
+    return {row["rejects"] for row in rejected}, sum(row["quarantined"] for row in rejected)
+
+
 def write_ledger(folder: str, entries: Iterable[Entry], io: FileIO) -> str:
     """Write a ledger below `folder`; returns its path."""
     path = f"{folder}/{uuid4().hex}.parquet"

@@ -5,7 +5,7 @@ import hashlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -29,7 +29,9 @@ from stedi_assets.lakehouse.faults import (
     sentence,
     unforeseen,
 )
+from stedi_assets.lakehouse.landing.rejects import find_rejects
 from stedi_assets.lakehouse.storage import LocalStorage, Storage
+from stedi_assets.lakehouse.table import Table
 
 RETRIES, PAUSE = 2, 20.0
 """How often a step is tried again after a fault that may pass, and seconds before each time."""
@@ -177,6 +179,12 @@ class Lakehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
             NotPublishedError: It has not been published yet.
         """
         return self.open(self.published(name))
+
+    def rejects(self, landing_tables: Collection[str], quarantine: Table) -> ir.Table:
+        """What `quarantine` has to hold of the landing tables, whether it is published or not."""
+        files = sorted(find_rejects(self.catalog, landing_tables, quarantine.name).files)
+        state = hashlib.sha256("\n".join(files).encode()).hexdigest()[:16]
+        return self.engine.open(f"{quarantine.name}__{state}", files, quarantine.types)
 
     def fingerprint(self, expression: ir.Table, contract: str) -> str:
         """What a table is made from: its rule, its contract, its inputs' snapshots."""

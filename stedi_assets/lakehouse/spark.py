@@ -183,6 +183,11 @@ class SparkEngine:
         self._task_memory = task_memory or "1GB"
 
     @property
+    def here(self) -> "SparkEngine":
+        """Its session is at hand."""
+        return self
+
+    @property
     def backend(self) -> "_Backend":
         """The ibis backend."""
         # The Python that runs the tasks has to be one that has the project.

@@ -111,10 +111,10 @@ class Ledgers:
             )
 
     def lost(self, source: str, table: Table) -> list[Entry]:
-        """Files that a landing table has rows of and that are not there any more."""
+        """Files that were taken in and that are not there any more."""
         there = {file.path for file in self._listing(source).files}
         known = self._known(table)
-        return [entry for entry in known if entry.rows and entry.path not in there]
+        return [e for e in known if (e.rows or e.quarantined) and e.path not in there]
 
     def _known(self, table: Table) -> list[Entry]:
         """All that is known of a table's files, also where a catalog that is gone knew it."""
@@ -147,9 +147,11 @@ class Ledgers:
             return False
 
     def _root_of(self, table: str) -> str | None:
-        """The root of the files that a landing table holds, where it is another one."""
-        state = self._catalog.find(table) if self._landing.storage.exists() else None
-        published = state.published if state else None
+        """The root of the files that a landing table holds, where it is known to be another."""
+        try:
+            published = self._catalog.published(table) if self._landing.storage.exists() else None
+        except Exception:  # the table cannot be read, which is its own trouble
+            return None
         root = published.properties[LANDING_ROOT] if published and published.rows else None
         return None if root == self._landing.root else root
 

@@ -1,0 +1,72 @@
+"""What could not be read of the landing files, as the ledgers of the landing tables know it."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from pyiceberg.exceptions import NoSuchTableError
+
+from stedi_assets.lakehouse.catalog import Catalog, Snapshot
+from stedi_assets.lakehouse.ledger import LEDGER, read_rejects
+from stedi_assets.lakehouse.table import LANDED_AT
+
+
+@dataclass(frozen=True)
+class Rejects:
+    """What could not be read of landing files.
+
+    Attributes:
+        files: The Parquet files that hold it.
+        rows: Number of its rows; nothing where it is not known.
+        made_from: Snapshot id of each landing table.
+    """
+
+    files: frozenset[str]
+    rows: int | None
+    made_from: Mapping[str, str]
+
+
+def find_rejects(catalog: Catalog, landing_tables: Collection[str], quarantine: str) -> Rejects:
+    """What could not be read of the files that landing tables hold, or wait to hold.
+
+    It says who is suspended, so it is known without the table `quarantine`, which may be damaged or
+    not yet published anew. Where the ledger of a landing table cannot be read, what is published
+    of quarantine stays in.
+    """
+    files: set[str] = set()
+    rows: int | None = 0
+    made_from: dict[str, str] = {}
+    for table in landing_tables:
+        try:
+            current = _current(catalog, table)
+            if current is None:
+                continue
+            rejected, count = read_rejects(current.properties[LEDGER], catalog.io)
+        except Exception:  # whatever is wrong with this table, which says so itself
+            files |= _published(catalog, quarantine)
+            rows = None
+            continue
+        files |= rejected
+        made_from[table] = current.state
+        rows = None if rows is None else rows + count
+    return Rejects(frozenset(files), rows, made_from)
+
+
+def _current(catalog: Catalog, table: str) -> Snapshot | None:
+    try:
+        state = catalog.state(table)
+    except NoSuchTableError:  # quarantine alone, or one source alone, was asked for
+        return None
+    return state.candidate or _of_today(state.published)
+
+
+def _published(catalog: Catalog, quarantine: str) -> set[str]:
+    try:
+        published = _of_today(catalog.published(quarantine))
+    except Exception:  # it cannot be read, either
+        published = None
+    return set(published.files if published else ())
+
+
+def _of_today(snapshot: Snapshot | None) -> Snapshot | None:
+    """The snapshot, where its rows have the columns of today."""
+    return snapshot if snapshot and LANDED_AT in snapshot.types else None
