@@ -2,18 +2,31 @@
 
 import io
 import json
+import shutil
 from pathlib import Path
+from typing import Any, BinaryIO
 
+import ibis.expr.types as ir
 import pytest
 from rich.console import Console
 
-from stedi_assets import read_table
+from stedi_assets import audit, read_table
+from stedi_assets.assets import RULES, landing
 from stedi_assets.audit import Finding
-from stedi_assets.lakehouse.catalog import Catalog
+from stedi_assets.definitions import lakehouse_definitions
+from stedi_assets.deployments import lakehouse
+from stedi_assets.freshness import behind
+from stedi_assets.lakehouse.catalog import Catalog, PublishConflict, Snapshot
+from stedi_assets.lakehouse.glue import GlueEngine
+from stedi_assets.lakehouse.ledger import LandingFolder
+from stedi_assets.lakehouse.resource import LocalLakehouse
 from stedi_assets.lakehouse.table import Table
+from stedi_assets.rebuild import lost_files
 from stedi_assets.refresh import refresh
+from stedi_assets.schemas import Contract
 from stedi_assets.settings import Settings
 from stedi_assets_tests.support import catalog_of, subject_id, under
+from stedi_assets_tests.support import refresh as refresh_in_dagster
 
 T = 1_655_564_400_000
 PEOPLE = {
@@ -93,6 +106,17 @@ def _break_rule(table: str, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Catalog, "ensure", out_of_memory)
 
 
+def _break_contract(table: str, patch: pytest.MonkeyPatch) -> None:
+    check = audit.check_contract
+
+    def broken(contract: type[Contract], candidate: ir.Table) -> Finding:
+        found = check(contract, candidate)
+        broken = contract.to_schema().name == table
+        return Finding("contract", False, "Broken.") if broken else found
+
+    patch.setattr(audit, "check_contract", broken)
+
+
 @pytest.mark.parametrize(
     "table",
     ["customer_trusted", "accelerometer_trusted", "device_ownership", "machine_learning_curated"],
@@ -100,16 +124,7 @@ def _break_rule(table: str, patch: pytest.MonkeyPatch) -> None:
 def test_a_table_that_breaks_its_contract_does_not_keep_who_withdrew(
     table: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from stedi_assets import audit  # noqa: PLC0415
-
-    check = audit.check_contract
-
-    def broken(contract: type, candidate: object) -> Finding:
-        found = check(contract, candidate)  # type: ignore[arg-type]
-        name = contract.to_schema().name  # type: ignore[attr-defined]
-        return Finding("contract", False, "Broken.") if name == table else found
-
-    monkeypatch.setattr(audit, "check_contract", broken)
+    _break_contract(table, monkeypatch)
     assert not _refresh(settings)
     assert not any(_anns(settings).values())
     assert _bobs(settings) == 6
@@ -145,5 +160,173 @@ def test_a_rule_that_fails_does_not_keep_who_withdrew(
     assert not any(_anns(settings).values())
     assert _bobs(settings) == 6
     assert _refresh(settings)
+    assert not any(_anns(settings).values())
+    assert _bobs(settings) == 6
+
+
+# Suspensions, whatever becomes of quarantine
+
+
+@pytest.fixture
+def suspended(settings: Settings, tmp_path: Path) -> Settings:
+    """The same lakehouse before a delivery with a record of Ann's that cannot be read."""
+    unreadable = {"email": "ann@x.io", "lastUpdateDate": "soon"}
+    _write(tmp_path, "customer", "withdrawal.json", unreadable)
+    return settings
+
+
+def test_suspension_counts_though_quarantine_cannot_be_published(
+    suspended: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish = Catalog.publish
+
+    def conflict(self: Catalog, candidate: Snapshot) -> None:
+        if candidate.table == "quarantine":
+            raise PublishConflict("Another refresh was faster.")
+        publish(self, candidate)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Catalog, "publish", conflict)
+        assert not _refresh(suspended)
+    assert not any(_anns(suspended).values())
+    assert _bobs(suspended) == 6
+    assert _refresh(suspended)
+    assert not any(_anns(suspended).values())
+    assert _bobs(suspended) == 6
+
+
+@pytest.mark.parametrize("delivered", ["settings", "suspended"])
+def test_damaged_quarantine_keeps_nobody_in(delivered: str, request: pytest.FixtureRequest) -> None:
+    settings: Settings = request.getfixturevalue(delivered)
+    Path(catalog_of(settings).metadata_location("quarantine")).write_text("damaged")
+    assert not _refresh(settings)
+    assert not any(_anns(settings).values())
+    assert _bobs(settings) == 6
+
+
+def test_suspension_outlasts_a_landing_root_that_cannot_be_read_as_a_whole(
+    suspended: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The table of customers stays that of the old root, and so does who is suspended."""
+    _refresh(suspended)
+    shutil.copytree(tmp_path / "landing", tmp_path / "other")
+    moved = suspended.model_copy(update={"landing": str(tmp_path / "other")})
+    opens = LandingFolder.open
+
+    def opened(self: LandingFolder, path: str) -> BinaryIO:
+        if path.endswith("customer/landing/bob.json"):
+            raise PermissionError(13, "Permission denied", self.location(path))
+        return opens(self, path)
+
+    monkeypatch.setattr(LandingFolder, "open", opened)
+    refresh_in_dagster(moved, only=["customer_landing", "quarantine", "customer_trusted"])
+    assert not any(_anns(moved).values())
+
+
+def test_same_content_suspends_again_when_it_lands_again(
+    suspended: Settings, tmp_path: Path
+) -> None:
+    unreadable = (tmp_path / "landing/customer/landing/withdrawal.json").read_bytes()
+    _refresh(suspended)
+    later = {"email": "ann@x.io", "lastUpdateDate": T + 2, "shareWithResearchAsOfDate": T}
+    _write(tmp_path, "customer", "later.json", later)
+    assert _refresh(suspended)
+    assert all(_anns(suspended).values())
+    (tmp_path / "landing/customer/landing/again.json").write_bytes(unreadable)
+    _refresh(suspended)
+    assert not any(_anns(suspended).values())
+
+
+def test_rebuild_names_files_that_suspend_somebody_and_are_gone(
+    suspended: Settings, tmp_path: Path
+) -> None:
+    _refresh(suspended)
+    (tmp_path / "landing/customer/landing/withdrawal.json").unlink()
+    lost = lost_files(lakehouse(suspended), suspended, ["customer"])
+    assert [entry.path for entry in lost["customer"]] == ["customer/landing/withdrawal.json"]
+
+
+# Refreshes that end early
+
+
+@pytest.mark.parametrize("table", ["accelerometer_trusted", "machine_learning_curated"])
+def test_refresh_that_was_killed_before_it_published_is_asked_for_again(
+    table: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish = Catalog.publish
+
+    def killed(self: Catalog, candidate: Snapshot) -> None:
+        if candidate.table == table:
+            raise RuntimeError("killed")
+        publish(self, candidate)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Catalog, "publish", killed)
+        patch.setattr("stedi_assets.withdrawals.take_out", lambda *_: ([], {}))
+        assert not _refresh(settings)
+    assert any(_anns(settings).values())
+    assert table in behind(catalog_of(settings), RULES)
+    assert _refresh(settings)
+    assert not any(_anns(settings).values())
+
+
+def test_table_that_a_check_holds_back_is_not_asked_for_again(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _break_contract("device_ownership", monkeypatch)
+    assert not _refresh(settings)
+    assert "device_ownership" not in behind(catalog_of(settings), RULES)
+
+
+def test_job_of_the_ui_that_makes_all_tables_keeps_nobody_in(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _break_contract("accelerometer_trusted", monkeypatch)
+    everything = lakehouse_definitions(settings).resolve_implicit_global_asset_job_def()
+    assert not everything.execute_in_process(raise_on_error=False).success
+    assert not any(_anns(settings).values())
+    assert _bobs(settings) == 6
+
+
+def test_glue_job_that_fails_keeps_nobody_in(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_job() -> Any:
+        raise RuntimeError("The job failed.")
+
+    here = lakehouse(settings).engine
+    on_glue = GlueEngine(here, no_job, "a-job", {})
+    monkeypatch.setattr(LocalLakehouse, "engine", property(lambda _: on_glue))
+    assert not _refresh(settings)
+    assert not any(_anns(settings).values())
+    assert _bobs(settings) == 6
+
+
+def test_rule_that_fails_after_the_table_gained_columns_keeps_nobody_in(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def out_of_memory(*_: object) -> Any:
+        raise MemoryError
+
+    monkeypatch.setattr("stedi_assets.lakehouse.resource.LakehouseIOManager._stage", out_of_memory)
+    named = settings.model_copy(update={"pseudonymize": False})
+    assert not _refresh(named)
+    assert not any(_anns(named).values())
+    assert _bobs(named) == 6
+
+
+@pytest.mark.parametrize("table", ["customer_landing", "quarantine"])
+def test_check_that_cannot_be_carried_out_holds_up_no_withdrawal(
+    table: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = landing.check_contract
+
+    def out_of_memory(contract: type[Contract], candidate: ir.Table) -> Finding:
+        if contract.to_schema().name == table:
+            raise MemoryError
+        return check(contract, candidate)
+
+    monkeypatch.setattr(landing, "check_contract", out_of_memory)
+    _refresh(settings)
     assert not any(_anns(settings).values())
     assert _bobs(settings) == 6
