@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import ibis
@@ -16,7 +16,7 @@ from stedi_assets.assets.trusted import owned_readings
 from stedi_assets.checks import without_consent
 from stedi_assets.lakehouse import maintenance
 from stedi_assets.lakehouse.catalog import Catalog, Snapshot
-from stedi_assets.lakehouse.faults import LakehouseError, explain
+from stedi_assets.lakehouse.faults import LakehouseError, explain, is_damage, sentence
 from stedi_assets.read import UnknownTableError, find_tags, read_table
 from stedi_assets.settings import Settings
 
@@ -85,8 +85,9 @@ class Released:
 
     Attributes:
         tags: Of a day's sets all but the last, of the days all but the newest STEDI_TRAINING_SETS,
-            and of whatever is tagged the sets with rows of people who withdrew, or with columns
-            that STEDI_PSEUDONYMIZE leaves out by now.
+            and of whatever is tagged the sets with rows of people who withdrew longer than
+            STEDI_RETENTION ago, with columns that STEDI_PSEUDONYMIZE leaves out by now, or of which
+            a file is damaged.
         unknown: Sets made under another key, whose people cannot be told from one another.
     """
 
@@ -105,7 +106,7 @@ def released(lakehouse: "Lakehouse", settings: Settings) -> Released:
         for tag in state.tags
         if tag.name not in old and (found := state.snapshot(tag.snapshot_id))
     }
-    customers = lakehouse.table("customer_trusted")
+    customers = _customers_lately(lakehouse, settings)
     nobody = not customers.count().to_pyarrow().as_py()
     unsure = [found for found in (*sets.values(), state.published) if found and not _key(found)]
     unsure_fit = nobody or _somebody_known(map(lakehouse.open, unsure), customers, settings)
@@ -117,9 +118,37 @@ def released(lakehouse: "Lakehouse", settings: Settings) -> Released:
             gone.append(name)
         elif not fits and found.rows:
             unknown.append(name)
-        elif withdrawals(lakehouse.open(found), customers, settings).to_pyarrow().as_py():
+        elif _has_withdrawals(lakehouse, found, customers, settings):
             gone.append(name)
     return Released((*old, *gone), tuple(unknown))
+
+
+def _has_withdrawals(
+    lakehouse: "Lakehouse", training_set: Snapshot, customers: ir.Table, settings: Settings
+) -> bool:
+    """Whether a set has rows of people who withdrew; one that is damaged is no use to anybody."""
+    try:
+        rows = withdrawals(lakehouse.open(training_set), customers, settings).to_pyarrow().as_py()
+    except Exception as error:
+        if is_damage(error):
+            return True
+        raise
+    return bool(rows)
+
+
+def _customers_lately(lakehouse: "Lakehouse", settings: Settings) -> ir.Table:
+    """Customers who consent, or did STEDI_RETENTION ago: nothing is deleted for good before."""
+    state = lakehouse.catalog.state("customer_trusted")
+    current = lakehouse.table("customer_trusted")
+    since = datetime.now(UTC) - settings.retention
+    earlier = state.as_of(max(since, state.earliest or since))
+    columns = ("email", "sharewithresearchasofdate")
+    lately = current.select(*columns)
+    if earlier:
+        lately = lately.union(lakehouse.open(earlier).select(*columns))
+    return lately.group_by("email").agg(
+        sharewithresearchasofdate=lately.sharewithresearchasofdate.min()
+    )
 
 
 def _key(training_set: Snapshot) -> str | None:
@@ -155,20 +184,34 @@ def vacuum(
         LakehouseError: Something is not as it should be, and nothing was removed; or training sets
             were made under another key, and only they were left alone.
     """
-    found = released(lakehouse, settings)
+    faults = []
+    try:
+        found = released(lakehouse, settings)
+    except Exception as error:
+        if not is_damage(error):
+            raise
+        found = Released()
+        faults.append(sentence(error))
     removed = maintenance.vacuum(
         lakehouse.storage,
         settings.retention,
         safety_age,
         released={TRAINING_SET: found.tags},
+        shared={"quarantine"},
         dry_run=dry_run,
     )
+    faults += removed.damaged
     if found.unknown:
-        raise LakehouseError(
+        faults.append(
             f"The training sets {', '.join(found.unknown)} were made under another key of "
             "subject_id, so nobody can tell whether everybody in them still consents, and they "
             "were left alone: set STEDI_PSEUDONYM_KEY to the key they were made with, and vacuum "
-            f"again. {'Besides, it would remove' if dry_run else 'Removed'} {removed}."
+            "again."
+        )
+    if faults:
+        said = " ".join(dict.fromkeys(filter(None, faults)))
+        raise LakehouseError(
+            f"{said} {'Besides, it would remove' if dry_run else 'Removed'} {removed}."
         )
     return removed
 

@@ -546,12 +546,12 @@ TROUBLES = {
         environment={"AWS_PROFILE": "lost"},
     ),
     "Glue refuses": Trouble(
-        "AWS refused GetTable {database}.quarantine: the credentials lack a permission. "
+        "AWS refused GetDatabase {database}: the credentials lack a permission. "
         "deploy/lakehouse.yaml has what each role needs.",
         glue=glue_error("AccessDeniedException"),
     ),
     "Glue is busy": Trouble(
-        "AWS was too busy for GetTable {database}.quarantine over several tries "
+        "AWS was too busy for GetDatabase {database} over several tries "
         "(ThrottlingException); nothing is lost: refresh again.",
         glue=throttled(),
     ),

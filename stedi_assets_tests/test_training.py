@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -42,8 +43,6 @@ from stedi_assets_tests.support import (
 )
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from stedi_assets.lakehouse.maintenance import Vacuumed
     from stedi_assets.settings import Settings
 
@@ -299,6 +298,19 @@ def test_tagged_training_set_stays_while_all_consent_and_goes_with_a_withdrawal(
         assert read_table(TRAINING_SET, tag, settings=settings).to_pyarrow().num_rows == rows
 
 
+def test_damaged_training_set_goes_and_keeps_nothing_else(settings: Settings) -> None:
+    consenting(settings, ann=1, bob=1)
+    of_key = {"key-id": key_id(settings)}
+    damaged = train(settings, rows_of(ANN, 1), **of_key)
+    newest = train(settings, rows_of(BOB, 1, 2), **of_key)
+    made_of = catalog_of(settings).state(TRAINING_SET).tagged(damaged)
+    assert made_of
+    for file in made_of.files:
+        Path(file).write_bytes(b"damaged")
+    assert clean(settings).tags == {TRAINING_SET: [damaged]}
+    assert list(tags(settings)) == [newest]
+
+
 def test_of_each_day_the_last_set_is_kept_and_of_the_days_the_newest(settings: Settings) -> None:
     consenting(settings, ann=1)
     names = (
@@ -330,12 +342,15 @@ def test_what_is_published_stays_though_somebody_in_it_withdrew(settings: Settin
     consenting(settings, ann=1, bob=1)
     tag = train(settings, [*rows_of(ANN, 1), *rows_of(BOB, 2)])
     consenting(settings, bob=1)  # and the training set has not been refreshed yet
-    assert released(lakehouse(settings), settings).tags == (tag,)
+    at_once = settings.model_copy(update={"retention": NOW})
+    assert released(lakehouse(settings), at_once).tags == (tag,)
+    assert released(lakehouse(settings), settings).tags == ()
     assert clean(settings).tags == {}
     assert list(tags(settings)) == [tag]
 
 
 def test_rows_from_before_a_later_consent_date_count_in_that_scope_only(settings: Settings) -> None:
+    settings = settings.model_copy(update={"retention": NOW})
     dated = settings.model_copy(update={"consent_scope": "from_consent_date"})
     consenting(settings, ann=10)
     tag = train(settings, rows_of(ANN, 10, 11))

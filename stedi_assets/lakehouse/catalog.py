@@ -276,7 +276,7 @@ class Catalog:
         faults = []
         for name in self.names():
             try:
-                self._load(name)
+                self.load(name)
             except Moved:
                 raise
             except Exception as error:  # that table's own trouble, where another one can be read
@@ -300,7 +300,7 @@ class Catalog:
 
     def state(self, table: str) -> TableState:
         """The table as it is now."""
-        return self._state(table, self._load(table))
+        return self._state(table, self.load(table))
 
     def find(self, table: str) -> TableState | None:
         """The table as it is now, if it exists."""
@@ -318,12 +318,12 @@ class Catalog:
 
     def metadata_location(self, table: str) -> str:
         """The Iceberg metadata file, for readers that take one."""
-        return self._load(table).metadata_location
+        return self.load(table).metadata_location
 
     def ensure(self, table: Table) -> None:
         """Make the table where it is missing, and give it the columns of its contract."""
         try:
-            iceberg = self._load(table.name)
+            iceberg = self.load(table.name)
         except NoSuchTableError:
             self._create(table)
             return
@@ -363,7 +363,7 @@ class Catalog:
         Raises:
             PublishConflict: Another refresh wrote to the table at the same time.
         """
-        iceberg = self._load(table)
+        iceberg = self.load(table)
         main = iceberg.current_snapshot()
         assert main is not None
         summary = {_PREFIX + key: value for key, value in properties.items()}
@@ -382,13 +382,13 @@ class Catalog:
     def discard_candidate(self, table: str) -> None:
         """Let `audit` stand where `main` stands."""
         with conflicts(table):
-            _discard(self._load(table))
+            _discard(self.load(table))
 
     def hold_back(self, candidate: Snapshot) -> None:
         """Note that a check holds the candidate back, which stays on `audit` to be looked at."""
         with (
             conflicts(candidate.table),
-            self._load(candidate.table).transaction() as transaction,
+            self.load(candidate.table).transaction() as transaction,
         ):
             transaction.set_properties({_HELD_BACK: str(candidate.id)})
 
@@ -397,7 +397,7 @@ class Catalog:
 
         Cut short, it leaves files that no snapshot refers to, which a vacuum removes.
         """
-        iceberg = self._load(candidate.table)
+        iceberg = self.load(candidate.table)
         made = iceberg.snapshot_by_id(candidate.id)
         if made is None or made.snapshot_id in published_ids(iceberg.metadata):
             return
@@ -415,7 +415,7 @@ class Catalog:
         Raises:
             PublishConflict: `main` moved since the candidate was made, or `audit` did.
         """
-        iceberg = self._load(candidate.table)
+        iceberg = self.load(candidate.table)
         refs = iceberg.metadata.refs
         made = iceberg.snapshot_by_id(candidate.id)
         if (
@@ -429,7 +429,7 @@ class Catalog:
                 manage.set_current_snapshot(candidate.id)
         except PublishConflict:
             # Where the catalog's answer was lost, the client asked again, and met its own change.
-            if self._load(candidate.table).metadata.current_snapshot_id != candidate.id:
+            if self.load(candidate.table).metadata.current_snapshot_id != candidate.id:
                 raise
 
     def tag(self, snapshot: Snapshot, name: str) -> None:
@@ -438,7 +438,7 @@ class Catalog:
         Raises:
             LakehouseError: The name is taken, or somebody else wrote to the table meanwhile.
         """
-        iceberg = self._load(snapshot.table)
+        iceberg = self.load(snapshot.table)
         if name in iceberg.metadata.refs:  # PyIceberg would move it
             raise LakehouseError(f"{snapshot.table} has a tag or branch {name} already.")
         with conflicts(snapshot.table), iceberg.manage_snapshots() as manage:
@@ -447,11 +447,11 @@ class Catalog:
     def untag(self, table: str, names: Collection[str]) -> None:
         """Let tags go, so that their snapshots can expire."""
         if names:
-            with conflicts(table), self._load(table).manage_snapshots() as manage:
+            with conflicts(table), self.load(table).manage_snapshots() as manage:
                 for name in names:
                     manage.remove_tag(name)
 
-    def _load(self, table: str) -> IcebergTable:
+    def load(self, table: str) -> IcebergTable:
         """The table as the catalog has it.
 
         Raises:

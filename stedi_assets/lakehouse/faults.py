@@ -122,6 +122,11 @@ def passes(error: BaseException) -> bool:
     return explained is not None and passes_on_aws(explained)
 
 
+def is_damage(error: BaseException) -> bool:
+    """Whether a file of the lakehouse is missing or cannot be understood."""
+    return (explain(error) or "").endswith(f"{WAY_BACK}.")
+
+
 def is_interrupted(error: BaseException) -> bool:
     """Whether Ctrl-C ended a query: the engine makes an error like others of it."""
     return any(

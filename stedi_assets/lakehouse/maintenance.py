@@ -1,20 +1,23 @@
 """Upkeep: lets older snapshots go, and the files that no snapshot refers to any more."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import TypeVar
 
 from pyiceberg.table import Table as IcebergTable
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.snapshots import Snapshot
 
 from stedi_assets.lakehouse.catalog import AUDIT, Catalog, conflicts
-from stedi_assets.lakehouse.faults import LakehouseError
+from stedi_assets.lakehouse.faults import LakehouseError, is_damage, sentence
 from stedi_assets.lakehouse.ledger import LEDGER, read_ledger
 from stedi_assets.lakehouse.manifests import files_of, published_ids, rewrite, tells_values
 from stedi_assets.lakehouse.storage import Storage, StoredFile
+
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class Vacuumed:
         files: Files that no snapshot refers to.
         uploads: Number of uploads that were begun and never ended.
         rewritten: Tables whose metadata held values of rows, and was written anew.
+        damaged: What is wrong with tables that were left alone, a sentence each.
     """
 
     snapshots: dict[str, int]
@@ -34,6 +38,7 @@ class Vacuumed:
     files: tuple[StoredFile, ...]
     uploads: int
     rewritten: tuple[str, ...]
+    damaged: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """What it was, in words."""
@@ -49,12 +54,13 @@ class Vacuumed:
         )
 
 
-def vacuum(
+def vacuum(  # noqa: PLR0913
     storage: Storage,
     retention: timedelta,
     safety_age: timedelta,
     *,
     released: Mapping[str, Collection[str]] | None = None,
+    shared: Collection[str] = (),
     dry_run: bool = False,
 ) -> Vacuumed:
     """Expire the snapshots that were replaced long ago, and remove what nothing refers to.
@@ -62,7 +68,7 @@ def vacuum(
     What readers see, what waits on `audit` and what a tag names never expires, but for tags that
     are released: they go with their snapshots. Candidates that were replaced or dropped expire at
     once. Where metadata of what stays holds values of rows, it is written anew; what waits on
-    `audit` is then to be made again by the next refresh.
+    `audit` is then to be made again by the next refresh. A table that is damaged is left alone.
 
     Args:
         storage: Where the lakehouse is; no refresh of this machine may run meanwhile.
@@ -70,6 +76,7 @@ def vacuum(
         safety_age: How long ago a file was written at least, for a refresh elsewhere may be
             about to commit younger ones.
         released: Tags of each table that keep their snapshots no longer.
+        shared: Tables of which others' ledgers name files, too.
         dry_run: Only tell what would be removed.
 
     Raises:
@@ -78,46 +85,57 @@ def vacuum(
     """
     storage.claim()
     catalog = Catalog(storage)
-    tables = {
-        name: storage.iceberg.load_table((storage.namespace, name))
-        for name in catalog.tables()  # which says what is wrong with one
-    }
-    listed = [file for table in tables.values() for file in storage.files(table.location())]
+    each = _EachTable(catalog.names())
+    tables = each(catalog.load)
+    listed = each(lambda name: list(storage.files(tables[name].location())))
     _assert_whole(tables, listed)
-    released = released or {}
-    telling = {
-        name: found
-        for name, table in tables.items()
-        if (found := _telling(table, released.get(name, ())))
-    }
+    released = {name: (released or {}).get(name, ()) for name in tables}
+    telling = each(lambda name: _telling(tables[name], released[name]))
+    telling = {name: snapshots for name, snapshots in telling.items() if snapshots}
     if not dry_run:
         for name, snapshots in telling.items():
             _rewrite(catalog, name, tables[name], snapshots)
     now = datetime.now(UTC)
-    replaced = {
-        name: _replaced(table, now - retention, released.get(name, ()))
-        for name, table in tables.items()
-    }
-    tags = {name: _tags(tables[name], expiring) for name, expiring in replaced.items()}
-    for name, expiring in replaced.items():
-        if expiring and not dry_run:
-            _expire(name, tables[name], expiring, tags[name])
-    in_use = {
-        location
-        for name, table in tables.items()
-        for location in _in_use(table, storage, without=replaced[name])
-    }
-    unused = [
-        file for file in listed if file.location not in in_use and file.modified < now - safety_age
-    ]
+    replaced = each(lambda name: _replaced(tables[name], now - retention, released[name]))
+    in_use = each(lambda name: set(_in_use(tables[name], storage, without=replaced[name])))
+    tags = {name: _tags(tables[name], replaced[name]) for name in in_use}
+    for name in in_use:
+        if replaced[name] and not dry_run:
+            _expire(name, tables[name], replaced[name], tags[name])
+    # What a damaged table refers to in another one is not known.
+    swept = in_use.keys() - (shared if each.damaged else ())
+    used = set().union(*in_use.values())
+    files = (file for name in sorted(swept) for file in listed[name])
+    unused = [f for f in files if f.location not in used and f.modified < now - safety_age]
     uploads = 0
     if not dry_run:
         with ThreadPoolExecutor() as pool:
             list(pool.map(storage.io.delete, (file.location for file in unused)))
         uploads = storage.drop_uploads(now - safety_age)
-    expired = {name: len(snapshots) for name, snapshots in replaced.items() if snapshots}
+    expired = {name: len(replaced[name]) for name in in_use if replaced[name]}
     gone = {name: names for name, names in tags.items() if names}
-    return Vacuumed(expired, gone, tuple(unused), uploads, tuple(telling))
+    damaged = tuple(each.damaged.values())
+    return Vacuumed(expired, gone, tuple(unused), uploads, tuple(telling), damaged)
+
+
+class _EachTable:
+    """Does things with each table by itself: one that is damaged is left alone from then on."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = list(names)
+        self.damaged: dict[str, str] = {}
+
+    def __call__(self, work: Callable[[str], _Result]) -> dict[str, _Result]:
+        results = {}
+        for name in self._names:
+            try:
+                if name not in self.damaged:
+                    results[name] = work(name)
+            except Exception as error:
+                if not is_damage(error):
+                    raise
+                self.damaged[name] = sentence(error) or name
+        return results
 
 
 def _telling(table: IcebergTable, released: Collection[str]) -> list[Snapshot]:
@@ -192,8 +210,10 @@ def _in_use(table: IcebergTable, storage: Storage, without: Collection[int]) -> 
             yield from (entry.rejects for entry in read_ledger(ledger, storage.io) if entry.rejects)
 
 
-def _assert_whole(tables: dict[str, IcebergTable], listed: Iterable[StoredFile]) -> None:
-    found = {file.location for file in listed}
+def _assert_whole(
+    tables: Mapping[str, IcebergTable], listed: Mapping[str, list[StoredFile]]
+) -> None:
+    found = {file.location for files in listed.values() for file in files}
     for name, table in tables.items():
         if table.metadata_location not in found:
             raise LakehouseError(

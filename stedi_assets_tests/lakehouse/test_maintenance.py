@@ -222,3 +222,22 @@ def test_lakehouse_on_s3_belongs_to_one_database(aws: Any) -> None:
     with pytest.raises(LakehouseError, match=f"tables of the Glue database {settings.database}:"):
         vacuum(storage_of(other), NOW, NOW)
     assert vacuum(storage_of(settings), DAY, NOW).files == ()
+
+
+@on_this_machine
+@pytest.mark.parametrize("kind", ["metadata", "manifest list"])
+def test_damaged_table_keeps_no_other_from_being_cleared(
+    kind: str, folder: Path, settings: Settings, lakehouse: Storage
+) -> None:
+    withdraw(folder, settings)
+    table = lakehouse.iceberg.load_table((lakehouse.namespace, "device_ownership"))
+    snapshot = table.current_snapshot()
+    assert snapshot
+    damaged = table.metadata_location if kind == "metadata" else snapshot.manifest_list
+    with lakehouse.io.new_output(damaged).create(overwrite=True) as file:
+        file.write(b"damaged")
+    removed = vacuum(lakehouse, NOW, NOW, shared={"quarantine"})
+    assert len(removed.damaged) == 1
+    assert "stedi rebuild" in removed.damaged[0]
+    assert set(removed.snapshots) == set(TABLES) - {"device_ownership"}
+    assert not any(ANN in row.values() for row in rows_of_files(lakehouse, "trusted", "curated"))
