@@ -346,11 +346,13 @@ class _Tables:
         self._snapshots = {candidate.table: candidate}
 
     def __getitem__(self, name: str) -> ir.Table:
-        # Opened each time: an audit may outlast the credentials that a table was opened with.
-        if name == "quarantine":  # which says who is suspended, and may not be published anew yet
-            return self._lakehouse.rejects(SOURCES, QUARANTINE)
         if name not in self._snapshots:
-            self._snapshots[name] = self._lakehouse.published(name)
+            self._snapshots[name] = (
+                self._lakehouse.rejects(SOURCES, QUARANTINE)  # may not be published anew yet
+                if name == QUARANTINE.name
+                else self._lakehouse.published(name)
+            )
+        # Opened each time: an audit may outlast the credentials that a table was opened with.
         return self._lakehouse.open(self._snapshots[name])
 
     def published(self, name: str) -> Snapshot | None:

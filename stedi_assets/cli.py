@@ -110,7 +110,8 @@ def rebuild(
         rows = sum(entry.rows for entry in entries)
         _tell(
             f"{name}: {len(entries):,} files with {rows:,} rows are not in the landing folder any "
-            "more. These rows will be gone."
+            "more. These rows will be gone"
+            + (", and with them withdrawals and suspensions." if name == "customer" else ".")
         )
     if not yes and not typer.confirm(f"Make the tables anew from {settings.landing_root}?"):
         raise typer.Exit(1)

@@ -107,7 +107,7 @@ def _call(
         if name == "settings":
             return settings
         if name == "quarantine":  # a refresh may have ended before it was published
-            return lakehouse.rejects(SOURCES, QUARANTINE)
+            return lakehouse.open(lakehouse.rejects(SOURCES, QUARANTINE))
         return given[name] if name in given else lakehouse.table(name)
 
     return rule(**{name: value(name) for name in signature(rule).parameters})

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
@@ -180,11 +181,21 @@ class Lakehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
         """
         return self.open(self.published(name))
 
-    def rejects(self, landing_tables: Collection[str], quarantine: Table) -> ir.Table:
+    def rejects(self, landing_tables: Collection[str], quarantine: Table) -> Snapshot:
         """What `quarantine` has to hold of the landing tables, whether it is published or not."""
-        files = sorted(find_rejects(self.catalog, landing_tables, quarantine.name).files)
-        state = hashlib.sha256("\n".join(files).encode()).hexdigest()[:16]
-        return self.engine.open(f"{quarantine.name}__{state}", files, quarantine.types)
+        found = find_rejects(self.catalog, landing_tables, quarantine.name)
+        files = tuple(sorted(found.files))
+        digest = hashlib.sha256("\n".join(files).encode()).hexdigest()
+        return Snapshot(
+            table=quarantine.name,
+            id=int(digest[:12], 16),
+            committed_at=datetime.now(UTC),
+            rows=found.rows or 0,
+            size=0,
+            types=quarantine.types,
+            files=files,
+            properties={},
+        )
 
     def fingerprint(self, expression: ir.Table, contract: str) -> str:
         """What a table is made from: its rule, its contract, its inputs' snapshots."""
