@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-LAKEHOUSE := $(or $(STEDI_LAKEHOUSE),$(CURDIR)/lakehouse)
+# Recipes read it from the environment: whatever is in its path, the shell takes it as it is.
+export LAKEHOUSE := $(or $(STEDI_LAKEHOUSE),$(CURDIR)/lakehouse)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev system run run-s3 test dev screenshots lint bench clean
@@ -41,8 +42,8 @@ system:
 		|| echo "Could not install $$missing: the tests that need it are skipped."; fi
 
 run: setup
-	@if [ "$(STEDI_DEPLOYMENT)" != aws ] && [ -z "$(STEDI_LANDING)" ] && [ ! -e "$(LAKEHOUSE)/catalog.db" ] \
-		&& [ -z "$$(find "$(LAKEHOUSE)/landing" -type f 2>/dev/null | head -n 1)" ]; then \
+	@if [ "$$STEDI_DEPLOYMENT" != aws ] && [ -z "$$STEDI_LANDING" ] && [ ! -e "$$LAKEHOUSE/catalog.db" ] \
+		&& [ -z "$$(find "$$LAKEHOUSE/landing" -type f 2>/dev/null | head -n 1)" ]; then \
 		echo "No landing data yet: writing sample data."; $(BIN)/stedi sample; fi
 	$(BIN)/stedi refresh
 	$(BIN)/stedi status
@@ -55,11 +56,11 @@ test: setup-dev system
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 dev: setup
-	@if [ "$(STEDI_DEPLOYMENT)" != aws ] && [ -z "$(STEDI_LANDING)" ]; then umask 077; \
-		mkdir -p $(foreach source,customer accelerometer step_trainer,"$(LAKEHOUSE)/landing/$(source)/landing"); \
-		echo "Drop landing files into $(LAKEHOUSE)/landing/{customer,accelerometer,step_trainer}/landing."; fi
+	@if [ "$$STEDI_DEPLOYMENT" != aws ] && [ -z "$$STEDI_LANDING" ]; then umask 077; \
+		mkdir -p $(foreach source,customer accelerometer step_trainer,"$$LAKEHOUSE/landing/$(source)/landing"); \
+		echo "Drop landing files into $$LAKEHOUSE/landing/{customer,accelerometer,step_trainer}/landing."; fi
 	@# The history of runs, and what they write, is for its user alone.
-	umask 077; DAGSTER_HOME=$(CURDIR) $(BIN)/dagster dev -h 127.0.0.1
+	umask 077; DAGSTER_HOME="$$PWD" $(BIN)/dagster dev -h 127.0.0.1
 
 screenshots: setup-dev system
 	$(BIN)/python -m stedi_assets_tests.browser.screenshots
@@ -74,4 +75,4 @@ bench: $(VENV)/ready-dev
 	$(BIN)/python -m benchmarks.bench $(BENCH)
 
 clean:
-	rm -rf $(LAKEHOUSE)/warehouse $(LAKEHOUSE)/catalog.db $(LAKEHOUSE)/scratch $(LAKEHOUSE)/report .dagster
+	rm -rf "$$LAKEHOUSE/warehouse" "$$LAKEHOUSE/catalog.db" "$$LAKEHOUSE/scratch" "$$LAKEHOUSE/report" .dagster

@@ -1,6 +1,8 @@
 """Wherever landing files and lakehouse are, the tables are the same; or a sentence says why not."""
 
 import os
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,7 @@ from typing import Any
 import pytest
 
 from stedi_assets.lakehouse.embedded import DuckDBEngine
-from stedi_assets.settings import Settings, SettingsError, duration
+from stedi_assets.settings import PROJECT, Settings, SettingsError, duration
 from stedi_assets_tests.commands import deliver_people
 from stedi_assets_tests.lakehouse.conftest import storage_in
 from stedi_assets_tests.support import (
@@ -198,3 +200,17 @@ def test_largest_limits_work(tmp_path: Path) -> None:
     for limit in ("999999999999MB", "999999TiB"):
         engine = DuckDBEngine(storage_in(tmp_path), memory_limit=limit, threads=1024)
         assert engine.backend.sql("SELECT 1 AS one").to_pyarrow().to_pylist() == [{"one": 1}]
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed.")
+def test_make_clean_removes_tables_and_nothing_beside_wherever_the_project_lies(
+    tmp_path: Path,
+) -> None:
+    project, beside = tmp_path / 'my "odd" \'pro ject', tmp_path / "my"
+    for folder in (project / "lakehouse/warehouse", project / "lakehouse/landing", beside):
+        folder.mkdir(parents=True)
+    shutil.copy(PROJECT / "Makefile", project)
+    environment = {name: value for name, value in os.environ.items() if name[:5] != "STEDI"}
+    subprocess.run(["make", "clean"], cwd=project, env=environment, check=True)
+    assert [path.name for path in (project / "lakehouse").iterdir()] == ["landing"]
+    assert beside.is_dir()
