@@ -129,32 +129,55 @@ def _curated_customers(
 
 
 def _readings(
-    accelerometer_trusted: ir.Table, customer_landing: ir.Table, quarantine: ir.Table
+    accelerometer_trusted: ir.Table,
+    customer_landing: ir.Table,
+    quarantine: ir.Table,
+    customer_trusted: ir.Table,
+    settings: Settings,
 ) -> ir.Table:
-    people = consenting(customer_landing, quarantine)
-    return accelerometer_trusted.semi_join(people.rename(user="email"), "user")
+    people = _since(consenting(customer_landing, quarantine), customer_trusted)
+    owners = people.rename(user="email")
+    return _theirs(accelerometer_trusted, owners, "user", "timestamp", settings)
 
 
-def _sensor_readings(
+def _sensor_readings(  # noqa: PLR0913  (the tables it is made from)
+    *,
     step_trainer_trusted: ir.Table,
     device_ownership: ir.Table,
     customer_landing: ir.Table,
     quarantine: ir.Table,
+    customer_trusted: ir.Table,
+    settings: Settings,
 ) -> ir.Table:
-    people = consenting(customer_landing, quarantine)
-    devices = device_ownership.semi_join(people, "email")
-    return step_trainer_trusted.semi_join(devices, "serialnumber")
+    people = _since(consenting(customer_landing, quarantine), customer_trusted)
+    owners = device_ownership.select("serialnumber", "email").join(people, "email")
+    return _theirs(step_trainer_trusted, owners, "serialnumber", "sensorreadingtime", settings)
 
 
 def _training_rows(
     machine_learning_curated: ir.Table,
     customer_landing: ir.Table,
     quarantine: ir.Table,
+    customer_trusted: ir.Table,
     settings: Settings,
 ) -> ir.Table:
-    people = consenting(customer_landing, quarantine)
-    people = people.select(subject_id=pseudonym(people.email, settings))
-    return machine_learning_curated.semi_join(people, "subject_id")
+    people = _since(consenting(customer_landing, quarantine), customer_trusted)
+    owners = people.mutate(subject_id=pseudonym(people.email, settings))
+    return _theirs(machine_learning_curated, owners, "subject_id", "sensorreadingtime", settings)
+
+
+def _since(people: ir.Table, customer_trusted: ir.Table) -> ir.Table:
+    """People (email) with the date of their consent (since), as far as it is published."""
+    dates = customer_trusted.select("email", since="sharewithresearchasofdate")
+    return people.join(dates, "email")
+
+
+def _theirs(rows: ir.Table, owners: ir.Table, key: str, time: str, settings: Settings) -> ir.Table:
+    """Rows of these owners, in that scope from their consent date on."""
+    same = [rows[key] == owners[key]]
+    if settings.consent_scope == "from_consent_date":
+        same.append(rows[time] >= owners.since)
+    return rows.semi_join(owners, same)
 
 
 _KEPT: dict[str, Callable[..., ir.Table]] = {

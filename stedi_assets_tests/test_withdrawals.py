@@ -330,3 +330,22 @@ def test_check_that_cannot_be_carried_out_holds_up_no_withdrawal(
     _refresh(settings)
     assert not any(_anns(settings).values())
     assert _bobs(settings) == 6
+
+
+def test_rule_that_fails_keeps_nothing_from_before_a_later_consent_in_that_scope(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dated = settings.model_copy(update={"consent_scope": "from_consent_date"})
+    (tmp_path / "landing/customer/landing/withdrawal.json").unlink()
+    assert _refresh(dated)
+    came_back = {
+        "email": "ann@x.io",
+        "lastUpdateDate": T + 1,
+        "shareWithResearchAsOfDate": T + 3_000,
+    }
+    _write(tmp_path, "customer", "later.json", came_back)
+    _break_rule("accelerometer_trusted", monkeypatch)
+    assert not _refresh(dated)
+    readings = {"accelerometer_trusted", "step_trainer_trusted", "machine_learning_curated"}
+    assert _anns(dated, *readings) == dict.fromkeys(readings, 3)
+    assert _bobs(dated) == 9
