@@ -28,7 +28,13 @@ from stedi_assets_tests.lakehouse.landing.records import (
     blocks_of,
     scanned,
 )
-from stedi_assets_tests.lakehouse.landing.strategies import CLEAN, EXAMPLES, files
+from stedi_assets_tests.lakehouse.landing.strategies import (
+    CLEAN,
+    EXAMPLES,
+    SEPARATORS,
+    files,
+    with_history,
+)
 
 if TYPE_CHECKING:
     from stedi_assets.lakehouse.table import Table
@@ -112,6 +118,26 @@ def test_long_lines_are_read_alike(drawn: tuple[str, bytes]) -> None:
         patch.setattr(lines_module, "LONGEST", 200)
         assert_alike(content, source, 150)
         assert_alike(content.replace(b"\n", b""), source, 150)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(drawn=files(), size=st.none() | st.integers(100, 1000))
+def test_lines_of_several_objects_are_read_alike(
+    drawn: tuple[str, bytes], size: int | None
+) -> None:
+    source, content = drawn
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lines_module, "_LONG_LINES", 100)
+        assert_alike(content, source, size)
+        assert_alike(content.replace(b"\n", b""), source, size)
+
+
+@pytest.mark.parametrize("separator", SEPARATORS)
+@pytest.mark.parametrize("source", CLEAN)
+def test_record_behind_one_with_a_long_history_is_read(source: str, separator: str) -> None:
+    for first in with_history(source, versions=40):
+        content = f"{first}{separator}{json.dumps(CLEAN[source])}"
+        assert len(assert_alike(content.encode(), source).rows) == 2
 
 
 @pytest.mark.parametrize("odd", EXAMPLES.values(), ids=EXAMPLES.keys())

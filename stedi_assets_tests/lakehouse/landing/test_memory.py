@@ -37,7 +37,7 @@ tables = {name: table_of(contract) for name, contract in contracts().items()}
 
 def parsed(path):
     return parse(
-        engine, [(path, None)], landing=LandingFolder(str(root), storage), source="accelerometer",
+        engine, [path], landing=LandingFolder(str(root), storage), source="accelerometer",
         table=tables["accelerometer_landing"], quarantine=tables["quarantine"],
         folder=f"{root}/rows", rejects=f"{root}/rejects", landed_at=1_656_000_000_000,
     ).counts[path]
