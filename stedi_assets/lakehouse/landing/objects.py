@@ -4,13 +4,12 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from decimal import Decimal
 from functools import lru_cache
 from typing import Any, NoReturn
 
 import numpy as np
 
-from stedi_assets.lakehouse.landing.values import Number
+from stedi_assets.lakehouse.landing.values import Number, exactly
 
 MAX_OBJECT = 16 << 20
 """Bytes within which an object must end; of what is longer, quarantine keeps the beginning."""
@@ -126,5 +125,6 @@ def _same(one: Any, other: Any) -> bool:
     if isinstance(one, list | tuple):
         return len(one) == len(other) and all(map(_same, one, other))
     if isinstance(one, Number) and max(len(one), len(other)) <= _LONGEST_COMPARED:
-        return one == other or bool(Decimal(one) == Decimal(other))
+        value = exactly(one)
+        return one == other or (value is not None and value == exactly(other))
     return bool(one == other)
