@@ -64,8 +64,17 @@ def _refuse(_: str) -> NoReturn:
     raise _NoJsonError
 
 
+_LONGEST_SHARED = 40
+
 # Millions of short numbers in one array would fill the memory, were each an object of its own.
-_number = lru_cache(4 << 10)(Number)
+_shared = lru_cache(4 << 10)(Number)
+
+
+def _number(digits: str) -> Number:
+    # A long one would be held for ever.
+    return _shared(digits) if len(digits) <= _LONGEST_SHARED else Number(digits)
+
+
 _decode = json.JSONDecoder(
     object_pairs_hook=tuple, parse_int=_number, parse_float=_number, parse_constant=_refuse
 ).raw_decode

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from time import process_time
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,18 @@ def test_lone_surrogate_in_an_unknown_key_does_not_matter(read: Read) -> None:
 
 def test_number_of_thousands_of_digits_in_an_unknown_key_does_not_matter(read: Read) -> None:
     assert times(read(f'{ONE[:-1]}, "note": {"9" * 5000}}}')) == [1]
+
+
+def test_long_numbers_are_not_held_when_their_object_is_read(read: Read) -> None:
+    read(ONE)
+    tracemalloc.start()
+    try:
+        for digit in "123456789":
+            read(f'{ONE[:-1]}, "note": {digit * MEBIBYTE}}}')
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < MEBIBYTE
 
 
 @pytest.mark.parametrize("place", ["first", "last"])
