@@ -128,10 +128,10 @@ def test_one_awkward_file_changes_nothing_about_its_neighbours(landing: Landing)
 
 
 def test_file_of_another_format_is_one_reject_with_its_first_bytes(landing: Landing) -> None:
-    landing.parse({"a.json": b"%PDF-1.7\n" + b"x" * 100_000})
+    landing.parse({"a.json": b"%PDF-1.7\n1 0 obj\n" + b"x" * 100_000})
     [reject] = landing.rejects()
     assert reject["reason"] == "the file is a PDF document, not JSON"
-    assert reject["raw"] == ("%PDF-1.7\n" + "x" * 100_000)[: 64 << 10]
+    assert reject["raw"] == ("%PDF-1.7\n1 0 obj\n" + "x" * 100_000)[: 64 << 10]
     assert landing.parsed.counts["a.json"].reason == reject["reason"]
 
 
