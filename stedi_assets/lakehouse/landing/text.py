@@ -58,6 +58,9 @@ _UNMARKED = {
     "utf-16-le": re.compile(rb"(?:[\t\n\r -~]\x00){2,}"),
     "utf-16-be": re.compile(rb"(?:\x00[\t\n\r -~]){2,}"),
 }
+_PASSED_ON = "stedi.passed_on"
+"""What is done with what is no character: it is decoded as half a surrogate pair."""
+_HALF, _NO_UTF_8 = "\udcff", b"\xff"
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}".encode()
 
 
@@ -207,9 +210,21 @@ def _encoding(head: bytes) -> str | None:
 
 
 def _decoded(blocks: Iterator[bytes], encoding: str) -> Iterator[bytes]:
-    # Half a surrogate pair becomes bytes that are no UTF-8, and so quarantines its object.
-    decoder = codecs.getincrementaldecoder(encoding)("surrogatepass")
+    # What is no character, such as half a surrogate pair, becomes bytes that are no UTF-8, and so
+    # quarantines its object.
+    decoder = codecs.getincrementaldecoder(encoding)(_PASSED_ON)
     for block in blocks:
-        yield decoder.decode(block).encode("utf-8", "surrogatepass")
+        text = decoder.decode(block).encode("utf-8", "surrogatepass")
+        yield text.replace(_HALF.encode("utf-8", "surrogatepass"), _NO_UTF_8)
     if decoder.getstate()[0]:
         yield _REPLACEMENT
+
+
+def _pass_on(error: UnicodeError) -> tuple[str | bytes, int]:
+    try:
+        return codecs.lookup_error("surrogatepass")(error)
+    except UnicodeDecodeError as beyond:
+        return _HALF, beyond.end
+
+
+codecs.register_error(_PASSED_ON, _pass_on)

@@ -117,6 +117,34 @@ def test_half_a_character_at_the_end_of_a_utf_16_file_is_accounted_for(read: Rea
     assert (times(found), raws(found)) == ([1], ["\ufffd"])
 
 
+@pytest.mark.parametrize("order", ["le", "be"])
+def test_bytes_that_are_no_utf_32_are_a_reject(read: Read, order: str) -> None:
+    mark = "\ufeff".encode(f"utf-32-{order}")
+    found = read(mark + b"\xff" * 4)
+    assert (times(found), raws(found)) == ([], ["\ufffd"])
+    bad = ONE.replace("ann@", "BAD@").encode(f"utf-32-{order}")
+    for wrong in (b"\xff" * 4, b"\x7f" * 4):
+        line = bad.replace("B".encode(f"utf-32-{order}"), wrong)
+        ends = [f"\n{each}\n".encode(f"utf-32-{order}") for each in (TWO, THREE)]
+        found = read(mark + ends[0] + line + ends[1])
+        assert times(found) == [2, 3]
+        assert raws(found) == [ONE.replace("ann@", "\ufffdAD@")]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+def test_half_a_surrogate_pair_quarantines_its_object(read: Read, encoding: str) -> None:
+    content = f'\ufeff{TWO}\n{reading(user="USER")}\n{THREE}'.replace("USER", "ann\ud800@x.io")
+    found = read(content.encode(encoding, "surrogatepass"))
+    assert times(found) == [2, 3]
+    assert reasons(found) == ["not valid UTF-8"]
+
+
+def test_utf_16_file_that_looks_like_utf_32_is_read_to_its_end(read: Read) -> None:
+    found = read(f"\ufeff\0{ONE}\n{TWO}".encode("utf-16-le"))
+    assert (found[0], len(found[1])) == ([], 1)
+    assert found[1][0].raw.count("\ufffd") > 50
+
+
 def archive() -> bytes:
     packed = BytesIO()
     with zipfile.ZipFile(packed, "w") as file:
