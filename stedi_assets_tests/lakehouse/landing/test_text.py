@@ -133,7 +133,7 @@ def test_bytes_that_are_no_utf_32_are_a_reject(read: Read, order: str) -> None:
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
 def test_half_a_surrogate_pair_quarantines_its_object(read: Read, encoding: str) -> None:
-    content = f'\ufeff{TWO}\n{reading(user="USER")}\n{THREE}'.replace("USER", "ann\ud800@x.io")
+    content = f"\ufeff{TWO}\n{reading(user='USER')}\n{THREE}".replace("USER", "ann\ud800@x.io")
     found = read(content.encode(encoding, "surrogatepass"))
     assert times(found) == [2, 3]
     assert reasons(found) == ["not valid UTF-8"]
@@ -200,7 +200,18 @@ def test_text_with_the_words_of_a_tar_archive_is_text(read: Read) -> None:
     assert times(read(f"{first}\n{TWO}\n")) == [1, 2]
 
 
-WORDS = ["BZh91AY&SY", "PAR1", "ORC", "ORC\n", "GIF89a", "%PDF-", "%PDF-1.7\n", "ARROW1", "PK", "7z"]
+WORDS = [
+    "BZh91AY&SY",
+    "PAR1",
+    "ORC",
+    "ORC\n",
+    "GIF89a",
+    "%PDF-",
+    "%PDF-1.7\n",
+    "ARROW1",
+    "PK",
+    "7z",
+]
 
 
 @pytest.mark.parametrize("words", WORDS)

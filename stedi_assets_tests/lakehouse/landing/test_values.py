@@ -69,8 +69,8 @@ HUGE = ["1e1000000000000000000", "0e99999999999999999999", "1e-99999999999999999
 def test_numbers_of_any_exponent_are_compared(read: Read, number: str) -> None:
     assert times(read(f'{ONE[:-1]}, "n": {number}, "N": {number}}}')) == [1]
     for other in ("1", "1e999999999", f"1{number}"):
-        for values in ((number, other), (other, number)):
-            found = read('%s, "n": %s, "N": %s}' % (ONE[:-1], *values))
+        for one, two in ((number, other), (other, number)):
+            found = read(f'{ONE[:-1]}, "n": {one}, "N": {two}}}')
             assert reasons(found) == ["a key comes twice with different values"]
 
 
