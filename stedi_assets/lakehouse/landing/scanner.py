@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from stedi_assets.lakehouse.landing import objects
-from stedi_assets.lakehouse.landing.fragments import Fragment
+from stedi_assets.lakehouse.landing.fragments import Fragment, Part
 from stedi_assets.lakehouse.landing.objects import BROKEN, Broken, JsonObject, read_object
 from stedi_assets.lakehouse.landing.skipping import Matcher
 from stedi_assets.lakehouse.landing.source import Source
@@ -158,12 +158,22 @@ class Scanner:
                 begins_object = self._source.cut(part.begin, part.begin + 1) == b"{"
                 other = BROKEN if begins_object else _NO_OBJECT
                 why = reason if part.begin == first else other
-                yield self._unreadable(part.begin, part.end, why)
+                yield self._unreadable(part, why)
 
-    def _unreadable(self, begin: int, end: int, reason: str) -> Unreadable:
-        text = self._source.cut(begin, end).rstrip().decode("utf-8", "replace")
-        persons = self._emails.persons(text) if self._emails else ()
-        return Unreadable(begin, text, self._reason(end, reason), named(persons))
+    def _unreadable(self, part: Part, reason: str) -> Unreadable:
+        text = self._source.cut(part.begin, part.end).rstrip().decode("utf-8", "replace")
+        persons = self._emails.persons(text) if self._emails else []
+        if part.is_in_record_line:
+            persons += self._persons_at(part.end)
+        return Unreadable(part.begin, text, self._reason(part.end, reason), named(persons))
+
+    def _persons_at(self, place: int) -> list[str]:
+        """Whose the record is that begins there."""
+        found = self.read(place)
+        if self._emails is None or not isinstance(found, JsonObject):
+            return []
+        text = self._source.cut(place, place + found.length).decode()
+        return self._emails.of_object(found.pairs, text)
 
     def _reason(self, end: int, reason: str) -> str:
         damage = self._source.damage

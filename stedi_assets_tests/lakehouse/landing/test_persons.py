@@ -88,6 +88,40 @@ def test_unreadable_customer_names_the_person(read: Read, text: str, person: str
     assert (found[0], persons(found)) == ([], [person])
 
 
+RECORD = '{"email":"ann@x.io","shareWithResearchAsOfDate":1655564400000}'
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        '{"raw":"%s"}',
+        '{"previous" %s}',
+        '{"previous" = %s}',
+        '{"previous":%s',
+        '{"n":"say "%s" to","email":"bob@x.io"}',
+        '{"email":"bob@x.io","n":"say "%s" to"}',
+        'the old one was "%s"',
+        '{"email":"bob@x.io",\n"previous" %s}',
+        '{"n":"' + "x" * 5_000 + '" = %s}',
+    ],
+)
+def test_broken_object_is_about_whoever_a_record_within_its_line_is_about(
+    read: Read, broken: str
+) -> None:
+    rows, rejects = read(broken.replace("%s", RECORD), "customer")
+    assert "ann@x.io" in "\x1f".join(r.person or "" for r in rejects)
+    assert len(rows) == ('"previous":' not in broken)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", ",\n", "\n\n"])
+def test_record_in_the_next_line_is_not_what_a_cut_off_one_is_about(read: Read, end: str) -> None:
+    rows, rejects = read(f'{{"email":"bob@x.io","la{end}{RECORD}', "customer")
+    assert ([r["person"] for r in rows], [r.person for r in rejects]) == (
+        ["ann@x.io"],
+        ["bob@x.io"],
+    )
+
+
 @pytest.mark.parametrize("begun", [1, 2, 5])
 def test_person_is_read_across_the_pieces_of_what_is_too_long(read: Read, begun: int) -> None:
     head, key = '{"n": "', '", "email": "'
