@@ -29,12 +29,14 @@ class Unreadable:
     Attributes:
         position: Byte at which it begins in the (uncompressed) file.
         person: Whose it is; several persons are joined by `SEPARATOR`.
+        ends_file: Whether what follows in the file, if anything, could not be read, either.
     """
 
     position: int
     raw: str
     reason: str
     person: str | None = None
+    ends_file: bool = False
 
 
 def named(persons: Iterable[str | None]) -> str | None:
