@@ -95,7 +95,7 @@ class Emails:
                 value = quoted if single is None else single
                 yield None if value is None else _unescaped(value)
             else:
-                yield None if bare.strip() in _NO_EMAIL else bare
+                yield None if bare.strip() in _NO_EMAIL else _unescaped(bare)
 
 
 class LongText:
@@ -147,13 +147,13 @@ def _escaped(letter: str) -> str:
 
 
 def _unescaped(text: str) -> str:
-    """What stands between quotes, its escapes resolved as far as they are JSON's."""
+    """A text without the escapes of JSON, as far as they are some."""
     if "\\" not in text:
         return text
     try:
         return str(json.loads(f'"{text}"', strict=False))
     except ValueError:
-        return text
+        return _ESCAPE.sub(_character, text)
 
 
 def _valid(text: str) -> str:
