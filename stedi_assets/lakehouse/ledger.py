@@ -80,6 +80,9 @@ class Entry:
         landed_at: When the refresh began that took it in, in epoch milliseconds.
         held_back: The share of unreadable objects that was allowed when it was left out of the
             table, for more are; nothing where it was not.
+        lost: Whether the file as a whole, or the rest of it, could not be read: it is of another
+            format, or a gzip file that is damaged or cut off. Of files that were taken in before
+            this was noted it is not known, and counts as no.
     """
 
     path: str
@@ -94,9 +97,14 @@ class Entry:
     duplicate_of: str | None = None
     landed_at: int = 0
     held_back: float | None = None
+    lost: bool = False
 
 
-_TYPES: dict[Any, pa.DataType] = {int: pa.int64(), float | None: pa.float64()}
+_TYPES: dict[Any, pa.DataType] = {
+    int: pa.int64(),
+    float | None: pa.float64(),
+    bool: pa.bool_(),
+}
 _SCHEMA = pa.schema((f.name, _TYPES.get(f.type, pa.string())) for f in fields(Entry))
 
 

@@ -47,11 +47,14 @@ class Part:
 
     Attributes:
         is_long: Whether it is too long to be held; it ends with its line then.
+        is_in_record_line: Whether a record begins in its last line. That may be no record of its
+            own but a part of what is broken, so the part is about its person, too.
     """
 
     begin: int
     end: int
     is_long: bool = False
+    is_in_record_line: bool = False
 
 
 class Fragment:
@@ -78,7 +81,7 @@ class Fragment:
             record = self._record_in(at, limit if end is None else end)
             if record is not None:
                 if record > begin:
-                    yield Part(begin, record)
+                    yield Part(begin, record, is_in_record_line=self._is_within_line(record))
                 return
             if end is None:
                 yield Part(begin, begin, is_long=True)
@@ -209,6 +212,12 @@ class Fragment:
         if before in (b":", b"[") or (before == b"," and self._last not in _OPENS_TEXT):
             return None
         return where + len(inside)
+
+    def _is_within_line(self, place: int) -> bool:
+        """Whether something broken stands before a place in its line."""
+        before = self._source.cut(max(place - KEPT, self._begin), place)
+        line = before[max(before.rfind(b"\n"), before.rfind(b"\r")) + 1 :]
+        return bool(line.strip(_LINE_STARTS)) or len(line) == KEPT
 
     def _column_of(self, place: int) -> int:
         """How deep a line is indented, or how deep its first object is."""

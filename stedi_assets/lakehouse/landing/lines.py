@@ -113,7 +113,8 @@ class _Chunk:
         scanner, first = self._scanner, 0
         while True:
             line = bisect_left(starts, scanner.at)
-            if line == len(kinds) or starts[line] == scanner.at:
+            is_done = line == len(kinds) and scanner.at >= self._end
+            if is_done or (line < len(kinds) and starts[line] == scanner.at):
                 place = bisect_left(odd, line)
                 line = odd[place] if place < len(odd) else len(kinds)
                 before = bisect_left(plain, line)

@@ -4,13 +4,12 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from decimal import Decimal
 from functools import lru_cache
 from typing import Any, NoReturn
 
 import numpy as np
 
-from stedi_assets.lakehouse.landing.values import Number
+from stedi_assets.lakehouse.landing.values import Number, exactly
 
 MAX_OBJECT = 16 << 20
 """Bytes within which an object must end; of what is longer, quarantine keeps the beginning."""
@@ -65,8 +64,17 @@ def _refuse(_: str) -> NoReturn:
     raise _NoJsonError
 
 
+_LONGEST_SHARED = 40
+
 # Millions of short numbers in one array would fill the memory, were each an object of its own.
-_number = lru_cache(4 << 10)(Number)
+_shared = lru_cache(4 << 10)(Number)
+
+
+def _number(digits: str) -> Number:
+    # A long one would be held for ever.
+    return _shared(digits) if len(digits) <= _LONGEST_SHARED else Number(digits)
+
+
 _decode = json.JSONDecoder(
     object_pairs_hook=tuple, parse_int=_number, parse_float=_number, parse_constant=_refuse
 ).raw_decode
@@ -126,5 +134,6 @@ def _same(one: Any, other: Any) -> bool:
     if isinstance(one, list | tuple):
         return len(one) == len(other) and all(map(_same, one, other))
     if isinstance(one, Number) and max(len(one), len(other)) <= _LONGEST_COMPARED:
-        return one == other or bool(Decimal(one) == Decimal(other))
+        value = exactly(one)
+        return one == other or (value is not None and value == exactly(other))
     return bool(one == other)

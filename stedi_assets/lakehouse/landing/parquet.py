@@ -24,6 +24,8 @@ FLUSHED = 32 << 20
 
 _LINES = pa.schema({"line": pa.string(), SOURCE_FILE: pa.dictionary(pa.int32(), pa.string())})
 _ENOUGH_LINES = 20_000
+_ENOUGH_BYTES = 4 << 20
+"""Bytes of lines that are handed on at once, however few lines they are."""
 _SECONDS = 1
 
 
@@ -88,6 +90,7 @@ class LineWriter:
         self._lines: list[pa.Array] = []
         self._paths: list[str] = []
         self._waiting = 0
+        self._bytes = 0
         self._pool = ThreadPoolExecutor(1)
         batches = pa.RecordBatchReader.from_batches(_LINES, self._batches())
         query = rows_of_lines(table, matcher, landed_at)
@@ -104,7 +107,8 @@ class LineWriter:
         self._lines.append(lines)
         self._paths.append(path)
         self._waiting += len(lines)
-        if self._waiting >= _ENOUGH_LINES:
+        self._bytes += lines.nbytes
+        if self._waiting >= _ENOUGH_LINES or self._bytes >= _ENOUGH_BYTES:
             self._flush()
 
     def _flush(self) -> None:
@@ -113,7 +117,7 @@ class LineWriter:
         numbers = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
         paths = pa.DictionaryArray.from_arrays(numbers, pa.array(self._paths, pa.string()))
         self._send(pa.record_batch([lines, paths], schema=_LINES))
-        self._lines, self._paths, self._waiting = [], [], 0
+        self._lines, self._paths, self._waiting, self._bytes = [], [], 0, 0
 
     def _send(self, batch: pa.RecordBatch | None) -> None:
         while not self._files.done():

@@ -9,13 +9,15 @@ from types import TracebackType
 from typing import Any, Self
 
 from stedi_assets.lakehouse.embedded import DuckDBEngine
+from stedi_assets.lakehouse.faults import LakehouseError, passes, unforeseen
 from stedi_assets.lakehouse.landing.lines import PlainLines, read_lines
+from stedi_assets.lakehouse.landing.names import shown_name
 from stedi_assets.lakehouse.landing.parquet import LineWriter, RowWriter
 from stedi_assets.lakehouse.landing.rows import Row, Rows
 from stedi_assets.lakehouse.landing.shapes import Matchers, Spelling
 from stedi_assets.lakehouse.landing.text import OtherFormatError, text_blocks
 from stedi_assets.lakehouse.landing.unreadable import Unreadable
-from stedi_assets.lakehouse.ledger import Content, LandingFolder
+from stedi_assets.lakehouse.ledger import Content, LandingFileError, LandingFolder
 from stedi_assets.lakehouse.table import Table
 
 _FILES_AHEAD = 4
@@ -24,18 +26,24 @@ _MOST_WRITERS = 8
 """Ways to spell the keys that are written at the same time."""
 
 
+_Found = PlainLines | Row | Unreadable
+
+
 @dataclass(frozen=True)
 class Counts:
     """What a file held: objects and unreadable fragments are its rows plus its quarantined.
 
     Attributes:
         reason: What was wrong with most of its quarantined, if any.
+        lost: Whether the file as a whole, or the rest of it, could not be read: it is of another
+            format, or a gzip file that is damaged or cut off.
     """
 
     objects: int
     rows: int
     quarantined: int = 0
     reason: str | None = None
+    lost: bool = False
 
 
 @dataclass
@@ -118,27 +126,29 @@ class LandingReader:
             _LineWriters(self._engine, self._table, self._landed_at, folder) as lines,
         ):
             for path, blocks in self._opened(paths):
-                reasons, read = Counter[str](), 0
-                for found in self._read(blocks):
+                reasons, read, lost = Counter[str](), 0, False
+                for found in _named(path, self._read(blocks)):
                     if isinstance(found, PlainLines):
                         read += len(found.lines)
                         lines.write(found, path)
                     elif isinstance(found, Unreadable):
                         reasons[found.reason] += 1
+                        lost |= found.ends_file
                         unreadable.write(self._reject(found, path))
                     else:
                         read += 1
                         rows.write((*found, path, self._landed_at))
-                parsed.counts[path] = _counts(read, reasons)
+                parsed.counts[path] = _counts(read, reasons, lost)
         parsed.rows = [*lines.files, *([rows.path] if rows.path else [])]
         parsed.rejects = unreadable.path
         return parsed
 
-    def _read(self, blocks: Iterator[bytes]) -> Iterator[PlainLines | Row | Unreadable]:
+    def _read(self, blocks: Iterator[bytes]) -> Iterator[_Found]:
         try:
             yield from read_lines(blocks, self._rows, self._matchers)
         except OtherFormatError as error:
-            yield Unreadable(0, error.head.decode("utf-8", "replace"), str(error))
+            head = error.head.decode("utf-8", "replace")
+            yield Unreadable(0, head, str(error), ends_file=True)
 
     def _reject(self, found: Unreadable, path: str) -> tuple[Any, ...]:
         return (
@@ -198,9 +208,30 @@ class _LineWriters:
                 writer.give_up()
 
 
-def _counts(rows: int, reasons: Counter[str]) -> Counts:
+def _named(path: str, found: Iterator[_Found]) -> Iterator[_Found]:
+    """What is found in a file; what was not foreseen while it was looked for is the file's own.
+
+    Raises:
+        LandingFileError: Something went wrong that trying again would not help.
+    """
+    while True:
+        try:
+            each = next(found, None)
+        except (LakehouseError, MemoryError):
+            raise
+        except Exception as error:
+            if passes(error):
+                raise
+            said = f"{shown_name(path)} could not be read. {unforeseen(error)}"
+            raise LandingFileError({path: said}) from None  # its message may quote data
+        if each is None:
+            return
+        yield each
+
+
+def _counts(rows: int, reasons: Counter[str], lost: bool) -> Counts:
     most = reasons.most_common(1)[0][0] if reasons else None
-    return Counts(rows + reasons.total(), rows, reasons.total(), most)
+    return Counts(rows + reasons.total(), rows, reasons.total(), most, lost)
 
 
 def _ahead(pool: ThreadPoolExecutor, blocks: Iterator[bytes]) -> Iterator[bytes]:

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from stedi_assets.lakehouse.landing.objects import repeated_key
-from stedi_assets.lakehouse.landing.person import person
 from stedi_assets.lakehouse.landing.scanner import Found, Scanner
 from stedi_assets.lakehouse.landing.source import Source
 from stedi_assets.lakehouse.landing.unreadable import Emails, Unreadable, named
@@ -19,7 +18,6 @@ class Rows:
 
     def __init__(self, table: Table, landed_at: int) -> None:
         """Make rows of `table` of what lands at `landed_at`, in epoch milliseconds."""
-        self._email = table.person_of
         self._emails = Emails(table.person_of) if table.person_of else None
         self._known = frozenset(column.name for column in read_columns(table))
         self._to_row = row_maker(table, landed_at)
@@ -53,15 +51,7 @@ class Rows:
         return fields
 
     def _person(self, found: Found, text: str) -> str | None:
-        """Whose an object is: its own e-mails count before those of objects inside of it."""
-        if self._emails is None:
-            return None
-        own = [
-            person(value)
-            for key, value in found.object.pairs
-            if key.lower() == self._email and isinstance(value, str)
-        ]
-        return named(own) or named(self._emails.persons(text))
+        return named(self._emails.of_object(found.object.pairs, text)) if self._emails else None
 
 
 def read_objects(source: Source, table: Table, landed_at: int) -> Iterator[Row | Unreadable]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from stedi_assets.lakehouse.landing import objects
-from stedi_assets.lakehouse.landing.fragments import Fragment
+from stedi_assets.lakehouse.landing.fragments import Fragment, Part
 from stedi_assets.lakehouse.landing.objects import BROKEN, Broken, JsonObject, read_object
 from stedi_assets.lakehouse.landing.skipping import Matcher
 from stedi_assets.lakehouse.landing.source import Source
@@ -86,7 +86,7 @@ class Scanner:
         damage = self._source.damage
         if damage and self.at >= self._source.end and not self._damage_told:
             self._damage_told = True
-            yield Unreadable(self.at, "", damage)
+            yield Unreadable(self.at, "", damage, ends_file=True)
 
     def _skip_between(self, stop: int | None) -> bool:
         """Go to what comes next; whether it is to be read, and not the place to stop at."""
@@ -158,19 +158,32 @@ class Scanner:
                 begins_object = self._source.cut(part.begin, part.begin + 1) == b"{"
                 other = BROKEN if begins_object else _NO_OBJECT
                 why = reason if part.begin == first else other
-                yield self._unreadable(part.begin, part.end, why)
+                yield self._unreadable(part, why)
 
-    def _unreadable(self, begin: int, end: int, reason: str) -> Unreadable:
-        text = self._source.cut(begin, end).rstrip().decode("utf-8", "replace")
-        persons = self._emails.persons(text) if self._emails else ()
-        return Unreadable(begin, text, self._reason(end, reason), named(persons))
+    def _unreadable(self, part: Part, reason: str) -> Unreadable:
+        text = self._source.cut(part.begin, part.end).rstrip().decode("utf-8", "replace")
+        persons = self._emails.persons(text) if self._emails else []
+        if part.is_in_record_line:
+            persons += self._persons_at(part.end)
+        return self._reject(part.begin, part.end, text, reason, named(persons))
 
-    def _reason(self, end: int, reason: str) -> str:
+    def _persons_at(self, place: int) -> list[str]:
+        """Whose the record is that begins there."""
+        found = self.read(place)
+        if self._emails is None or not isinstance(found, JsonObject):
+            return []
+        text = self._source.cut(place, place + found.length).decode()
+        return self._emails.of_object(found.pairs, text)
+
+    def _reject(
+        self, begin: int, end: int, raw: str, reason: str, person: str | None
+    ) -> Unreadable:
+        """What stands there and gives no row; where the text ends too early, this is why."""
         damage = self._source.damage
-        if damage and end >= self._source.end:
-            self._damage_told = True
-            return damage
-        return reason
+        if damage is None or end < self._source.end:
+            return Unreadable(begin, raw, reason, person)
+        self._damage_told = True
+        return Unreadable(begin, raw, damage, person, ends_file=True)
 
     def _skip_object(self) -> Unreadable:
         matcher = Matcher()
@@ -196,4 +209,4 @@ class Scanner:
             source.drop(self.at)
         reason = f"longer than {objects.MAX_OBJECT >> 20} MB: {self.at - begin:,} bytes"
         raw = head[: self.at - begin].rstrip().decode("utf-8", "replace")
-        return Unreadable(begin, raw, self._reason(self.at, reason), text.person)
+        return self._reject(begin, self.at, raw, reason, text.person)

@@ -23,7 +23,13 @@ BLANK = -3
 """Marks a line that holds nothing."""
 
 _LENGTH_OF_BLANK = 2
-_MOST_KEYS = 100
+_MOST_KEYS = 40
+_LONGEST_PATTERN = 400_000
+"""Characters; RE2 refuses somewhat more. An unknown key takes 19,000."""
+_ALLOWED_PATTERNS = 1 << 20
+"""Characters of patterns that may be compiled for nothing. Further ones have to be worth it: they
+may have as many characters as lines were looked at. To compile one takes four times as long as to
+have the scanner read as much."""
 _SAMPLE = 64
 _MOST_SHAPES = 8
 _WORTH_LEARNING = 1 / 64
@@ -59,6 +65,8 @@ class Shape:
             elif keys.index(key) < place:
                 return None
             place = keys.index(key) + 1
+        if len(keys) > _MOST_KEYS:
+            return None
         return Shape(tuple(keys), self.nulls, self.needed & other.needed)
 
 
@@ -72,7 +80,7 @@ class Shapes:
         self._columns = {column.name: column for column in read_columns(table)}
 
     def learn(self, lines: Iterable[bytes]) -> list["LineMatcher"]:
-        """The shapes of the lines that have one."""
+        """The shapes of the lines that have one; the scanner reads the others as soon."""
         shapes: list[Shape] = []
         commas = False
         for line in lines:
@@ -88,7 +96,12 @@ class Shapes:
                     break
             else:
                 shapes.append(shape)
-        return [self._matcher(shape, commas) for shape in shapes if self._is_complete(shape)]
+        complete = (self._pairs(shape) for shape in shapes if self._is_complete(shape))
+        return [
+            _matcher(pairs, commas)
+            for pairs in complete
+            if sum(len(pair.pattern) for pair in pairs) <= _LONGEST_PATTERN
+        ]
 
     def _shape(self, line: bytes) -> Shape | None:
         try:
@@ -112,14 +125,10 @@ class Shapes:
         # Where lines differ in what says whose they are, each kind is a shape of its own.
         return required <= needed and identities <= {key.lower() for key in shape.needed}
 
-    def _matcher(self, shape: Shape, commas: bool) -> "LineMatcher":
-        spelled = {key.lower(): key for key in shape.keys if key.lower() in self._columns}
-        spelling = tuple(sorted(spelled.items()))
-        pairs = [(self._pair(key, shape), key in shape.needed) for key in shape.keys]
-        tail = ",?" if commas else ""
-        return LineMatcher(rf"^{_}\{{{_}{_sequence(pairs)}{_END}{tail}{_}\r?\n?$", spelling, commas)
+    def _pairs(self, shape: Shape) -> list["_Pair"]:
+        return [self._pair(key, shape) for key in shape.keys]
 
-    def _pair(self, key: str, shape: Shape) -> str:
+    def _pair(self, key: str, shape: Shape) -> "_Pair":
         column = self._columns.get(key.lower())
         if key in shape.nulls:
             value = "null"
@@ -127,7 +136,25 @@ class Shapes:
             value = value_pattern(column, self._table, self._landed_at)
         else:
             value = ANY_VALUE
-        return f"{key_pattern(key)}{_}:{_}{value}"
+        pattern = f"{key_pattern(key)}{_}:{_}{value}"
+        return _Pair(key, column.name if column else None, pattern, key in shape.needed)
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """A key and the pattern of its pair, and whether each line has it."""
+
+    key: str
+    column: str | None
+    pattern: str
+    is_needed: bool
+
+
+def _matcher(pairs: Sequence[_Pair], commas: bool) -> "LineMatcher":
+    spelling = tuple(sorted((pair.column, pair.key) for pair in pairs if pair.column))
+    tail = ",?" if commas else ""
+    pattern = rf"^{_}\{{{_}{_sequence(pairs)}{_END}{tail}{_}\r?\n?$"
+    return LineMatcher(pattern, spelling, commas)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -136,15 +163,15 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-def _sequence(pairs: Sequence[tuple[str, bool]]) -> str:
-    """Pairs with commas between them, of which some may be missing."""
-    behind = [rf"{_},{_}{pair}" if needed else rf"(?:{_},{_}{pair})?" for pair, needed in pairs]
-    beginnings = []
-    for i, (pair, needed) in enumerate(pairs):
-        beginnings.append(pair + "".join(behind[i + 1 :]))
-        if needed:
-            break
-    return f"(?:{'|'.join(beginnings)})"
+def _sequence(pairs: Sequence[_Pair]) -> str:
+    """Pairs with commas between them, of which some may be missing, but one is there."""
+    first = next(number for number, pair in enumerate(pairs) if pair.is_needed)
+    before = [rf"(?:{pair.pattern}{_},{_})?" for pair in pairs[:first]]
+    behind = [
+        rf"{_},{_}{pair.pattern}" if pair.is_needed else rf"(?:{_},{_}{pair.pattern})?"
+        for pair in pairs[first + 1 :]
+    ]
+    return "".join([*before, pairs[first].pattern, *behind])
 
 
 @dataclass(frozen=True)
@@ -162,7 +189,10 @@ class LineMatcher:
 
     def matches(self, lines: pa.Array) -> pa.Array:
         """Of each line, whether it has the shape."""
-        return pc.match_substring_regex(lines, self.pattern)
+        try:
+            return pc.match_substring_regex(lines, self.pattern)
+        except pa.ArrowInvalid:  # the pattern is too large for RE2 nevertheless
+            return pa.repeat(False, len(lines))
 
 
 class Matchers:
@@ -172,19 +202,21 @@ class Matchers:
         """Begin without knowing any shape."""
         self._shapes = Shapes(table, landed_at)
         self._known: list[LineMatcher] = []
+        self._allowed = _ALLOWED_PATTERNS
 
     def tell(self, lines: pa.Array) -> tuple[Kinds, list[LineMatcher]]:
         """The kind of each line, and the shapes that are meant."""
         kinds = np.full(len(lines), ODD, np.int8)
         kinds[_blank(lines)] = BLANK
+        self._allowed += lines.nbytes
         used = list(self._known)
         for number, matcher in enumerate(used):
-            _mark(kinds, lines, number, matcher)
+            self._mark(kinds, lines, number, matcher)
         odd = np.flatnonzero(kinds == ODD)
         if len(odd) > len(lines) * _WORTH_LEARNING:
             sample = odd[np.unique(np.linspace(0, len(odd) - 1, _SAMPLE).astype(np.int64))]
             for matcher in self._shapes.learn(lines.take(pa.array(sample)).to_pylist()):
-                if matcher not in used and _mark(kinds, lines, len(used), matcher):
+                if matcher not in used and self._mark(kinds, lines, len(used), matcher):
                     used.append(matcher)
         # What matched last comes first next time, and what did not for long is forgotten.
         found = np.bincount(kinds[kinds >= 0], minlength=len(used))
@@ -192,16 +224,16 @@ class Matchers:
         self._known = [used[number] for number in order][:_MOST_SHAPES]
         return kinds, used
 
-
-def _mark(kinds: Kinds, lines: pa.Array, number: int, matcher: LineMatcher) -> bool:
-    """Mark the odd lines that have a shape; whether there are any."""
-    odd = np.flatnonzero(kinds == ODD)
-    if not len(odd):
-        return False
-    rest = lines if len(odd) == len(lines) else lines.take(pa.array(odd))
-    having = odd[matcher.matches(rest).to_numpy(zero_copy_only=False)]
-    kinds[having] = number
-    return len(having) > 0
+    def _mark(self, kinds: Kinds, lines: pa.Array, number: int, matcher: LineMatcher) -> bool:
+        """Mark the odd lines that have a shape; whether there are any."""
+        odd = np.flatnonzero(kinds == ODD)
+        if not len(odd) or len(matcher.pattern) > self._allowed:
+            return False
+        self._allowed -= len(matcher.pattern)
+        rest = lines if len(odd) == len(lines) else lines.take(pa.array(odd))
+        having = odd[matcher.matches(rest).to_numpy(zero_copy_only=False)]
+        kinds[having] = number
+        return len(having) > 0
 
 
 def _blank(lines: pa.Array) -> npt.NDArray[np.int64]:

@@ -22,24 +22,31 @@ _GZIP = b"\x1f\x8b"
 _FORMATS = {
     "a gzip file inside a gzip file": rb"\x1f\x8b\x08",
     "a zip archive": rb"PK(\x03\x04|\x05\x06)",
-    "a bzip2 file": rb"BZh[1-9](1AY&SY|\x17rE8P\x90)",
     "an xz file": rb"\xfd7zXZ\x00",
     "a zstd file": rb"\x28\xb5\x2f\xfd",
     "an lz4 file": rb"\x04\x22\x4d\x18",
     "a snappy file": rb"\xff\x06\x00\x00sNaPpY",
     "a 7-Zip archive": rb"7z\xbc\xaf\x27\x1c",
-    "a tar archive": rb"(?s).{257}ustar[\x00 ]",
-    "a Parquet file": rb"PAR[1E]",
+    "a tar archive": rb"(?s)(?=.{0,256}\x00).{257}ustar[\x00 ]",
     "an Avro file": rb"Obj\x01",
-    "an ORC file": rb"ORC[\x00-\x1f]",
     "an Arrow file": rb"ARROW1\x00\x00",
     "a SQLite database": rb"SQLite format 3\x00",
-    "a PDF document": rb"%PDF-",
+    "a PDF document": rb"%PDF-\d\.\d\s+(?:%.*\s+)?\d+ \d+ obj\b",
     "a PNG image": rb"\x89PNG\r\n\x1a\n",
     "a JPEG image": rb"\xff\xd8\xff",
+}
+_WORDS = {
+    "a bzip2 file": rb"BZh[1-9](1AY&SY|\x17rE8P\x90)",
+    "a Parquet file": rb"PAR[1E]",
+    "an ORC file": rb"ORC[\x00-\x1f]",
+    "a PDF document": rb"%PDF-",
     "a GIF image": rb"GIF8[79]a",
 }
+"""Formats whose files begin with what a text may begin with, too."""
 _OTHER = [(name, re.compile(magic)) for name, magic in _FORMATS.items()]
+_OTHER_IF_BINARY = [(name, re.compile(magic)) for name, magic in _WORDS.items()]
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1d\x1f]")
+"""What no text has; 1E separates JSON texts."""
 
 _MARKS = {
     codecs.BOM_UTF32_LE: "utf-32-le",
@@ -51,6 +58,9 @@ _UNMARKED = {
     "utf-16-le": re.compile(rb"(?:[\t\n\r -~]\x00){2,}"),
     "utf-16-be": re.compile(rb"(?:\x00[\t\n\r -~]){2,}"),
 }
+_PASSED_ON = "stedi.passed_on"
+"""What is done with what is no character: it is decoded as half a surrogate pair."""
+_HALF, _NO_UTF_8 = "\udcff", b"\xff"
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}".encode()
 
 
@@ -163,12 +173,27 @@ def text_blocks(blocks: Iterator[bytes]) -> Iterator[bytes]:
             head += block
     except DamagedFileError as error:
         damage = error
-    for what, magic in _OTHER:
-        if magic.match(head):
-            raise OtherFormatError(what, head[:HEAD])
+    if what := _other_format(head):
+        raise OtherFormatError(what, head[:HEAD])
     encoding = _encoding(head)
     whole = chain([head] if head else [], _damaged(damage) if damage else blocks)
     yield from _decoded(whole, encoding) if encoding else whole
+
+
+def _other_format(head: bytes) -> str | None:
+    """What a file is that begins so, where that is no text."""
+    formats = chain(_OTHER, _OTHER_IF_BINARY if _is_binary(head[:_SNIFFED]) else ())
+    return next((what for what, magic in formats if magic.match(head)), None)
+
+
+def _is_binary(head: bytes) -> bool:
+    if _CONTROL.search(head):
+        return True
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return True
+    return False
 
 
 def _damaged(error: DamagedFileError) -> Iterator[bytes]:
@@ -185,9 +210,21 @@ def _encoding(head: bytes) -> str | None:
 
 
 def _decoded(blocks: Iterator[bytes], encoding: str) -> Iterator[bytes]:
-    # Half a surrogate pair becomes bytes that are no UTF-8, and so quarantines its object.
-    decoder = codecs.getincrementaldecoder(encoding)("surrogatepass")
+    # What is no character, such as half a surrogate pair, becomes bytes that are no UTF-8, and so
+    # quarantines its object.
+    decoder = codecs.getincrementaldecoder(encoding)(_PASSED_ON)
     for block in blocks:
-        yield decoder.decode(block).encode("utf-8", "surrogatepass")
+        text = decoder.decode(block).encode("utf-8", "surrogatepass")
+        yield text.replace(_HALF.encode("utf-8", "surrogatepass"), _NO_UTF_8)
     if decoder.getstate()[0]:
         yield _REPLACEMENT
+
+
+def _pass_on(error: UnicodeError) -> tuple[str | bytes, int]:
+    try:
+        return codecs.lookup_error("surrogatepass")(error)
+    except UnicodeDecodeError as beyond:
+        return _HALF, beyond.end
+
+
+codecs.register_error(_PASSED_ON, _pass_on)

@@ -1,14 +1,19 @@
 """What gives no row, and whose it is as far as that can be read."""
 
+import codecs
 import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from stedi_assets.lakehouse.landing.person import SEPARATOR, person
 
-_STRING = re.compile(r'"((?:[^"\\\n\r]|\\[^\n\r])*+)"')
+_ESCAPE = re.compile(r"(?<!\\)\\++(?:u([0-9a-fA-F]{4})|([\"'/])|[bfnrt])")
+_WORD = re.compile(r"[^\s\"\\<>(),;:={}\[\]]++")
 _LONGEST_EMAIL = 320
+_CUT_OFF = ("", "\n", "\r")
+"""What follows an address that may be cut off."""
 _NO_EMAIL = {"null", "true", "false"}
 _MOST = 1_000_000
 """Persons that one object can name: they have to fit into memory."""
@@ -24,12 +29,14 @@ class Unreadable:
     Attributes:
         position: Byte at which it begins in the (uncompressed) file.
         person: Whose it is; several persons are joined by `SEPARATOR`.
+        ends_file: Whether what follows in the file, if anything, could not be read, either.
     """
 
     position: int
     raw: str
     reason: str
     person: str | None = None
+    ends_file: bool = False
 
 
 def named(persons: Iterable[str | None]) -> str | None:
@@ -38,39 +45,57 @@ def named(persons: Iterable[str | None]) -> str | None:
 
 
 class Emails:
-    """Finds the e-mails in text that is not, or not quite, JSON."""
+    """Finds the e-mails in what gives no row."""
 
     def __init__(self, key: str) -> None:
         """Look for values of this key, without regard to case and to how it is escaped."""
         self._key = key
         name = "".join(f"(?:{letter}|{_escaped(letter)})" for letter in key)
-        # An address has 320 characters at most: what is unquoted is not searched any further.
+        # An address has 320 characters at most: what is unquoted is not searched any further. The
+        # quote before a key may be cut off; that before another one, as in "backup email", is not.
         self._keyed = re.compile(
-            rf"(?<![\w\\])['\"]?{name}['\"]?\s{{0,64}}[:=]\s{{0,64}}(?:"
+            rf"(?<![\w\\.-])(?:(?:['\"]|(?<![^\s{{,\[])(?<!\w\s)){name}['\"]|['\"]?{name})"
+            rf"\s{{0,64}}[:=]\s{{0,64}}(?:"
             rf'"((?:[^"\\\n\r]|\\[^\n\r])*+)"'
             rf"|'((?:[^'\\\n\r]|\\[^\n\r])*+)'"
-            rf"|([^\"',{{}}\[\]\s][^\"',{{}}\[\]\n\r]{{0,320}}+)(?=[,}}\]\n\r]))",
+            rf"|([^\"',{{}}\[\]\s][^\"',{{}}\[\]\n\r]{{0,320}}+)(?=[,}}\]\n\r])"
+            rf"|[{{\[])",
             re.IGNORECASE,
         )
 
-    def persons(self, text: str) -> list[str]:
-        """Persons whose e-mail is the value of the key; else those of all quoted addresses."""
-        found = list(self._values(text))
-        if not found and ("@" in text or "\\u0040" in text):
-            for value in map(_unescaped, _STRING.findall(text)):
-                # Some send an object as a text within another one.
-                found += list(self._values(value)) or _addresses(value)
-        return [spelling for spelling in map(person, found) if spelling]
+    def of_object(self, pairs: Iterable[tuple[str, Any]], text: str) -> list[str]:
+        """Persons of an object: its own e-mails count before those of objects inside of it."""
+        own = [value for key, value in pairs if key.lower() == self._key]
+        texts = _persons(value for value in own if isinstance(value, str))
+        is_told = texts and all(isinstance(value, str) for value in own)
+        return texts if is_told else texts + self.persons(text)
 
-    def _values(self, text: str) -> Iterator[str]:
+    def persons(self, text: str) -> list[str]:
+        """Persons whose e-mail is the value of the key.
+
+        Where a value is no text, or blank, or there is none, also those of all other addresses.
+        """
+        values = list(self._values(text))
+        found = _persons(value for value in values if value is not None)
+        if len(found) < len(values) or not values:
+            # Some send an object as a text within another one.
+            bare = _ESCAPE.sub(_character, text) if "\\" in text else text
+            inner = self._values(bare) if bare is not text else ()
+            found += _persons(value for value in inner if value is not None)
+            found += _persons(_addresses(bare))
+        return found
+
+    def _values(self, text: str) -> Iterator[str | None]:
+        """The values of the key; nothing in place of one that is no text."""
         if self._key not in text.lower() and "\\u00" not in text:
             return
         for match in self._keyed.finditer(text):
             quoted, single, bare = match.groups()
             if bare is None:
-                yield _unescaped(quoted if single is None else single)
-            elif bare.strip() not in _NO_EMAIL:
-                yield bare
+                value = quoted if single is None else single
+                yield None if value is None else _unescaped(value)
+            else:
+                yield None if bare.strip() in _NO_EMAIL else _unescaped(bare)
 
 
 class LongText:
@@ -79,6 +104,8 @@ class LongText:
     def __init__(self, emails: Emails | None) -> None:
         """Nobody is named where no column holds e-mails."""
         self._emails = emails
+        # A piece may end within a character.
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._last = ""
         self._persons: dict[str, None] = {}
 
@@ -86,7 +113,7 @@ class LongText:
         """Look at the next piece."""
         if self._emails is None:
             return
-        text = self._last + piece.decode("utf-8", "replace")
+        text = self._last + self._decoder.decode(piece)
         self._last = text[-OVERLAP:]
         if len(self._persons) < _MOST:
             self._persons |= dict.fromkeys(self._emails.persons(text))
@@ -97,10 +124,21 @@ class LongText:
         return named(self._persons)
 
 
-def _addresses(text: str) -> list[str]:
-    if "@" not in text:
-        return []
-    return [word for word in text.split() if "@" in word and len(word) <= _LONGEST_EMAIL]
+def _persons(emails: Iterable[str]) -> list[str]:
+    return [spelling for spelling in map(person, map(_valid, emails)) if spelling]
+
+
+def _addresses(text: str) -> Iterator[str]:
+    """What has an @ in it, wherever it stands; not the last of a line, as it may be cut off."""
+    for match in _WORD.finditer(text) if "@" in text else ():
+        word, end = match[0], match.end()
+        if "@" in word and text[end : end + 1] not in _CUT_OFF and len(word) <= _LONGEST_EMAIL:
+            yield word.strip("'.!?")
+
+
+def _character(escape: re.Match[str]) -> str:
+    code, sign = escape.groups()
+    return chr(int(code, 16)) if code else sign or " "
 
 
 def _escaped(letter: str) -> str:
@@ -109,10 +147,15 @@ def _escaped(letter: str) -> str:
 
 
 def _unescaped(text: str) -> str:
-    """What stands between quotes, its escapes resolved as far as they are JSON's."""
+    """A text without the escapes of JSON, as far as they are some."""
     if "\\" not in text:
         return text
     try:
-        return str(json.loads(f'"{text}"', strict=False)).encode("utf-8", "replace").decode()
+        return str(json.loads(f'"{text}"', strict=False))
     except ValueError:
-        return text
+        return _ESCAPE.sub(_character, text)
+
+
+def _valid(text: str) -> str:
+    """The text without halves of surrogate pairs, which no table can hold."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "ignore")

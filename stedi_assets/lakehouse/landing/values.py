@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Mapping
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from stedi_assets.lakehouse.landing.person import person
@@ -39,6 +39,14 @@ class Number(str):
 
 class NotReadableError(ValueError):
     """An object gives no row; the message says which column is wrong, and what it looks like."""
+
+
+def exactly(number: str) -> Decimal | None:
+    """The value of a number in digits; nothing where its exponent is beyond what can be held."""
+    try:
+        return Decimal(number)
+    except InvalidOperation:
+        return None
 
 
 def row_maker(table: Table, landed_at: int) -> Callable[[Fields], tuple[Any, ...]]:
@@ -137,9 +145,9 @@ def _time(given: Any, latest: int, zero_is_none: bool) -> int | None:
         raise NotReadableError(f"no time: {'a date as text' if _DATE.match(text) else 'a text'}")
     if len(text) > _LONGEST_TIME:
         raise NotReadableError("no time: a number that is too long")
+    number = exactly(text)
     # A number such as 1e999999999 would have as many digits.
-    number = Decimal(text)
-    if abs(number.adjusted()) > _LONGEST_TIME and number:
+    if number is None or (abs(number.adjusted()) > _LONGEST_TIME and number):
         raise NotReadableError("no time: too large or too small")
     if number == 0 and zero_is_none:
         return None

@@ -83,6 +83,9 @@ EXAMPLES = {
     "rest of a line": USER[30:],
 }
 
+SEPARATORS = ["", " ", "  ", ", ", " , ", "\t", "\r", "\x1e"]
+"""What may stand between two objects of a line."""
+
 _NUMBERS = ["0", "-0", "-0.0", "1.0", "3.7", "1e3", "-1e-3", "0e5", "9223372036854775808", "1e400"]
 _TIMES = [str(EPOCH), f"{EPOCH}.0", f'"{EPOCH}"', "1.6555644E12", "4e12", "1655564400"]
 _TEXTS = ['"1"', '""', '" "', r'"\u00a0"', '"\u200b"', r'"\"\\\/"', r'"\ud83d"', '"e\u0301"']
@@ -90,6 +93,13 @@ _OTHERS = ["null", "true", "[]", "{}", "[null, {}]", '{"x": 1}', '{"email": "bob
 _VALUES = st.sampled_from([*_NUMBERS, *_TIMES, *_TEXTS, *_OTHERS])
 _EXTRA_KEYS = ("serialnumber", "user", "source_file", "person", "Extra", "", "é", 'a"b')
 _SPELLINGS = (str, str, str, str.lower, str.upper)
+
+
+def with_history(source: str, versions: int = 3) -> list[str]:
+    """Objects with older ones like them inside, behind the other values and before them."""
+    clean = CLEAN[source]
+    history = {"history": [clean] * versions}
+    return [json.dumps(clean | history), json.dumps(history | clean)]
 
 
 @st.composite
@@ -114,12 +124,13 @@ def files(draw: st.DrawFn) -> tuple[str, bytes]:
     clean = json.dumps(CLEAN[source])
     line = (
         st.just(clean)
+        | st.sampled_from(with_history(source))
         | st.sampled_from(sorted(EXAMPLES.values()))
         | json_objects(source)
         | st.builds(lambda end: clean[:end], st.integers(1, len(clean) - 1))
         | st.text(st.sampled_from('{}[],:"\\ \n\re1'), max_size=12)
     )
-    ends = st.sampled_from(["\n", "\n", "\n", ",\n", "\r\n", "", " ", ", "])
+    ends = st.sampled_from(["\n"] * 4 + [",\n", "\r\n", *SEPARATORS])
     pieces = draw(st.lists(st.tuples(line, ends, st.integers(1, 3)), max_size=10))
     text = "".join((piece + end) * times for piece, end, times in pieces)
     return source, text.encode(errors="surrogateescape")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from time import process_time
 from typing import TYPE_CHECKING
 
 import pytest
 
+from stedi_assets.lakehouse.landing.unreadable import Emails
 from stedi_assets_tests.lakehouse.landing.records import (
     ONE,
     TWO,
@@ -26,6 +28,18 @@ def test_lone_surrogate_in_an_unknown_key_does_not_matter(read: Read) -> None:
 
 def test_number_of_thousands_of_digits_in_an_unknown_key_does_not_matter(read: Read) -> None:
     assert times(read(f'{ONE[:-1]}, "note": {"9" * 5000}}}')) == [1]
+
+
+def test_long_numbers_are_not_held_when_their_object_is_read(read: Read) -> None:
+    read(ONE)
+    tracemalloc.start()
+    try:
+        for digit in "123456789":
+            read(f'{ONE[:-1]}, "note": {digit * MEBIBYTE}}}')
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < MEBIBYTE
 
 
 @pytest.mark.parametrize("place", ["first", "last"])
@@ -79,6 +93,37 @@ BROKEN = {
     "backslashes": '"\\',
     "records in an array with commas, some cut off": f"{ONE},\n" * 20 + '{"user": [\n',
 }
+
+
+QUOTED = {
+    "escaped quotes": ('{"x": @"', '\\"', '"'),
+    "backslashes": ('{"x": @"', "\\\\", ""),
+    "escapes": ('{"x": @"', "\\u0041", ""),
+    "JSON in a text that is cut off": ('{"data": "{', '\\"a@x.io\\": \\"1\\", ', ""),
+    "addresses": ("{", "ann@x.io ", ""),
+    "signs of addresses": ("{", "@", ""),
+    "keys": ("{", "'user':\"", ""),
+    "keys in a text": ('{"user": @"', " user:\\\" user:\\'", ""),
+    "keys and brackets": ("{", '"user":[', ""),
+    "unquoted letters": ('{"user": ', "ann@x.io\\", ""),
+}
+
+
+@pytest.mark.parametrize(("begin", "piece", "end"), QUOTED.values(), ids=QUOTED.keys())
+def test_persons_are_looked_for_in_time_that_goes_by_the_size(
+    begin: str, piece: str, end: str
+) -> None:
+    emails = Emails("user")
+
+    def seconds(size: int) -> float:
+        text = begin + piece * (size // len(piece)) + end
+        begun = process_time()
+        emails.persons(text)
+        return process_time() - begun
+
+    long = min(seconds(MEBIBYTE) for _ in range(2))
+    assert long < 12 * min(seconds(MEBIBYTE // 4) for _ in range(2)) + 0.1
+    assert long < 3
 
 
 @pytest.mark.parametrize("piece", BROKEN.values(), ids=BROKEN.keys())

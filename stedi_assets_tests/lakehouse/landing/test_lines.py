@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from functools import cache
+from time import process_time
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -17,7 +18,7 @@ from stedi_assets.lakehouse.landing import lines as lines_module
 from stedi_assets.lakehouse.landing.lines import PlainLines, read_lines
 from stedi_assets.lakehouse.landing.parquet import rows_of_lines
 from stedi_assets.lakehouse.landing.rows import Rows
-from stedi_assets.lakehouse.landing.shapes import Matchers
+from stedi_assets.lakehouse.landing.shapes import LineMatcher, Matchers
 from stedi_assets.lakehouse.landing.unreadable import Unreadable
 from stedi_assets.lakehouse.landing.values import read_columns
 from stedi_assets.schemas import contracts, table_of
@@ -28,7 +29,13 @@ from stedi_assets_tests.lakehouse.landing.records import (
     blocks_of,
     scanned,
 )
-from stedi_assets_tests.lakehouse.landing.strategies import CLEAN, EXAMPLES, files
+from stedi_assets_tests.lakehouse.landing.strategies import (
+    CLEAN,
+    EXAMPLES,
+    SEPARATORS,
+    files,
+    with_history,
+)
 
 if TYPE_CHECKING:
     from stedi_assets.lakehouse.table import Table
@@ -114,6 +121,26 @@ def test_long_lines_are_read_alike(drawn: tuple[str, bytes]) -> None:
         assert_alike(content.replace(b"\n", b""), source, 150)
 
 
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(drawn=files(), size=st.none() | st.integers(100, 1000))
+def test_lines_of_several_objects_are_read_alike(
+    drawn: tuple[str, bytes], size: int | None
+) -> None:
+    source, content = drawn
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lines_module, "_LONG_LINES", 100)
+        assert_alike(content, source, size)
+        assert_alike(content.replace(b"\n", b""), source, size)
+
+
+@pytest.mark.parametrize("separator", SEPARATORS)
+@pytest.mark.parametrize("source", CLEAN)
+def test_record_behind_one_with_a_long_history_is_read(source: str, separator: str) -> None:
+    for first in with_history(source, versions=40):
+        content = f"{first}{separator}{json.dumps(CLEAN[source])}"
+        assert len(assert_alike(content.encode(), source).rows) == 2
+
+
 @pytest.mark.parametrize("odd", EXAMPLES.values(), ids=EXAMPLES.keys())
 @pytest.mark.parametrize("source", CLEAN)
 def test_odd_line_among_clean_ones_is_read_alike(source: str, odd: str) -> None:
@@ -189,6 +216,51 @@ def test_keys_may_be_missing_in_some_lines() -> None:
     kept = [{k: v for k, v in full.items() if k == "email" or hash((k, n)) % 3} for n in range(50)]
     content = "".join(json.dumps(each) + "\n" for each in kept * 20)
     assert assert_alike(content.encode(), "customer").plain > 900
+
+
+def with_keys(*keys: str, first: bool = True) -> str:
+    unknown: dict[str, Any] = dict.fromkeys(keys, 1)
+    return json.dumps(unknown | READING if first else READING | unknown) + "\n"
+
+
+NUMBERS = range(64)
+UNKNOWN_KEYS = {
+    "many in one line": [with_keys(*(f"k{n}" for n in range(90)))],
+    "more than there is room for": [with_keys(*(f"k{n}" for n in range(5_000)))] * 2,
+    "long ones": [with_keys("k" * 300_000)] * 2,
+    "its own one in each line": [with_keys(f"k{n}") for n in NUMBERS],
+    "its own ones in each line": [with_keys(*(f"k{n}.{i}" for i in range(4))) for n in NUMBERS],
+    "its own ones at each end": [with_keys(f"k{n}", first=False) for n in NUMBERS],
+    "any of a few": [with_keys(*(f"k{i}" for i in range(6) if n >> i & 1)) for n in NUMBERS],
+}
+
+
+@pytest.mark.parametrize("lines", UNKNOWN_KEYS.values(), ids=UNKNOWN_KEYS.keys())
+def test_unknown_keys_cost_neither_rows_nor_time(lines: list[str]) -> None:
+    begun = process_time()
+    mixed = Mixed("".join(lines * 10).encode(), "accelerometer")
+    assert (len(mixed.rows), mixed.rejects) == (10 * len(lines), [])
+    assert process_time() - begun < 3
+
+
+def test_lines_with_any_of_a_few_unknown_keys_are_read_at_once() -> None:
+    lines = "".join(UNKNOWN_KEYS["any of a few"] * 10)
+    assert assert_alike(lines.encode(), "accelerometer").plain > 600
+
+
+def test_files_with_an_unknown_key_each_cost_little_more_than_others() -> None:
+    landing = table("accelerometer")
+    rows, matchers = Rows(landing, LANDED_AT), Matchers(landing, LANDED_AT)
+    begun = process_time()
+    for n in range(1_000):
+        content = blocks_of(with_keys(f"k{n}"))
+        assert len(list(read_lines(content, rows, matchers))) == 1
+    assert process_time() - begun < 3
+
+
+def test_pattern_that_is_too_large_matches_nothing() -> None:
+    matcher = LineMatcher("(?:[a-z]{1000}){1000}", (), commas=False)
+    assert matcher.matches(pa.array([b"abc", b"{}"])).to_pylist() == [False, False]
 
 
 def test_odd_lines_in_between_leave_the_others_to_be_read_at_once() -> None:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 MEBIBYTE = 1 << 20
 SIZE = 200 * MEBIBYTE
-LITTLE, PARSED = 190, 700
-"""Mebibytes: less than the file, and what the values of 16 MB of JSON take."""
+LITTLE, WRITTEN, PARSED = 190, 450, 700
+"""Mebibytes: less than the file, what eight writers hold, what the values of 16 MB of JSON take."""
 
 PARSE = """
 import json, resource, sys
@@ -37,7 +37,7 @@ tables = {name: table_of(contract) for name, contract in contracts().items()}
 
 def parsed(path):
     return parse(
-        engine, [(path, None)], landing=LandingFolder(str(root), storage), source="accelerometer",
+        engine, [path], landing=LandingFolder(str(root), storage), source="accelerometer",
         table=tables["accelerometer_landing"], quarantine=tables["quarantine"],
         folder=f"{root}/rows", rejects=f"{root}/rejects", landed_at=1_656_000_000_000,
     ).counts[path]
@@ -52,9 +52,20 @@ print(json.dumps([counts.rows, counts.quarantined, counts.reason, peak() - befor
 """
 
 
-def repeated(piece: bytes, begin: bytes = b"", end: bytes = b"") -> Iterable[bytes]:
+def repeated(
+    piece: bytes, begin: bytes = b"", end: bytes = b"", size: int = SIZE
+) -> Iterable[bytes]:
     block = piece * (MEBIBYTE // len(piece))
-    return [begin, *[block] * (SIZE // MEBIBYTE), end]
+    return [begin, *[block] * (size // MEBIBYTE), end]
+
+
+def long_lines() -> bytes:
+    """A long line of each way to spell the keys, of as many as are written at the same time."""
+    keys = ("user", "timestamp", "x", "y", "z")
+    spelled = [ONE.replace(f'"{key}"', f'"{key.upper()}"') for key in keys] + [
+        ONE.replace('"user"', f'"{user}"') for user in ("User", "uSer", "usEr")
+    ]
+    return b"".join(f'{one[:-1]}, "note": "{"x" * 100_000}"}}\n'.encode() for one in spelled)
 
 
 CONTENTS = {
@@ -71,6 +82,7 @@ CONTENTS = {
     "numbers in an array": (repeated(b"1,", b'{"user":['), 0, 1, PARSED),
     "objects in an array": (repeated(b'{"a":[]},', b'{"user":['), 0, 1, PARSED),
     "pretty-printed": (repeated(b'\n"a":1,', b'{"user":{'), 0, 1, PARSED),
+    "long lines": (repeated(long_lines(), size=3 * SIZE), 4_800, 0, WRITTEN),
     "long lines that are broken": (repeated(b"{" + b"x" * 65_000 + b"\n"), 0, 3_200, LITTLE),
 }
 

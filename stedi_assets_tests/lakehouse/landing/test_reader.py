@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 import pytest
+from botocore.exceptions import EndpointConnectionError
 
+from stedi_assets.lakehouse.faults import DamagedError, LakehouseError
 from stedi_assets.lakehouse.landing import parquet, reader, text
+from stedi_assets.lakehouse.landing.lines import read_lines
 from stedi_assets.lakehouse.landing.reader import Counts, Parsed, parse
 from stedi_assets.lakehouse.ledger import LandingFileError, LandingFolder
 from stedi_assets_tests.lakehouse.conftest import storage_in
 from stedi_assets_tests.lakehouse.landing.records import EPOCH, LANDED_AT, READING
+from stedi_assets_tests.lakehouse.landing.test_text import OTHERS
 from stedi_assets_tests.support import on_this_machine
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from stedi_assets.lakehouse.embedded import DuckDBEngine
@@ -128,10 +133,10 @@ def test_one_awkward_file_changes_nothing_about_its_neighbours(landing: Landing)
 
 
 def test_file_of_another_format_is_one_reject_with_its_first_bytes(landing: Landing) -> None:
-    landing.parse({"a.json": b"%PDF-1.7\n" + b"x" * 100_000})
+    landing.parse({"a.json": b"%PDF-1.7\n1 0 obj\n" + b"x" * 100_000})
     [reject] = landing.rejects()
     assert reject["reason"] == "the file is a PDF document, not JSON"
-    assert reject["raw"] == ("%PDF-1.7\n" + "x" * 100_000)[: 64 << 10]
+    assert reject["raw"] == ("%PDF-1.7\n1 0 obj\n" + "x" * 100_000)[: 64 << 10]
     assert landing.parsed.counts["a.json"].reason == reject["reason"]
 
 
@@ -210,6 +215,91 @@ def test_file_that_is_gone_is_named(landing: Landing) -> None:
             landed_at=LANDED_AT,
         )
     assert list(raised.value.faults) == ["a.json"]
+
+
+class Odd:
+    """Stands in for the reader of lines: one that meets an error behind some files' first row."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def __call__(self, blocks: Iterator[bytes], *others: Any) -> Iterator[Any]:
+        content = b"".join(blocks)
+        yield from read_lines(iter([content.replace(b"odd", b"")]), *others)
+        if b"odd" in content:
+            raise self.error
+
+
+def test_error_that_was_not_foreseen_is_that_of_its_file(
+    landing: Landing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "read_lines", Odd(ValueError("ann@x.io has moved")))
+    with pytest.raises(LandingFileError) as raised:
+        landing.parse({"a.json": lines(READING), "bob@x.io.json": lines(READING, "odd")})
+    [(path, said)] = raised.value.faults.items()
+    assert path == "bob@x.io.json"
+    assert said.startswith("•••.json could not be read. It stopped with ValueError")
+    assert "x.io" not in said
+    assert raised.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), KeyboardInterrupt(), LakehouseError("Mend it."), DamagedError("a")]
+)
+def test_error_that_is_no_fault_of_a_file_stays_what_it_is(
+    landing: Landing, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    monkeypatch.setattr(reader, "read_lines", Odd(error))
+    with pytest.raises(type(error)) as raised:
+        landing.parse({"a.json": lines(READING, "odd")})
+    assert raised.value is error
+
+
+def test_error_of_aws_that_passes_stays_what_it_is(
+    landing: Landing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = EndpointConnectionError(endpoint_url="https://s3")
+    monkeypatch.setattr(reader, "read_lines", Odd(error))
+    with pytest.raises(EndpointConnectionError):
+        landing.parse({"a.json": lines(READING, "odd")})
+
+
+def test_error_of_writing_stays_what_it_is(
+    landing: Landing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(*_: Any) -> None:
+        raise ValueError("no space")
+
+    monkeypatch.setattr(parquet.RowWriter, "write", write)
+    with pytest.raises(ValueError, match="no space"):
+        landing.parse({"a.json": lines("oops")})
+
+
+LOST = {
+    "another format": (OTHERS["a PDF document"], True),
+    "another format in a gzip file": (gzip.compress(OTHERS["a zip archive"]), True),
+    "cut off": (gzip.compress(lines(READING))[:-1], True),
+    "cut off in an object": (gzip.compress(bytes(range(32, 123)) * 9)[:60], True),
+    "cut off at once": (gzip.compress(lines(READING))[:12], True),
+    "damaged": (gzip.compress(lines(READING))[:-8] + bytes(8), True),
+    "cut off in what is too long": (
+        gzip.compress(b'{"user": "' + random.Random(0).randbytes(9 << 20).hex().encode())[:-9],
+        True,
+    ),
+    "whole": (gzip.compress(lines(READING, "oops")), False),
+    "cut off, but not packed": (lines(READING) + b'{"user": "a', False),
+    "empty": (b"", False),
+}
+
+
+@pytest.mark.parametrize(("content", "lost"), LOST.values(), ids=LOST.keys())
+def test_file_is_lost_where_it_or_its_rest_cannot_be_read(
+    landing: Landing, content: bytes, lost: bool
+) -> None:
+    landing.parse({"a.json": content, "b.json": lines(READING, "oops")})
+    counts = landing.parsed.counts
+    assert (counts["a.json"].lost, counts["b.json"].lost) == (lost, False)
+    assert counts["a.json"].quarantined or not lost
 
 
 @on_this_machine

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import tarfile
 import zipfile
 import zlib
 from io import BytesIO
@@ -116,6 +117,34 @@ def test_half_a_character_at_the_end_of_a_utf_16_file_is_accounted_for(read: Rea
     assert (times(found), raws(found)) == ([1], ["\ufffd"])
 
 
+@pytest.mark.parametrize("order", ["le", "be"])
+def test_bytes_that_are_no_utf_32_are_a_reject(read: Read, order: str) -> None:
+    mark = "\ufeff".encode(f"utf-32-{order}")
+    found = read(mark + b"\xff" * 4)
+    assert (times(found), raws(found)) == ([], ["\ufffd"])
+    bad = ONE.replace("ann@", "BAD@").encode(f"utf-32-{order}")
+    for wrong in (b"\xff" * 4, b"\x7f" * 4):
+        line = bad.replace("B".encode(f"utf-32-{order}"), wrong)
+        ends = [f"\n{each}\n".encode(f"utf-32-{order}") for each in (TWO, THREE)]
+        found = read(mark + ends[0] + line + ends[1])
+        assert times(found) == [2, 3]
+        assert raws(found) == [ONE.replace("ann@", "\ufffdAD@")]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+def test_half_a_surrogate_pair_quarantines_its_object(read: Read, encoding: str) -> None:
+    content = f"\ufeff{TWO}\n{reading(user='USER')}\n{THREE}".replace("USER", "ann\ud800@x.io")
+    found = read(content.encode(encoding, "surrogatepass"))
+    assert times(found) == [2, 3]
+    assert reasons(found) == ["not valid UTF-8"]
+
+
+def test_utf_16_file_that_looks_like_utf_32_is_read_to_its_end(read: Read) -> None:
+    found = read(f"\ufeff\0{ONE}\n{TWO}".encode("utf-16-le"))
+    assert (found[0], len(found[1])) == ([], 1)
+    assert found[1][0].raw.count("\ufffd") > 50
+
+
 def archive() -> bytes:
     packed = BytesIO()
     with zipfile.ZipFile(packed, "w") as file:
@@ -129,6 +158,13 @@ def parquet() -> bytes:
     return packed.getvalue()
 
 
+def tar() -> bytes:
+    packed = BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as file:
+        file.addfile(tarfile.TarInfo("a.json"))
+    return packed.getvalue()
+
+
 OTHERS = {
     "a zip archive": archive(),
     "a bzip2 file": bz2.compress(ONE.encode()),
@@ -138,6 +174,9 @@ OTHERS = {
     "an Avro file": b"Obj\x01\x04\x14avro.codec\x08null",
     "a SQLite database": b"SQLite format 3\0" + bytes(84),
     "a PDF document": b"%PDF-1.7\n1 0 obj\n<<>>\n",
+    "a GIF image": b"GIF89a\x01\x00\x01\x00\x80",
+    "an ORC file": b"ORC\n\x03\x00\x00",
+    "a tar archive": tar(),
     "a PNG image": b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR",
     "a gzip file inside a gzip file": gzip.compress(gzip.compress(ONE.encode())),
 }
@@ -153,3 +192,32 @@ def test_file_of_another_format_is_told_as_such(what: str, content: bytes) -> No
 def test_small_pieces_of_a_file_are_recognised_too() -> None:
     with pytest.raises(OtherFormatError, match="a PDF document"):
         list(blocks_of(OTHERS["a PDF document"], 1))
+
+
+def test_text_with_the_words_of_a_tar_archive_is_text(read: Read) -> None:
+    first = f'{{"note": "{"x" * 247}ustar ", {ONE[1:]}'
+    assert first.index("ustar ") == 257
+    assert times(read(f"{first}\n{TWO}\n")) == [1, 2]
+
+
+WORDS = [
+    "BZh91AY&SY",
+    "PAR1",
+    "ORC",
+    "ORC\n",
+    "GIF89a",
+    "%PDF-",
+    "%PDF-1.7\n",
+    "ARROW1",
+    "PK",
+    "7z",
+]
+
+
+@pytest.mark.parametrize("words", WORDS)
+def test_text_that_begins_like_a_file_of_another_format_loses_that_alone(
+    read: Read, words: str
+) -> None:
+    for between in ("", "\n", " Änn\n"):
+        found = read(f"{words}{between}{ONE}\n{TWO}\n")
+        assert (times(found), len(found[1])) == ([1, 2], 1 + (words[-1] + between == "\n Änn\n"))

@@ -10,6 +10,7 @@ import pytest
 from stedi_assets_tests.lakehouse.landing.records import (
     ANN,
     EPOCH,
+    ONE,
     persons,
     reading,
     reasons,
@@ -46,6 +47,11 @@ WRONG_TIMES = {
     "[1]": "timestamp is no time: it is neither a number nor a text",
     "1" + "0" * 5000: "timestamp is no time: a number that is too long",
     "1e999999999": "timestamp is no time: too large or too small",
+    "1e1000000000000000000": "timestamp is no time: too large or too small",
+    "0e99999999999999999999": "timestamp is no time: too large or too small",
+    "1e-9999999999999999999999": "timestamp is no time: too large or too small",
+    '"1e1000000000000000000"': "timestamp is no time: too large or too small",
+    '"0e-99999999999999999999"': "timestamp is no time: too large or too small",
     "NaN": "not valid JSON",
     "Infinity": "not valid JSON",
 }
@@ -54,6 +60,25 @@ WRONG_TIMES = {
 @pytest.mark.parametrize(("time", "reason"), WRONG_TIMES.items(), ids=lambda value: value[:20])
 def test_time_that_is_none_quarantines(read: Read, time: str, reason: str) -> None:
     assert reasons(read(f'{{"user": "ann@x.io", "timestamp": {time}}}')) == [reason]
+
+
+HUGE = ["1e1000000000000000000", "0e99999999999999999999", "1e-9999999999999999999999"]
+
+
+@pytest.mark.parametrize("number", HUGE)
+def test_numbers_of_any_exponent_are_compared(read: Read, number: str) -> None:
+    assert times(read(f'{ONE[:-1]}, "n": {number}, "N": {number}}}')) == [1]
+    for other in ("1", "1e999999999", f"1{number}"):
+        for one, two in ((number, other), (other, number)):
+            found = read(f'{ONE[:-1]}, "n": {one}, "N": {two}}}')
+            assert reasons(found) == ["a key comes twice with different values"]
+
+
+@pytest.mark.parametrize("number", HUGE)
+def test_acceleration_of_any_exponent_is_told_to_be_finite_or_not(read: Read, number: str) -> None:
+    rows, rejects = read(f'{{"user": "ann@x.io", "timestamp": {EPOCH}, "x": {number}}}')
+    assert [row["x"] for row in rows] == ([] if number == HUGE[0] else [0.0])
+    assert [r.reason for r in rejects] == (["x is not a finite number"] * (number == HUGE[0]))
 
 
 def test_missing_time_quarantines(read: Read) -> None:
