@@ -105,7 +105,7 @@ _CUSTOMERS = "customer_trusted"
 MOST_NAMED = 10
 """Places that a sentence names at most."""
 
-_UNSTOPPABLE = {"customer_landing", "quarantine"}
+UNSTOPPABLE = {"customer_landing", "quarantine"}
 """Tables that no check holds back: they say who withdrew, and who is suspended."""
 
 QUARANTINE = table_of(contracts()["quarantine"])
@@ -212,7 +212,7 @@ def conclude(
     """
     audited = time.perf_counter()
     failed = [f for f in findings if not f.passed and f.check not in _HOLDS_NOTHING_BACK]
-    held_back = bool(failed) and candidate.table not in _UNSTOPPABLE
+    held_back = bool(failed) and candidate.table not in UNSTOPPABLE
     known = {
         "snapshot": str(candidate.id),
         "audit_seconds": round(audited - started, 3),

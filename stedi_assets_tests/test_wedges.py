@@ -1,5 +1,6 @@
 """What goes wrong with one file, source or landing root is its own: the rest goes on."""
 
+import gzip
 import io
 import json
 import shutil
@@ -219,6 +220,21 @@ def test_a_customer_file_that_may_not_be_read_holds_up_no_withdrawal(
     assert place.emails() == ["bob@x.io"]
     assert place.refresh()[0]
     assert place.emails() == ["bob@x.io", "cid@x.io"]
+
+
+@pytest.mark.parametrize("kind", ["zip", "cut off"])
+def test_a_customer_file_that_is_lost_is_told_however_many_others_are_readable(
+    kind: str, place: Place
+) -> None:
+    place.write("customer", "many.json", *(customer(f"p{i}") for i in range(1_000)))
+    lost = place.landing / "customer/landing/lost.json.gz"
+    withdrawals = "\n".join(json.dumps(customer(f"p{i}", lastUpdateDate=None)) for i in range(500))
+    packed = gzip.compress(withdrawals.encode())
+    lost.write_bytes(b"PK\x03\x04" + packed if kind == "zip" else packed[: len(packed) // 2])
+    passed, said = place.refresh()
+    assert not passed
+    assert "1 files, or the rest of them, could not be read" in said
+    assert "lost.json.gz" in said
 
 
 @pytest.mark.parametrize("source", ["accelerometer", "step_trainer"])

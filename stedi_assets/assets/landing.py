@@ -12,6 +12,7 @@ import ibis.expr.types as ir
 from stedi_assets.assets.sources import source_key
 from stedi_assets.audit import (
     MOST_NAMED,
+    UNSTOPPABLE,
     Finding,
     Verdict,
     check_contract,
@@ -304,7 +305,9 @@ def check_readable(name: str, ingested: Ingested, allowed: float) -> Finding:
 
     Files of phone and sensor readings with more than that share of unreadable objects are held
     back and named until they are mended, removed or allowed. Customer records that can be read are
-    published whatever stands beside them. Files that cannot be read now wait for the next refresh.
+    published whatever stands beside them; a file of them that is lost as a whole, or from some
+    place on, fails the check however small it is. Files that cannot be read now wait for the next
+    refresh.
     """
     held, waiting = ingested.held_back, ingested.waiting
     faults = []
@@ -319,8 +322,14 @@ def check_readable(name: str, ingested: Ingested, allowed: float) -> Finding:
             f"unreadable (STEDI_MAX_QUARANTINE_SHARE). {_worst(held)}. Mend or remove these files, "
             "or allow more, and refresh again."
         )
+    lost = [e for e in ingested.taken if e.lost and name in UNSTOPPABLE]
+    if lost:
+        faults.append(
+            f"{name}: {len(lost)} files, or the rest of them, could not be read, and who withdrew "
+            f"in them is not known. {_worst(lost)}. Deliver them anew under another name."
+        )
     if faults:
-        counts = {"held_back": len(held), "waiting": len(waiting)}
+        counts = {"held_back": len(held), "waiting": len(waiting), "lost": len(lost)}
         return Finding("readable", False, " ".join(faults), counts)
     objects = sum(entry.objects for entry in ingested.taken)
     quarantined = sum(entry.quarantined for entry in ingested.taken)
