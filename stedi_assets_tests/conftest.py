@@ -18,11 +18,16 @@ from stedi_assets_tests.aws_servers import BUCKET, GlueServer, S3Server, setting
 # The libraries bring many objects that stay: looking for garbage among them less often saves time.
 gc.set_threshold(50_000, 20, 50)
 
-# What a shell starts in the background ignores Ctrl-C, and so would the commands under test.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
 IcebergReader = Callable[[str], list[dict[str, Any]]]
+
+
+@pytest.fixture(autouse=True)
+def attend_to_ctrl_c() -> None:
+    """Let commands under test be interrupted, as at a terminal.
+
+    What a shell starts in the background ignores Ctrl-C, and so does a command that has ended.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Aws:
