@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -72,8 +71,7 @@ def landing_assets(
         with plainly():
             refresh = _Refresh(contracts, settings, lakehouse, lineage, context)
             refresh.assert_usable(whole=selected.issuperset(SOURCES))
-            with suppress(Exception):  # which is told when quarantine's turn has come
-                lakehouse.catalog.ensure(table_of(contracts["quarantine"]))
+            refresh.prepare_quarantine()
             again: dg.RetryRequested | None = None
             for name in (name for name in SOURCES if name in selected):
                 try:
@@ -129,6 +127,16 @@ class _Refresh:
         self._ingest.assert_usable(SOURCES)
         if whole:
             self._ingest.assert_not_empty(SOURCES)
+
+    def prepare_quarantine(self) -> None:
+        """Make the table that rejects are written for, unless it is there."""
+        catalog = self._lakehouse.catalog
+        try:
+            catalog.ensure(table_of(self._contracts["quarantine"]))
+        except Exception:
+            if "quarantine" not in catalog.names():  # no table can be made here
+                raise
+            # Else it is damaged, which is told when its turn has come.
 
     def land(self, name: str) -> dg.MaterializeResult[None]:
         """Take in a source's new files; what goes wrong with them is that table's alone."""

@@ -83,9 +83,10 @@ class Ledgers:
 
         Raises:
             LakehouseError: A source has no landing file whose table holds files of another root,
-                or the catalog is not as it should be.
+                the catalog is not as it should be, or no landing folder can be listed.
         """
         self._catalog.assert_usable()
+        self._assert_listed(sources.values())
         empty = {table: source for table, source in sources.items() if self._is_empty(source)}
         held = {table: root for table in empty if (root := self._root_of(table))}
         if held:
@@ -139,6 +140,17 @@ class Ledgers:
         if source not in self._listings:
             self._listings[source] = self._landing.listing(source)
         return self._listings[source]
+
+    def _assert_listed(self, sources: Iterable[str]) -> None:
+        faults = []
+        for source in sources:
+            try:
+                self._listing(source)
+            except Exception as error:  # its own trouble, where another one can be listed
+                faults.append(error)
+            else:
+                return
+        raise faults[0]
 
     def _is_empty(self, source: str) -> bool:
         try:
