@@ -20,7 +20,7 @@ from stedi_assets.assets.curated import pseudonym
 from stedi_assets.lakehouse.aws import S3Storage
 from stedi_assets.lakehouse.faults import LakehouseError, explain, passes
 from stedi_assets.lakehouse.landing.reader import Counts, examine, parse
-from stedi_assets.lakehouse.ledger import LandingFolder
+from stedi_assets.lakehouse.ledger import LandingFileError, LandingFolder
 from stedi_assets.lakehouse.resource import LocalLakehouse
 from stedi_assets.schemas import contracts, table_of
 from stedi_assets.settings import Settings, SettingsError
@@ -176,6 +176,7 @@ def test_tasks_read_landing_files_from_s3(aws: Aws, engine: SparkEngine) -> None
     on_s3 = type(engine)(storage, lambda: engine.backend.session)
     paths = [file.path for file in landing.listing("customer").files]
     [contents] = on_s3.spread(partial(examine, landing=landing), paths, [1])
+    assert contents[paths[0]].digest
     work = partial(
         parse,
         landing=landing,
@@ -186,13 +187,14 @@ def test_tasks_read_landing_files_from_s3(aws: Aws, engine: SparkEngine) -> None
         rejects=f"{folder}/rejects",
         landed_at=FIRST_DELIVERY,
     )
-    [parsed] = on_s3.spread(work, list(contents.items()), [1])
+    [parsed] = on_s3.spread(work, paths, [1])
     assert parsed.counts == {paths[0]: Counts(objects=2, rows=2)}
     assert [file.location for file in storage.files(f"{folder}/rows")] == parsed.rows
     nowhere = partial(examine, landing=LandingFolder("s3://no-such-bucket", storage))
-    with pytest.raises(OSError) as raised:
-        on_s3.spread(nowhere, paths, [1])
-    assert str(explain(raised.value)).startswith("There is no bucket no-such-bucket")
+    [contents] = on_s3.spread(nowhere, paths, [1])
+    assert str(contents[paths[0]].fault).startswith("There is no bucket no-such-bucket")
+    with pytest.raises(LandingFileError, match="deleted while it was read"):
+        on_s3.spread(work, ["customer/landing/gone.json"], [1])
 
 
 def test_spark_shows_no_key(tmp_path: Path, engine: SparkEngine, settings: Settings) -> None:
