@@ -264,6 +264,15 @@ def static_table(metadata_location: str) -> StaticTable:
     )
 
 
+def blocking(result: dg.ExecuteInProcessResult) -> list[str]:
+    """Checks that failed; that unreadable records suspend people is a warning."""
+    return [
+        found.check_name
+        for found in result.get_asset_check_evaluations()
+        if not found.passed and found.severity is dg.AssetCheckSeverity.ERROR
+    ]
+
+
 def refresh(
     settings: Settings, instance: dg.DagsterInstance | None = None, only: Sequence[str] = ()
 ) -> dg.ExecuteInProcessResult:

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 import pytest
 from hypothesis import Phase, given
 from hypothesis import settings as hypothesis_settings
@@ -34,7 +33,16 @@ from stedi_assets_tests.spark.servers import (
     without_spark,
 )
 from stedi_assets_tests.strategies import Landing, landings
-from stedi_assets_tests.support import KEY, TABLES, catalog_of, counts, deliver, refresh, under
+from stedi_assets_tests.support import (
+    KEY,
+    TABLES,
+    blocking,
+    catalog_of,
+    counts,
+    deliver,
+    refresh,
+    under,
+)
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 DRAWN = 40
@@ -97,15 +105,6 @@ def on_duckdb(tmp_path_factory: pytest.TempPathFactory, landing: Path) -> dict[s
         assert result.success
         assert blocking(result) == []
     return made
-
-
-def blocking(result: dg.ExecuteInProcessResult) -> list[str]:
-    """Checks that failed; that unreadable records suspend people is a warning."""
-    return [
-        found.check_name
-        for found in result.get_asset_check_evaluations()
-        if not found.passed and found.severity is dg.AssetCheckSeverity.ERROR
-    ]
 
 
 def _given(landing: Path, scope: str) -> dict[str, Any]:
