@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from threading import Lock
 from typing import TypeVar
 from uuid import uuid4
 
@@ -78,6 +79,7 @@ class DuckDBEngine:
         """
         self._storage = storage
         self._connected: Backend | None = None
+        self._connecting = Lock()
         self._told: list[str] = []
         self._opened: dict[str, tuple[Sequence[str], Mapping[str, str]]] = {}
         # Two processes that spill to one folder overwrite each other's files.
@@ -100,7 +102,14 @@ class DuckDBEngine:
 
     @property
     def backend(self) -> Backend:
-        """The ibis backend, told how to get at the storage as of now."""
+        """The ibis backend, told how to get at the storage as of now.
+
+        Files are written in several threads, each of which may be the first to need it.
+        """
+        with self._connecting:
+            return self._connect()
+
+    def _connect(self) -> Backend:
         if self._connected is None:
             make_folder(self._spilled.parent)
             self._connected = ibis.duckdb.connect(**self._config)

@@ -3,7 +3,11 @@
 import os
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
+from typing import Any
 
 import ibis
 import pytest
@@ -83,3 +87,27 @@ def test_reading_drops_what_killed_processes_left(tmp_path: Path) -> None:
     (left / "spilled").write_text("personal")
     shared_engine(LocalStorage(tmp_path))
     assert not left.exists()
+
+
+def test_threads_that_need_the_engine_first_at_once_share_one_that_is_set_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else one of them might write to S3 by an engine that knows of no credentials."""
+    made = []
+    connect, together = ibis.duckdb.connect, Barrier(4)
+
+    def slowly(**config: Any) -> Any:
+        time.sleep(0.2)
+        made.append(connect(**config))
+        return made[-1]
+
+    def first(engine: DuckDBEngine) -> Any:
+        together.wait()
+        return engine.backend
+
+    monkeypatch.setattr(ibis.duckdb, "connect", slowly)
+    engine = DuckDBEngine(LocalStorage(tmp_path))
+    with ThreadPoolExecutor(4) as pool:
+        backends = list(pool.map(first, [engine] * 4))
+    assert len(made) == 1
+    assert all(backend is made[0] for backend in backends)
