@@ -108,7 +108,7 @@ MOST_NAMED = 10
 UNSTOPPABLE = {"customer_landing", "quarantine"}
 """Tables that no check holds back: they say who withdrew, and who is suspended."""
 
-QUARANTINE = table_of(contracts()["quarantine"])
+_QUARANTINE = table_of(contracts()["quarantine"])
 
 _OF_PEOPLE = {"consent", "serial_numbers"}
 """Checks that find rows which nobody may have."""
@@ -156,13 +156,11 @@ def audit(
     if candidate is None:
         return _left_alone(table, lakehouse, settings)
     started = time.perf_counter()
-    findings = list(_findings(candidate, contract, _Tables(lakehouse, candidate, settings)))
+    findings = list(_findings(candidate, contract, Tables(lakehouse, settings, candidate)))
     return conclude(candidate, findings, lakehouse, started)
 
 
-def _findings(
-    candidate: Snapshot, contract: type[Contract], tables: "_Tables"
-) -> Iterator[Finding]:
+def _findings(candidate: Snapshot, contract: type[Contract], tables: "Tables") -> Iterator[Finding]:
     table = candidate.table
     yield (fulfilled := check_contract(contract, tables[table]))
     if not fulfilled.passed:  # the other rules rely on the columns
@@ -183,7 +181,7 @@ def _left_alone(table: str, lakehouse: Lakehouse, settings: Settings) -> Verdict
     verdict = unchanged(table, checks_of(table), lakehouse)
     if table != _CUSTOMERS or verdict.published is None:
         return verdict
-    suspended = check_suspended(_Tables(lakehouse, verdict.published, settings))
+    suspended = check_suspended(Tables(lakehouse, settings, verdict.published))
     findings = [suspended if f.check == suspended.check else f for f in verdict.findings]
     return replace(verdict, findings=findings)
 
@@ -263,7 +261,7 @@ def _contract_finding(contract: type[Contract], broken: dict[str, int]) -> Findi
 
 
 def _check_rule(
-    check: str, table: str, rule: Callable[..., ir.IntegerScalar], tables: "_Tables"
+    check: str, table: str, rule: Callable[..., ir.IntegerScalar], tables: "Tables"
 ) -> Finding:
     violations = int(tables.call(rule).to_pyarrow().as_py())
     sentence = f"{table}: {violations} violations. {rule.__doc__}" if violations else "None found."
@@ -271,7 +269,7 @@ def _check_rule(
 
 
 def _check_account(
-    candidate: Snapshot, account: Callable[..., ir.Table], tables: "_Tables"
+    candidate: Snapshot, account: Callable[..., ir.Table], tables: "Tables"
 ) -> Finding:
     outcomes = {
         row["outcome"]: row["rows"] for row in tables.call(account).to_pyarrow().to_pylist()
@@ -292,7 +290,7 @@ def _check_account(
     )
 
 
-def check_suspended(tables: "_Tables") -> Finding:
+def check_suspended(tables: "Tables") -> Finding:
     """Who is suspended, by number and by the places of the records that could not be read."""
     places = tables.call(suspending_records).order_by("source_file", "position")
     people = tables.call(unreadable_people).count().to_pyarrow().as_py()
@@ -311,7 +309,7 @@ def check_suspended(tables: "_Tables") -> Finding:
     )
 
 
-def check_consent_share(candidate: Snapshot, tables: "_Tables") -> Finding:
+def check_consent_share(candidate: Snapshot, tables: "Tables") -> Finding:
     """Whether far fewer people consent than before: it takes effect, and somebody should look."""
     published = tables.published(candidate.table)
     people = tables["customer_landing"].group_by("person").agg(since=ibis._.landed_at.min())
@@ -337,19 +335,26 @@ def _not_tried(check: str) -> Finding:
     return Finding(check, False, "Not tried: the contract is broken.")
 
 
-class _Tables:
-    """Tables by name, as rules see them: the candidate in its own place, others as published."""
+class Tables:
+    """Tables by name, as rules see them: a candidate in its own place, others as published.
 
-    def __init__(self, lakehouse: Lakehouse, candidate: Snapshot, settings: Settings) -> None:
+    `quarantine` is what it has to hold, which may not be published yet.
+    """
+
+    def __init__(
+        self, lakehouse: Lakehouse, settings: Settings, candidate: Snapshot | None = None
+    ) -> None:
+        """Look at the tables there; each is looked for once."""
         self._lakehouse = lakehouse
         self.settings = settings
-        self._snapshots = {candidate.table: candidate}
+        self._snapshots = {candidate.table: candidate} if candidate else {}
 
     def __getitem__(self, name: str) -> ir.Table:
+        """A table, ready to be asked."""
         if name not in self._snapshots:
             self._snapshots[name] = (
-                self._lakehouse.rejects(SOURCES, QUARANTINE)  # may not be published anew yet
-                if name == QUARANTINE.name
+                self._lakehouse.rejects(SOURCES, _QUARANTINE)
+                if name == _QUARANTINE.name
                 else self._lakehouse.published(name)
             )
         # Opened each time: an audit may outlast the credentials that a table was opened with.

@@ -141,7 +141,7 @@ def _customers_lately(lakehouse: "Lakehouse", settings: Settings) -> ir.Table:
     state = lakehouse.catalog.state("customer_trusted")
     current = lakehouse.table("customer_trusted")
     since = datetime.now(UTC) - settings.retention
-    earlier = state.as_of(max(since, state.earliest or since))
+    earlier = state.as_of(max(since, state.earliest or since))  # may be the current one
     columns = ("email", "sharewithresearchasofdate")
     lately = current.select(*columns)
     if earlier:
@@ -182,7 +182,7 @@ def vacuum(
 
     Raises:
         LakehouseError: Something is not as it should be, and nothing was removed; or training sets
-            were made under another key, and only they were left alone.
+            were made under another key, or tables are damaged, and only they were left alone.
     """
     faults = []
     try:

@@ -5,20 +5,17 @@ People who withdrew since must not stay visible in it.
 """
 
 from collections.abc import Callable, Mapping
-from inspect import signature
-from typing import Any
 
 import dagster as dg
 import ibis
 import ibis.expr.types as ir
 
 from stedi_assets.assets.curated import pseudonym
-from stedi_assets.audit import QUARANTINE
+from stedi_assets.audit import Tables
 from stedi_assets.checks import CONSENT, consenting
 from stedi_assets.lakehouse.catalog import Snapshot
 from stedi_assets.lakehouse.faults import sentence, unforeseen
 from stedi_assets.lakehouse.resource import Lakehouse
-from stedi_assets.schemas import SOURCES
 from stedi_assets.settings import Settings
 
 
@@ -53,64 +50,45 @@ def take_out(
     """
     taken_out, faults = [], {}
     for name in CONSENT:
+        tables = Tables(lakehouse, settings)
         try:
-            published = lakehouse.catalog.published(name)
-            if published and _violations(name, lakehouse, settings):
-                _reduce(published, lakehouse, settings, run_id)
+            if tables.published(name) and _violations(name, tables):
+                _reduce(name, tables, lakehouse, run_id)
                 taken_out.append(name)
         except Exception as error:  # whatever it is: the other tables' people come out
             faults[name] = sentence(error) or unforeseen(error)
     return taken_out, faults
 
 
-def _reduce(published: Snapshot, lakehouse: Lakehouse, settings: Settings, run_id: str) -> None:
-    name = published.table
+def _reduce(name: str, tables: Tables, lakehouse: Lakehouse, run_id: str) -> None:
     properties = {"run-id": run_id, "fingerprint": "people who withdrew were taken out"}
     try:
-        candidate = _stage_kept(published, lakehouse, settings, properties)
+        candidate = _stage_kept(name, tables, lakehouse, properties)
     except Exception:  # whatever it is: better no rows than theirs
         candidate = lakehouse.catalog.stage(name, [], properties)
     lakehouse.catalog.publish(candidate)
 
 
 def _stage_kept(
-    published: Snapshot, lakehouse: Lakehouse, settings: Settings, properties: Mapping[str, str]
+    name: str, tables: Tables, lakehouse: Lakehouse, properties: Mapping[str, str]
 ) -> Snapshot:
     """Put the rows of people who still consent on `audit`, or none where that cannot be told."""
-    name, catalog = published.table, lakehouse.catalog
+    catalog = lakehouse.catalog
     state = catalog.state(name)
-    rows = _call(_KEPT[name], lakehouse, settings)
+    rows = tables.call(_KEPT[name])
     # A refresh that ended early may have given the table columns that its rows do not have yet.
     missing = {n: ibis.null(dtype) for n, dtype in state.types.items() if n not in rows.columns}
     rows = rows.mutate(**missing).select(*state.types)
     files = lakehouse.engine.here.write(rows, f"{state.location}/data")
     candidate = catalog.stage(name, files, properties)
-    if _violations(name, lakehouse, settings, candidate):
+    if _violations(name, Tables(lakehouse, tables.settings, candidate)):
         catalog.drop_candidate(candidate)
         return catalog.stage(name, [], properties)
     return candidate
 
 
-def _violations(
-    name: str, lakehouse: Lakehouse, settings: Settings, candidate: Snapshot | None = None
-) -> int:
-    given = {name: lakehouse.open(candidate)} if candidate else {}
-    return int(_call(CONSENT[name], lakehouse, settings, **given).to_pyarrow().as_py())
-
-
-def _call(
-    rule: Callable[..., Any], lakehouse: Lakehouse, settings: Settings, **given: ir.Table
-) -> Any:
-    """Call a rule with the tables that its parameters name, as published."""
-
-    def value(name: str) -> Any:
-        if name == "settings":
-            return settings
-        if name == "quarantine":  # a refresh may have ended before it was published
-            return lakehouse.open(lakehouse.rejects(SOURCES, QUARANTINE))
-        return given[name] if name in given else lakehouse.table(name)
-
-    return rule(**{name: value(name) for name in signature(rule).parameters})
+def _violations(name: str, tables: Tables) -> int:
+    return int(tables.call(CONSENT[name]).to_pyarrow().as_py())
 
 
 # The rows of each table that people who still consent may keep in it.

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from uuid import uuid4
 
 import dagster as dg
@@ -24,6 +24,7 @@ from stedi_assets.checks import CONSENT, SERIAL_NUMBERS
 from stedi_assets.definitions import lakehouse_definitions
 from stedi_assets.deployments import storage
 from stedi_assets.lakehouse.catalog import Catalog, Snapshot
+from stedi_assets.lakehouse.ledger import LandingFolder
 from stedi_assets.schemas import contracts, table_of
 from stedi_assets.settings import Settings
 
@@ -236,6 +237,18 @@ def write(landing: Path, source: str, name: str, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def refuse(patch: pytest.MonkeyPatch, name: str) -> None:
+    """Let landing files of one name be such as may not be read."""
+    opens = LandingFolder.open
+
+    def opened(self: LandingFolder, path: str) -> BinaryIO:
+        if path.endswith(f"/{name}"):
+            raise PermissionError(13, "Permission denied", self.location(path))
+        return opens(self, path)
+
+    patch.setattr(LandingFolder, "open", opened)
 
 
 def stage(settings: Settings, name: str, rows: Rows) -> Snapshot:

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -19,7 +19,7 @@ from stedi_assets.lakehouse.ledger import LandingFolder, Listing
 from stedi_assets.rebuild import damaged_tables, drop_damaged
 from stedi_assets.refresh import refresh
 from stedi_assets.settings import Settings
-from stedi_assets_tests.support import catalog_of, counts, snapshots, under
+from stedi_assets_tests.support import catalog_of, counts, refuse, snapshots, under
 
 T = 1_655_564_400_000
 Objects = list[dict[str, Any]]
@@ -204,15 +204,8 @@ def test_a_customer_file_that_may_not_be_read_holds_up_no_withdrawal(
 ) -> None:
     place.write("customer", "b.json", WITHDRAWAL, customer("bob"))
     place.write("customer", "locked.json", customer("cid"))
-    opens = LandingFolder.open
-
-    def opened(self: LandingFolder, path: str) -> BinaryIO:
-        if path.endswith("/locked.json"):
-            raise PermissionError(13, "Permission denied", self.location(path))
-        return opens(self, path)
-
     with monkeypatch.context() as patch:
-        patch.setattr(LandingFolder, "open", opened)
+        refuse(patch, "locked.json")
         passed, said = place.refresh()
     assert not passed
     assert "1 files cannot be read now" in said

@@ -4,7 +4,7 @@ import io
 import json
 import shutil
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import ibis.expr.types as ir
 import pytest
@@ -18,14 +18,13 @@ from stedi_assets.deployments import lakehouse
 from stedi_assets.freshness import behind
 from stedi_assets.lakehouse.catalog import Catalog, PublishConflict, Snapshot
 from stedi_assets.lakehouse.glue import GlueEngine
-from stedi_assets.lakehouse.ledger import LandingFolder
 from stedi_assets.lakehouse.resource import LocalLakehouse
 from stedi_assets.lakehouse.table import Table
 from stedi_assets.rebuild import lost_files
 from stedi_assets.refresh import refresh
 from stedi_assets.schemas import Contract
 from stedi_assets.settings import Settings
-from stedi_assets_tests.support import catalog_of, subject_id, under
+from stedi_assets_tests.support import catalog_of, refuse, subject_id, under
 from stedi_assets_tests.support import refresh as refresh_in_dagster
 
 T = 1_655_564_400_000
@@ -211,14 +210,7 @@ def test_suspension_outlasts_a_landing_root_that_cannot_be_read_as_a_whole(
     _refresh(suspended)
     shutil.copytree(tmp_path / "landing", tmp_path / "other")
     moved = suspended.model_copy(update={"landing": str(tmp_path / "other")})
-    opens = LandingFolder.open
-
-    def opened(self: LandingFolder, path: str) -> BinaryIO:
-        if path.endswith("customer/landing/bob.json"):
-            raise PermissionError(13, "Permission denied", self.location(path))
-        return opens(self, path)
-
-    monkeypatch.setattr(LandingFolder, "open", opened)
+    refuse(monkeypatch, "bob.json")
     refresh_in_dagster(moved, only=["customer_landing", "quarantine", "customer_trusted"])
     assert not any(_anns(moved).values())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import time
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -19,7 +19,7 @@ from stedi_assets.lakehouse.landing.reader import LandingReader
 from stedi_assets.lakehouse.ledger import LandingFileError, LandingFolder
 from stedi_assets.settings import SettingsError
 from stedi_assets_tests.lakehouse.conftest import storage_in
-from stedi_assets_tests.support import DAY_ONE, at
+from stedi_assets_tests.support import DAY_ONE, at, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -537,18 +537,6 @@ def test_table_is_not_made_anew_without_a_file_that_cannot_be_read(
     refuse(monkeypatch, "b.json")
     with pytest.raises(LandingFileError, match=r"b\.json may not be read"):
         lakehouse.ingest.stage("step_trainer", lakehouse.table, "run", anew=True)
-
-
-def refuse(patch: pytest.MonkeyPatch, name: str) -> None:
-    """Let one landing file be one that may not be read."""
-    opens = LandingFolder.open
-
-    def opened(self: LandingFolder, path: str) -> BinaryIO:
-        if path.endswith(f"/{name}"):
-            raise PermissionError(13, "Permission denied", self.location(path))
-        return opens(self, path)
-
-    patch.setattr(LandingFolder, "open", opened)
 
 
 # Landing roots
