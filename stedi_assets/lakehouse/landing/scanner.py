@@ -33,6 +33,8 @@ _BETWEEN = re.compile(
     rb"|\xe2\x81\x9f|\xe3\x80\x80|\xe1\x9a\x80)*+"
 )
 _LONGEST_SEPARATOR = 3
+_FIRST_BITS, _CONTINUES = 0b11000000, 0b10000000
+"""How UTF-8 tells the bytes of a character behind its first one."""
 _SEPARATING = re.compile(rb"[,\[]")
 
 
@@ -111,6 +113,9 @@ class Scanner:
         if stop is None or end < stop:
             return False, end
         if at < stop:
+            # Blocks of the text may end inside a character, such as a byte order mark.
+            while stop < end and self._source.cut(stop, stop + 1)[0] & _FIRST_BITS == _CONTINUES:
+                stop += 1
             return True, stop
         newline = self._source.data.find(b"\n", at - self._source.start, end - self._source.start)
         return (True, self._source.start + newline + 1) if newline >= 0 else (False, end)

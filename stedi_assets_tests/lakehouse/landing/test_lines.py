@@ -33,6 +33,7 @@ from stedi_assets_tests.lakehouse.landing.strategies import (
     CLEAN,
     EXAMPLES,
     SEPARATORS,
+    USER,
     files,
     with_history,
 )
@@ -131,6 +132,16 @@ def test_lines_of_several_objects_are_read_alike(
         patch.setattr(lines_module, "_LONG_LINES", 100)
         assert_alike(content, source, size)
         assert_alike(content.replace(b"\n", b""), source, size)
+
+
+@pytest.mark.parametrize("separator", ["\ufeff", "\u3000", "\u2003", "\xa0", "\x1e", " "])
+def test_blocks_may_end_inside_of_what_separates_objects(
+    separator: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lines_module, "LONGEST", 50)
+    content = (USER + separator * 3) * 25
+    for size in range(80, 90):
+        assert_alike(content.encode(), "accelerometer", size)
 
 
 @pytest.mark.parametrize("separator", SEPARATORS)
