@@ -54,7 +54,7 @@ def make(
     for target, defect in missing.items():
         partial = target.with_name(f"{target.name}.{os.getpid()}")
         options = (*size, "--shared-serials") if defect else size
-        command = (sys.executable, "-m", "stedi_assets.cli", "sample", str(partial), *options)
+        command = (sys.executable, "-m", "stedi_assets.cli.main", "sample", str(partial), *options)
         try:
             run(command, PROJECT, environment, timeout)
             partial.rename(target)

@@ -8,7 +8,7 @@ import sys
 
 import boto3
 
-from stedi_assets.cli import main
+from stedi_assets.cli.main import main
 
 secret = boto3.client("secretsmanager").get_secret_value(SecretId=sys.argv[1])
 os.environ["STEDI_PSEUDONYM_KEY"] = secret["SecretString"]

@@ -6,9 +6,9 @@ __all__ = ["read_table", "split_by_person", "trace", "training_sets"]
 
 _MODULES = {
     "read_table": "stedi_assets.read",
-    "split_by_person": "stedi_assets.training",
-    "trace": "stedi_assets.training",
-    "training_sets": "stedi_assets.training",
+    "split_by_person": "stedi_assets.privacy.training_sets",
+    "trace": "stedi_assets.privacy.trace",
+    "training_sets": "stedi_assets.privacy.training_sets",
 }
 
 

@@ -6,7 +6,7 @@ import sys
 def main() -> None:
     """Load the command and run it."""
     try:
-        from stedi_assets.cli import main as run  # noqa: PLC0415
+        from stedi_assets.cli.main import main as run  # noqa: PLC0415
     except KeyboardInterrupt:
         sys.stderr.write("Interrupted; nothing is lost: refresh again.\n")
         sys.exit(130)

@@ -2,30 +2,27 @@
 
 import dagster as dg
 
-from stedi_assets.assets import RULES
-from stedi_assets.assets.landing import landing_assets
-from stedi_assets.assets.sources import source_assets
-from stedi_assets.build import table_asset
-from stedi_assets.deployments import lakehouse
-from stedi_assets.jobs import FRESHNESS, refresh_lakehouse, schedules, vacuum_lakehouse
-from stedi_assets.lakehouse.resource import LakehouseIOManager
-from stedi_assets.lineage import Lineage
-from stedi_assets.report.asset import report_asset, report_automation
-from stedi_assets.schemas import contracts
-from stedi_assets.sensors.alerts import alert_sensors
-from stedi_assets.sensors.landing import landing_sensor
-from stedi_assets.sensors.training import training_set_sensor
+from stedi_assets.defs.io_manager import io_manager, lakehouse_resource
+from stedi_assets.defs.jobs import FRESHNESS, refresh_lakehouse, schedules, vacuum_lakehouse
+from stedi_assets.defs.landing import landing_assets
+from stedi_assets.defs.report import report_asset, report_automation
+from stedi_assets.defs.sensors.alerts import alert_sensors
+from stedi_assets.defs.sensors.landing import landing_sensor
+from stedi_assets.defs.sensors.training import training_set_sensor
+from stedi_assets.defs.sources import source_assets
+from stedi_assets.defs.table_assets import table_asset
+from stedi_assets.privacy.key import policy_of
 from stedi_assets.settings import Settings
+from stedi_assets.tables import DERIVED
+from stedi_assets.tables.lineage import Lineage
 
 
 def lakehouse_definitions(settings: Settings) -> dg.Definitions:
     """The project under these settings."""
-    contract = contracts(pseudonymize=settings.pseudonymize)
-    lineage = Lineage(RULES, settings)
-    tables = lakehouse(settings)
+    lineage = Lineage(policy_of(settings))
     assets = [
-        landing_assets(contract, settings, lineage),
-        *(table_asset(rule, contract[rule.__name__], settings, lineage) for rule in RULES),
+        landing_assets(settings, lineage),
+        *(table_asset(table, settings, lineage) for table in DERIVED),
     ]
     return dg.Definitions(
         assets=[
@@ -36,12 +33,12 @@ def lakehouse_definitions(settings: Settings) -> dg.Definitions:
         jobs=[refresh_lakehouse(), vacuum_lakehouse(settings)],
         schedules=schedules(),
         sensors=[
-            landing_sensor(settings, RULES),
+            landing_sensor(settings),
             training_set_sensor(settings),
             report_automation,
             *alert_sensors(settings),
         ],
-        resources={"lakehouse": tables, "io_manager": LakehouseIOManager(lakehouse=tables)},
+        resources={"lakehouse": lakehouse_resource(settings), "io_manager": io_manager},
         # The embedded engine uses all cores for one table at a time; a process for each step
         # would only pay for its start.
         executor=dg.in_process_executor,

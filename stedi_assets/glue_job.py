@@ -7,7 +7,6 @@ business of the process that orders.
 import argparse
 import os
 from dataclasses import asdict
-from inspect import signature
 from typing import Any
 
 import boto3
@@ -21,14 +20,17 @@ from dagster_pipes import (
 )
 from pyspark.sql import SparkSession
 
-from stedi_assets.assets import RULES
-from stedi_assets.assets.curated import PSEUDONYM_KEYS
-from stedi_assets.deployments import storage
 from stedi_assets.lakehouse.catalog import Catalog
+from stedi_assets.lakehouse.engines.glue import Order, Written
+from stedi_assets.lakehouse.engines.spark import REDACTED, SILENT, SQL, SparkEngine
+from stedi_assets.lakehouse.expressions import digest
 from stedi_assets.lakehouse.faults import LakehouseError, sentence
-from stedi_assets.lakehouse.glue import Order, Written, digest
-from stedi_assets.lakehouse.spark import REDACTED, SILENT, SQL, SparkEngine
-from stedi_assets.settings import Settings, SettingsError
+from stedi_assets.privacy.key import policy_of
+from stedi_assets.resources import open_storage
+from stedi_assets.settings import Settings
+from stedi_assets.tables import definition
+from stedi_assets.tables.definition import apply
+from stedi_assets.tables.identity import PSEUDONYM_KEYS
 
 
 def main() -> None:
@@ -57,9 +59,8 @@ def main() -> None:
 
 
 def _in_words(error: Exception) -> LakehouseError:
-    said = str(error) if isinstance(error, SettingsError) else sentence(error)
-    said = said or f"{type(error).__name__}, a mistake in the program."
-    return LakehouseError(said).with_traceback(error.__traceback__)
+    message = sentence(error) or f"{type(error).__name__}, a mistake in the program."
+    return LakehouseError(message).with_traceback(error.__traceback__)
 
 
 def make(order: Order, secret: str) -> Written:
@@ -74,7 +75,7 @@ def make(order: Order, secret: str) -> Written:
     """
     key = boto3.client("secretsmanager").get_secret_value(SecretId=secret)["SecretString"]
     settings = Settings.load(**order.settings, pseudonym_key=key)
-    stored = storage(settings)
+    stored = open_storage(settings)
     engine = SparkEngine(stored, _session)
     expression = _expression(order, engine, Catalog(stored), settings)
     if digest(expression) != order.rule:
@@ -97,15 +98,16 @@ def _session() -> SparkSession:
 def _expression(
     order: Order, engine: SparkEngine, catalog: Catalog, settings: Settings
 ) -> ir.Table:
-    given: dict[str, Any] = {"settings": settings}
+    tables = {}
     for name, snapshot_id in order.inputs.items():
         snapshot = catalog.state(name).snapshot(int(snapshot_id))
         if snapshot is None:
             raise LakehouseError(f"{name} has no snapshot {snapshot_id} any more: refresh again.")
-        given[name] = engine.open(snapshot.name, snapshot.files, snapshot.types)
-    rule = next(rule for rule in RULES if rule.__name__ == order.table)
-    expression: ir.Table = rule(**{name: given[name] for name in signature(rule).parameters})
-    return expression.select(*order.columns)
+        tables[name] = engine.open(snapshot.name, snapshot.files, snapshot.types)
+    table = definition(order.table)
+    assert table.rule
+    rows: ir.Table = apply(table.rule, tables, policy_of(settings))
+    return rows.select(*order.columns)
 
 
 def _rows(file: Any) -> int:

@@ -4,9 +4,10 @@ from datetime import UTC, date, datetime, time, timedelta
 
 import ibis.expr.types as ir
 
-from stedi_assets.deployments import storage
-from stedi_assets.lakehouse.catalog import Catalog, Snapshot, TableState, Tag
-from stedi_assets.lakehouse.embedded import shared_engine
+from stedi_assets.lakehouse.catalog import Catalog
+from stedi_assets.lakehouse.engines.duckdb import shared_engine
+from stedi_assets.lakehouse.state import Snapshot, TableState, Tag
+from stedi_assets.resources import open_storage
 from stedi_assets.settings import Settings
 
 
@@ -35,7 +36,7 @@ def read_table(
     """
     settings = settings or Settings.load()
     found = find_snapshot(name, settings, snapshot, as_of)
-    engine = shared_engine(storage(settings), settings.memory_limit, settings.threads)
+    engine = shared_engine(open_storage(settings), settings.memory_limit, settings.threads)
     return engine.open(found.name, found.files, found.types)
 
 
@@ -73,7 +74,7 @@ def find_tags(name: str, settings: Settings) -> tuple[Tag, ...]:
 
 
 def _state(name: str, settings: Settings) -> TableState:
-    where = storage(settings)
+    where = open_storage(settings)
     catalog = Catalog(where)
     state = catalog.find(name) if where.exists() else None
     if state is None:

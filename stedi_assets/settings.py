@@ -5,7 +5,6 @@ import errno
 import json
 import os
 import re
-import secrets
 from collections.abc import Iterable
 from datetime import timedelta
 from itertools import pairwise
@@ -21,6 +20,8 @@ from pydantic import (
     model_validator,
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from stedi_assets.lakehouse.faults import LakehouseError
 
 _CHECKOUT = Path(__file__).resolve().parent.parent
 PROJECT = _CHECKOUT if (_CHECKOUT / "workspace.yaml").exists() else Path.cwd()
@@ -47,7 +48,7 @@ _LONGEST = timedelta(days=365_000)
 ConsentScope = Literal["any", "from_consent_date"]
 
 
-class SettingsError(ValueError):
+class SettingsError(LakehouseError, ValueError):
     """A setting is wrong; the message is one sentence for the person who set it."""
 
 
@@ -198,7 +199,7 @@ class Settings(BaseSettings):
     @field_validator("pseudonym_key")
     @classmethod
     def _not_weak(cls, key: SecretStr | None) -> SecretStr | None:
-        if key and (found := _weakness(key.get_secret_value())):
+        if key and (found := weakness_of_key(key.get_secret_value())):
             raise ValueError(f"it is easily guessed, {found}; make one with openssl rand -hex 32")
         return key
 
@@ -310,71 +311,8 @@ class Settings(BaseSettings):
         found = json.loads(self.spark_conf)
         return {k: v if isinstance(v, str) else json.dumps(v) for k, v in found.items()}
 
-    def subject_key(self) -> str:
-        """Key of `subject_id`: STEDI_PSEUDONYM_KEY, or one made once for this lakehouse."""
-        if self.pseudonym_key:
-            return self.pseudonym_key.get_secret_value()
-        if self.deployment == "aws":
-            raise SettingsError(
-                "STEDI_PSEUDONYM_KEY is not set. On AWS it is not made by itself: set it to the "
-                f"same secret of {MIN_KEY} characters or more in every refresh."
-            )
-        path = self.key_file
-        if not path.exists():
-            self._assert_no_training_sets()
-            make_key(path)
-        if path.stat().st_mode & 0o077:
-            raise SettingsError(
-                f"{path} can be read by others, who could tell whose subject_id is whose: see who "
-                f"had access, then run chmod 600 {path}."
-            )
-        key = path.read_text(errors="replace").strip()
-        if len(key) < MIN_KEY:
-            raise SettingsError(
-                f"{path} holds no key of {MIN_KEY} characters or more; restore it, or set "
-                "STEDI_PSEUDONYM_KEY."
-            )
-        if weakness := _weakness(key):
-            raise SettingsError(
-                f"{path} holds a key that is easily guessed, {weakness}; restore it, or set "
-                "STEDI_PSEUDONYM_KEY."
-            )
-        return key
 
-    @property
-    def key_file(self) -> Path:
-        """Where the key of `subject_id` is kept, where it is not set."""
-        return Path(self.lakehouse) / "pseudonym.key"
-
-    def _assert_no_training_sets(self) -> None:
-        """Refuse to make a key where there was one: the training sets' people would be others."""
-        made = Path(self.lakehouse) / "warehouse" / "curated" / "machine_learning_curated"
-        if any(made.rglob("*.parquet")):
-            raise SettingsError(
-                f"{self.key_file} is gone, the key of subject_id in the training sets there are: "
-                "restore it from a backup, set STEDI_PSEUDONYM_KEY to it, or begin with a new key "
-                "(stedi rebuild --new-key)."
-            )
-
-
-def make_key(path: Path) -> None:
-    """Make a key of `subject_id`, unless another process was first."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    made = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(secrets.token_hex(32))
-        file.flush()
-        os.fsync(file.fileno())
-    try:
-        os.link(made, path)  # fails where another process was first: its key counts
-    except FileExistsError:
-        pass
-    finally:
-        made.unlink()
-
-
-def _weakness(key: str) -> str | None:
+def weakness_of_key(key: str) -> str | None:
     """What makes a key easy to guess, if anything."""
     if len(set(key)) < _MIN_DIFFERENT:
         return f"with fewer than {_MIN_DIFFERENT} different characters"

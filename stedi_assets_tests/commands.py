@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from stedi_assets import cli
+from stedi_assets.cli import main
 from stedi_assets_tests.support import KEY, deliver
 
 T = 1_655_564_400_000
@@ -63,7 +63,7 @@ def deliver_people(landing: Path, name: str = "a.json") -> None:
 
 def isolate(patch: pytest.MonkeyPatch, folder: Path) -> None:
     """Let commands use the lakehouse in that folder, and no history of this checkout's."""
-    patch.setattr("stedi_assets.refresh.PROJECT", folder)
+    patch.setattr("stedi_assets.cli.refresh.PROJECT", folder)
     patch.setenv("STEDI_LAKEHOUSE", str(folder / "lakehouse"))
     patch.setenv("STEDI_PSEUDONYM_KEY", KEY)
     patch.delenv("STEDI_LANDING", raising=False)
@@ -76,7 +76,7 @@ def stedi(patch: pytest.MonkeyPatch, *words: str) -> Answer:
     handler = signal.getsignal(signal.SIGINT)
     try:
         with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
-            cli.main()
+            main.main()
     finally:
         signal.signal(signal.SIGINT, handler)
     return Answer(int(ended.value.code or 0), out.getvalue(), err.getvalue())

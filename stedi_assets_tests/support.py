@@ -19,13 +19,15 @@ import pytest
 from pyiceberg.table import StaticTable
 
 from stedi_assets.accounting import ACCOUNTS
-from stedi_assets.assets import RULES
+from stedi_assets.tables import DERIVED
 from stedi_assets.checks import CONSENT, SERIAL_NUMBERS
 from stedi_assets.definitions import lakehouse_definitions
-from stedi_assets.deployments import storage
-from stedi_assets.lakehouse.catalog import Catalog, Snapshot
-from stedi_assets.lakehouse.ledger import LandingFolder
-from stedi_assets.schemas import contracts, table_of
+from stedi_assets.resources import open_storage
+from stedi_assets.lakehouse.catalog import Catalog
+from stedi_assets.lakehouse.state import Snapshot
+from stedi_assets.lakehouse.landing.ledger import LandingFolder
+from stedi_assets.tables.XXX import contracts
+from stedi_assets.tables.contract import table_of
 from stedi_assets.settings import Settings
 
 KEY = "a key for tests, of 32 characters or more"
@@ -145,14 +147,14 @@ class Pipeline:
             for table in tables
         }
         self._given["settings"] = settings
-        self._rules = {rule.__name__: self._compile(rule) for rule in RULES}
+        self._rules = {rule.__name__: self._compile(rule) for rule in DERIVED}
         checks = (*CONSENT.values(), *SERIAL_NUMBERS.values())
         self._checks = {rule.__name__: self._compile(rule) for rule in checks}
         self._accounts = {name: self._compile(account) for name, account in ACCOUNTS.items()}
 
     def _compile(self, rule: Callable[..., Any]) -> str:
         expression = rule(**{name: self._given[name] for name in signature(rule).parameters})
-        if rule in RULES:
+        if rule in DERIVED:
             expression = expression.select(*self.schemas[rule.__name__].names)
         return ibis.to_sql(expression, dialect="duckdb")
 
@@ -222,7 +224,7 @@ def under(folder: Path, **values: Any) -> Settings:
 
 def catalog_of(settings: Settings) -> Catalog:
     """The tables of a lakehouse."""
-    return Catalog(storage(settings))
+    return Catalog(open_storage(settings))
 
 
 def deliver(landing: Path, name: str, **objects: Objects) -> None:

@@ -16,16 +16,17 @@ import pyarrow as pa
 import pytest
 from pyiceberg.catalog.glue import GlueCatalog
 
-from stedi_assets.deployments import lakehouse, storage
-from stedi_assets.lakehouse.aws import PERSONAL_COLUMN
+from stedi_assets.resources import open_lakehouse, open_storage
+from stedi_assets.lakehouse.storage.s3 import PERSONAL_COLUMN
 from stedi_assets.lakehouse.faults import LakehouseError
-from stedi_assets.lakehouse.maintenance import vacuum
-from stedi_assets.lakehouse.s3 import split
+from stedi_assets.lakehouse.vacuum import vacuum
+from stedi_assets.lakehouse.storage.s3_files import split
 from stedi_assets.read import UnknownTableError, read_table
-from stedi_assets.report.asset import report_asset
-from stedi_assets.schemas import OWNER, contracts, table_of
+from stedi_assets.defs.report import report_asset
+from stedi_assets.tables.contract import OWNER, table_of
+from stedi_assets.tables.XXX import contracts
 from stedi_assets.settings import Settings
-from stedi_assets.status import status
+from stedi_assets.report.status import status
 from stedi_assets_tests.aws_servers import ADMIN, BUCKET, REGION
 from stedi_assets_tests.conftest import Aws, IcebergReader
 from stedi_assets_tests.support import TABLES, Rows, deliver, refresh, under, write
@@ -140,7 +141,7 @@ def test_tables_of_others_in_the_database_are_left_alone(aws: Aws, busy: Setting
     assert refresh(busy, only=["customer_landing", "quarantine", "customer_trusted"]).success
     tables = {table["table"] for table in status(busy)["tables"]}
     assert tables == {"customer_landing", "customer_trusted", "quarantine"}
-    vacuum(storage(busy), timedelta(0), timedelta(0))
+    vacuum(open_storage(busy), timedelta(0), timedelta(0))
     assert [table_in_glue(aws, busy, name) for name in theirs] == before
     with pytest.raises((UnknownTableError, LakehouseError), match="able of_iceberg"):
         read_table("of_iceberg", settings=busy)
@@ -327,7 +328,7 @@ def test_other_readers_see_the_newest_state_and_none_that_waits(
 
 def test_report_is_written_into_the_bucket(aws: Aws) -> None:
     settings = under(aws.folder())
-    made = dg.materialize([report_asset(settings)], resources={"lakehouse": lakehouse(settings)})
+    made = dg.materialize([report_asset(settings)], resources={"lakehouse": open_lakehouse(settings)})
     [report] = made.asset_materializations_for_node("lakehouse_report")
     assert report.metadata["location"].value == f"{settings.lakehouse}/report/report.html"
     bucket, key = split(f"{settings.lakehouse}/report/report.html")

@@ -18,9 +18,9 @@ from uuid import uuid4
 import ibis
 import pytest
 
-from stedi_assets.deployments import storage
+from stedi_assets.resources import open_storage
 from stedi_assets.lakehouse.faults import LakehouseError
-from stedi_assets.lakehouse.s3 import split
+from stedi_assets.lakehouse.storage.s3_files import split
 from stedi_assets.read import read_table
 from stedi_assets.settings import Settings
 from stedi_assets_tests.aws_servers import BUCKET, Identity, S3Server
@@ -372,7 +372,7 @@ def test_every_file_is_encrypted_with_the_key_asked_for(
 def test_file_under_another_key_is_refused(s3: S3Server, aws: Aws, kms_key: str) -> None:
     folder = Aws(s3, aws.glue).folder()
     stored, asked = (
-        storage(encrypted(folder, s3, s3_encryption="aws:kms", s3_kms_key=key))
+        open_storage(encrypted(folder, s3, s3_encryption="aws:kms", s3_kms_key=key))
         for key in (kms_key, str(aws.glue.client("kms").create_key()["KeyMetadata"]["Arn"]))
     )
     location = f"{folder}/a.parquet"

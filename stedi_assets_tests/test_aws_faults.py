@@ -21,11 +21,12 @@ import duckdb
 import pytest
 from botocore.exceptions import ConnectionClosedError, EndpointConnectionError
 
-from stedi_assets.cli import main
+from stedi_assets.cli.main import main
 from stedi_assets.definitions import lakehouse_definitions
-from stedi_assets.deployments import storage
-from stedi_assets.lakehouse.catalog import Catalog, Snapshot
-from stedi_assets.lakehouse.embedded import DuckDBEngine
+from stedi_assets.resources import open_storage
+from stedi_assets.lakehouse.catalog import Catalog
+from stedi_assets.lakehouse.state import Snapshot
+from stedi_assets.lakehouse.engines.duckdb import DuckDBEngine
 from stedi_assets.lakehouse.faults import explain
 from stedi_assets.settings import Settings
 from stedi_assets_tests.aws_servers import BUCKET, Identity, S3Server
@@ -159,9 +160,9 @@ def waiting(refreshed: Any, proxies: tuple[FaultProxy, FaultProxy]) -> Site:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every client give up after a few tries without a pause."""
     retries = ("http_retries = 2", "http_retry_wait_ms = 1", "http_retry_backoff = 1")
-    monkeypatch.setattr("stedi_assets.lakehouse.aws.ATTEMPTS", 3)
-    monkeypatch.setattr("stedi_assets.lakehouse.resource.PAUSE", 0.0)
-    monkeypatch.setattr("stedi_assets.lakehouse.aws._DUCKDB_RETRIES", retries)
+    monkeypatch.setattr("stedi_assets.lakehouse.storage.s3.ATTEMPTS", 3)
+    monkeypatch.setattr("stedi_assets.lakehouse.lakehouse.PAUSE", 0.0)
+    monkeypatch.setattr("stedi_assets.lakehouse.storage.s3._DUCKDB_RETRIES", retries)
     for module in ("botocore.endpoint", "smart_open.s3"):
         monkeypatch.setattr(f"{module}.time", SimpleNamespace(sleep=lambda _: None))
 
@@ -434,7 +435,7 @@ def test_publication_of_which_the_answer_is_lost_is_published_once(
 
 @pytest.mark.usefixtures("impatient")
 def test_upload_that_failed_does_not_begin_again(site: Site) -> None:
-    upload = storage(site.settings).io.new_output(f"{site.folder}/uploaded").create()
+    upload = open_storage(site.settings).io.new_output(f"{site.folder}/uploaded").create()
     upload.write(b"1")
     site.s3.when(s3("PUT"), drop())
     with pytest.raises(ConnectionClosedError):
@@ -453,7 +454,7 @@ def test_upload_to_a_server_that_went_away_is_tried_by_the_client_alone(
     paused: list[float] = []
     monkeypatch.setattr("smart_open.s3.time", SimpleNamespace(sleep=paused.append))
     direct = killable.site.direct
-    upload = storage(direct).io.new_output(f"{killable.site.folder}/uploaded").create()
+    upload = open_storage(direct).io.new_output(f"{killable.site.folder}/uploaded").create()
     upload.write(b"1")
     killable.server.kill()
     with pytest.raises(EndpointConnectionError) as error:
@@ -476,7 +477,7 @@ def stedi(
     """Runs a command as a person does; gives its exit code and what it prints, in one line."""
 
     def run(settings: Settings, *words: str) -> tuple[int, str]:
-        monkeypatch.setattr("stedi_assets.refresh.PROJECT", tmp_path)  # no history is kept
+        monkeypatch.setattr("stedi_assets.cli.refresh.PROJECT", tmp_path)  # no history is kept
         monkeypatch.setattr("sys.argv", ["stedi", *words])
         given = {
             "DEPLOYMENT": settings.deployment,
@@ -666,7 +667,7 @@ def test_what_the_engine_meets_is_told_with_the_object(
     site: Site, method: str, trouble: str
 ) -> None:
     action, sentence = ENGINE[trouble]
-    engine = DuckDBEngine(storage(site.settings))
+    engine = DuckDBEngine(open_storage(site.settings))
     read, written = f"{site.folder}/landing/customer/landing/first.json", f"{site.folder}/to a/x"
     command, operation, place = {
         "GET": (f"FROM read_text('{read}')", "reading", read),
@@ -853,11 +854,11 @@ def test_no_secret_is_in_any_log_event_or_error(  # noqa: PLR0913, PLR0917  (wha
         unknown.setenv("AWS_SESSION_TOKEN", token)
         runs.append(refreshed("refresh"))
     with monkeypatch.context() as broken:
-        broken.setattr("stedi_assets.lakehouse.aws.sql_text", lambda value: f"'{value}")
+        broken.setattr("stedi_assets.lakehouse.storage.s3.sql_text", lambda value: f"'{value}")
         runs.append(refreshed())  # DuckDB quotes what it cannot parse
     assert all(said(run) for run in runs[1:])
 
-    catalog, where = catalog_of(site.direct), storage(site.settings)
+    catalog, where = catalog_of(site.direct), open_storage(site.settings)
     tables = [where.iceberg.load_table((where.namespace, table)) for table in TABLES]
     described = aws.glue.client().get_tables(DatabaseName=where.namespace)["TableList"]
     definitions = lakehouse_definitions(site.settings)

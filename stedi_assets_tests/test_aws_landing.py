@@ -12,9 +12,9 @@ from uuid import uuid4
 import dagster as dg
 import pytest
 
-from stedi_assets.deployments import storage
-from stedi_assets.lakehouse.landing.names import readable
-from stedi_assets.lakehouse.ledger import LandingFolder
+from stedi_assets.resources import open_storage
+from stedi_assets.lakehouse.names import readable
+from stedi_assets.lakehouse.landing.ledger import LandingFolder
 from stedi_assets.read import read_table
 from stedi_assets.settings import Settings
 from stedi_assets_tests.aws_servers import BUCKET
@@ -359,7 +359,7 @@ def test_landing_files_below_a_folder_named_like_a_warehouse_are_read_anew(
 ) -> None:
     settings = under(aws.folder(), landing=f"{landing.uri}/warehouse")
     landing.put("warehouse/customer/landing/metadata/a.json", customer("ann@x.io"))
-    files = LandingFolder(settings.landing_root, storage(settings))
+    files = LandingFolder(settings.landing_root, open_storage(settings))
     path = "customer/landing/metadata/a.json"
     [before] = files.examine([path])
     landing.put("warehouse/customer/landing/metadata/a.json", customer("bob@x.io"))

@@ -12,11 +12,11 @@ import pytest
 from rich.console import Console
 
 from stedi_assets import read_table
-from stedi_assets.audit import audit
-from stedi_assets.deployments import lakehouse
+from stedi_assets.refresh.gate import audit
+from stedi_assets.resources import open_lakehouse
 from stedi_assets.lakehouse.faults import LakehouseError
-from stedi_assets.refresh import refresh
-from stedi_assets.schemas import contracts
+from stedi_assets.cli.refresh import refresh
+from stedi_assets.tables.XXX import contracts
 from stedi_assets.settings import Settings
 from stedi_assets_tests.support import ANN, catalog_of, counts, stage, subject_id, under
 
@@ -52,7 +52,7 @@ def _parameters() -> list[Any]:
 def settings(
     place: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Settings:
-    monkeypatch.setattr("stedi_assets.refresh.PROJECT", tmp_path)
+    monkeypatch.setattr("stedi_assets.cli.refresh.PROJECT", tmp_path)
     folder = tmp_path if place == "local" else request.getfixturevalue("aws").folder()
     (folder / "landing").mkdir()
     return under(folder)
@@ -84,7 +84,7 @@ def _tables_that_may_show(email: str, settings: Settings) -> set[str]:
         "step_trainer_trusted": {"serialnumber": "dev-a", "sensorreadingtime": T},
         "machine_learning_curated": {"subject_id": subject_id(email), "sensorreadingtime": T},
     }
-    tables = lakehouse(settings)
+    tables = open_lakehouse(settings)
     passed = set()
     for name, row in planted.items():
         stage(settings, name, [row])

@@ -2,7 +2,8 @@
 
 import pytest
 
-from stedi_assets.accounting import ACCOUNTS, KEPT
+from stedi_assets.accounting import ACCOUNTS
+from stedi_assets.tables.accounts import KEPT
 from stedi_assets.checks import CONSENT, SERIAL_NUMBERS
 from stedi_assets.settings import Settings
 from stedi_assets_tests.support import (

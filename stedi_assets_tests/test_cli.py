@@ -16,7 +16,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from stedi_assets import read_table
-from stedi_assets.cli import app
+from stedi_assets.cli.main import app
 from stedi_assets.read import UnknownTableError
 from stedi_assets.settings import PROJECT
 from stedi_assets_tests.support import KEY, on_this_machine, under
@@ -53,7 +53,7 @@ class Project:
     def isolate(self, patch: pytest.MonkeyPatch) -> "Project":
         """Let commands use it, so that no run of a test is in the history of this checkout."""
         shutil.copy(PROJECT / "dagster.yaml", self.history)
-        patch.setattr("stedi_assets.refresh.PROJECT", self.history)
+        patch.setattr("stedi_assets.cli.refresh.PROJECT", self.history)
         settings = under(self.place, landing=None)
         patch.setenv("STEDI_DEPLOYMENT", settings.deployment)
         patch.setenv("STEDI_LAKEHOUSE", settings.lakehouse)

@@ -17,7 +17,7 @@ import pytest
 from dagster_aws.s3 import S3Resource
 
 from stedi_assets.definitions import lakehouse_definitions
-from stedi_assets.lakehouse.aws import S3Lakehouse
+from stedi_assets.lakehouse.storage.s3 import S3Lakehouse
 from stedi_assets.settings import Settings
 from stedi_assets_tests.support import TABLES
 

@@ -15,7 +15,8 @@ import yaml
 from moto.server import ThreadedMotoServer
 
 from stedi_assets.lakehouse.table import Zone
-from stedi_assets.schemas import contracts, table_of
+from stedi_assets.tables.XXX import contracts
+from stedi_assets.tables.contract import table_of
 from stedi_assets.settings import Settings
 from stedi_assets_tests.cloudformation import ACCOUNT, REGION, Template, allowed
 

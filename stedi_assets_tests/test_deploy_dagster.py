@@ -21,7 +21,7 @@ import yaml
 from botocore.exceptions import ClientError
 from dagster_graphql import DagsterGraphQLClient
 
-from stedi_assets.sample import Sample, write_sample
+from stedi_assets.sample.landing_files import Sample, write_sample
 from stedi_assets.settings import Settings
 from stedi_assets_tests.aws_servers import Identity
 from stedi_assets_tests.cloudformation import Template

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from stedi_assets.assets import RULES
-from stedi_assets.deployments import lakehouse
-from stedi_assets.lakehouse.glue import OnGlue
-from stedi_assets.lakehouse.spark import configuration
-from stedi_assets.schemas import contracts, table_of
+from stedi_assets.tables import DERIVED
+from stedi_assets.resources import open_lakehouse
+from stedi_assets.lakehouse.engines.glue import OnGlue
+from stedi_assets.lakehouse.engines.spark import configuration
+from stedi_assets.tables.XXX import contracts
+from stedi_assets.tables.contract import table_of
 from stedi_assets.settings import Settings
 from stedi_assets_tests.cloudformation import ACCOUNT, REGION, Template, allowed
 from stedi_assets_tests.support import KEY
@@ -62,7 +63,7 @@ def data_file(table: str) -> str:
 
 @pytest.mark.parametrize("table", TABLES)
 def test_job_reads_every_table_and_writes_rows_of_those_it_makes(table: str) -> None:
-    makes = table in {rule.__name__ for rule in RULES}
+    makes = table in {rule.__name__ for rule in DERIVED}
     assert may("s3:GetObject", data_file(table))
     for action in ("s3:PutObject", "s3:DeleteObject"):
         assert may(action, data_file(table)) is makes
@@ -109,7 +110,7 @@ def test_job_is_told_where_the_key_is_and_not_the_key() -> None:
 
 
 def test_process_and_template_agree_on_job_and_exchange() -> None:
-    compute: Any = lakehouse(
+    compute: Any = open_lakehouse(
         Settings(deployment="aws", lakehouse=f"s3://{BUCKET}", engine="glue", pseudonym_key=KEY)
     ).compute
     assert isinstance(compute, OnGlue)

@@ -14,11 +14,12 @@ import pytest
 from typer.testing import CliRunner
 
 from stedi_assets import read_table
-from stedi_assets.cli import app
-from stedi_assets.sample import Sample, write_sample
-from stedi_assets.schemas import contracts, table_of
-from stedi_assets.sensors.training import training_set_sensor
-from stedi_assets.training import TRAINING_SET
+from stedi_assets.cli.main import app
+from stedi_assets.sample.landing_files import Sample, write_sample
+from stedi_assets.tables.XXX import contracts
+from stedi_assets.tables.contract import table_of
+from stedi_assets.defs.sensors.training import training_set_sensor
+from stedi_assets.privacy.training_sets import TRAINING_SET
 from stedi_assets_tests.support import KEY, catalog_of, publish, refresh, under
 
 PAGE = Path(__file__).parents[1] / "docs/data-scientists.md"

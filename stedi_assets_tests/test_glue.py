@@ -26,14 +26,16 @@ import pytest
 from dagster_aws.s3 import S3Resource
 from pydantic import SecretStr
 
-from stedi_assets import cli, definitions, glue_job, read_table
+from stedi_assets.cli import main
+from stedi_assets import definitions, glue_job, read_table
 from stedi_assets.assets import curated, trusted
-from stedi_assets.deployments import lakehouse, storage
-from stedi_assets.lakehouse.embedded import DuckDBEngine
+from stedi_assets.resources import open_lakehouse, open_storage
+from stedi_assets.lakehouse.engines.duckdb import DuckDBEngine
 from stedi_assets.lakehouse.faults import LakehouseError
-from stedi_assets.lakehouse.glue import OnGlue, Order, digest
-from stedi_assets.lakehouse.resource import Embedded, LocalLakehouse
-from stedi_assets.schemas import contracts, table_of
+from stedi_assets.lakehouse.engines.glue import OnGlue, Order, digest
+from stedi_assets.lakehouse.lakehouse import Embedded, LocalLakehouse
+from stedi_assets.tables.XXX import contracts
+from stedi_assets.tables.contract import table_of
 from stedi_assets.settings import Settings, SettingsError
 from stedi_assets_tests.aws_servers import BUCKET
 from stedi_assets_tests.conftest import Aws
@@ -272,7 +274,7 @@ def test_job_that_fails_gives_a_sentence_without_rows_and_publishes_nothing(
     failing.write_text(FAILING.format(parts=ANN.split("@")))
     monkeypatch.setattr(jobs, "command", [sys.executable, failing])
     # Readings from before a consent date, which that scope leaves out, would be taken out.
-    monkeypatch.setattr("stedi_assets.withdrawals.take_out", lambda *_: ([], {}))
+    monkeypatch.setattr("stedi_assets.privacy.withdrawals.take_out", lambda *_: ([], {}))
     published, instance = snapshots(settings), dg.DagsterInstance.ephemeral()
     other = settings.model_copy(update={"consent_scope": "from_consent_date"})
     result = refresh(other, instance, only=["accelerometer_trusted"])
@@ -321,7 +323,7 @@ def on_aws(aws: Aws) -> Settings:
 
 def order_of(settings: Settings) -> Order:
     """The order of customer_trusted that the process gives under these settings."""
-    tables = lakehouse(settings)
+    tables = open_lakehouse(settings)
     assert isinstance(tables.compute, OnGlue)
     inputs = [tables.published(name) for name in ("customer_landing", "quarantine")]
     state = tables.catalog.state("customer_trusted")
@@ -346,10 +348,10 @@ def test_order_says_all_that_a_job_needs_and_no_secret(on_aws: Settings, meet: M
 
 
 def test_job_with_another_rule_or_key_writes_nothing(on_aws: Settings, meet: Meet) -> None:
-    before = sorted(file.location for file in storage(on_aws).files(on_aws.lakehouse))
+    before = sorted(file.location for file in open_storage(on_aws).files(on_aws.lakehouse))
     with pytest.raises(LakehouseError, match="same version of the project, of ibis and of sqlglot"):
         meet(replace(order_of(on_aws), rule="of another version"))
-    assert sorted(file.location for file in storage(on_aws).files(on_aws.lakehouse)) == before
+    assert sorted(file.location for file in open_storage(on_aws).files(on_aws.lakehouse)) == before
 
 
 def test_job_whose_input_expired_says_so(on_aws: Settings, meet: Meet) -> None:
@@ -377,7 +379,7 @@ def test_refresh_on_emr_has_the_key_of_the_secret(
 ) -> None:
     ran: list[tuple[list[str], str | None]] = []
     monkeypatch.setattr(
-        cli, "main", lambda: ran.append((sys.argv[1:], os.environ.get("STEDI_PSEUDONYM_KEY")))
+        main, "main", lambda: ran.append((sys.argv[1:], os.environ.get("STEDI_PSEUDONYM_KEY")))
     )
     monkeypatch.setattr(sys, "argv", ["emr_refresh.py", secret])
     monkeypatch.setenv("STEDI_PSEUDONYM_KEY", "")

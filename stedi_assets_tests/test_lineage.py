@@ -9,16 +9,17 @@ import ibis
 import ibis.expr.types as ir
 import pytest
 
-from stedi_assets.assets import RULES
-from stedi_assets.lineage import Lineage, Rule
-from stedi_assets.schemas import contracts, table_of
+from stedi_assets.tables import DERIVED
+from stedi_assets.tables.lineage import Lineage, Rule
+from stedi_assets.tables.XXX import contracts
+from stedi_assets.tables.contract import table_of
 from stedi_assets.settings import Settings
 from stedi_assets_tests.support import TABLES, under
 
 Direct = dict[str, set[str]]
 
 
-def direct(table: str, rules: tuple[Rule, ...] = RULES, **values: object) -> Direct:
+def direct(table: str, rules: tuple[Rule, ...] = DERIVED, **values: object) -> Direct:
     """Names of the columns that each column is computed from."""
     found = Lineage(rules, Settings.load(**values)).of(table)
     return {column: {s.name for s in sources} for column, sources in found.columns.items()}
@@ -83,7 +84,7 @@ def test_proof_of_ownership_is_computed_from_the_readings_it_counts() -> None:
 
 def test_filters_and_joins_decide_rows_and_not_values() -> None:
     def rows(table: str, scope: str) -> set[str]:
-        found = Lineage(RULES, Settings.load(consent_scope=scope)).of(table)
+        found = Lineage(DERIVED, Settings.load(consent_scope=scope)).of(table)
         return {source.name for source in found.rows}
 
     assert rows("step_trainer_trusted", "any") >= {
@@ -159,7 +160,7 @@ CHOICES = list(itertools.product([True, False], ["any", "from_consent_date"]))
 def test_every_column_has_a_source_and_every_source_is_a_column(
     pseudonymize: bool, scope: str
 ) -> None:
-    lineage = Lineage(RULES, Settings.load(pseudonymize=pseudonymize, consent_scope=scope))
+    lineage = Lineage(DERIVED, Settings.load(pseudonymize=pseudonymize, consent_scope=scope))
     columns = {
         name: set(table_of(contract).types)
         for name, contract in contracts(pseudonymize=pseudonymize).items()
@@ -174,7 +175,7 @@ def test_every_column_has_a_source_and_every_source_is_a_column(
 
 
 def test_dagster_gets_the_same_lineage() -> None:
-    found = Lineage(RULES, Settings.load()).of_columns("machine_learning_curated")
+    found = Lineage(DERIVED, Settings.load()).of_columns("machine_learning_curated")
     assert set(found.deps_by_column) == set(TRAINING_SET)
     assert found.deps_by_column["x"] == [
         dg.TableColumnDep(dg.AssetKey("accelerometer_trusted"), "x")
@@ -182,7 +183,7 @@ def test_dagster_gets_the_same_lineage() -> None:
 
 
 def test_chain_is_told_back_to_the_landing_zone() -> None:
-    text = Lineage(RULES, Settings.load()).markdown("machine_learning_curated")
+    text = Lineage(DERIVED, Settings.load()).markdown("machine_learning_curated")
     rows = text.replace("\N{NO-BREAK SPACE}", " ").splitlines()
     assert "| x | ← accelerometer_trusted.x ← accelerometer_landing.x |" in rows
     assert (
@@ -210,6 +211,6 @@ def test_lineage_takes_no_secret_and_makes_none(
 ) -> None:
     monkeypatch.delenv("STEDI_PSEUDONYM_KEY", raising=False)
     (tmp_path / "landing").mkdir()
-    lineage = Lineage(RULES, settings(tmp_path))
+    lineage = Lineage(DERIVED, settings(tmp_path))
     assert lineage.of("machine_learning_curated").columns
     assert not (tmp_path / "lakehouse").exists()

@@ -19,12 +19,12 @@ import pytest
 from pyiceberg.table import Table as IcebergTable
 
 from stedi_assets import definitions
-from stedi_assets.assets.trusted import owned_readings
+from stedi_assets.tables.identity import owned_readings
 from stedi_assets.lakehouse.catalog import Catalog
 from stedi_assets.lakehouse.landing.reader import LandingReader
-from stedi_assets.lakehouse.ledger import Content, LandingFolder
+from stedi_assets.lakehouse.landing.ledger import Content, LandingFolder
 from stedi_assets.read import read_table
-from stedi_assets.sample import Sample, SampleSummary, write_sample
+from stedi_assets.sample.landing_files import Sample, SampleSummary, write_sample
 from stedi_assets.settings import ConsentScope, Settings
 from stedi_assets_tests.conftest import IcebergReader
 from stedi_assets_tests.support import (

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from stedi_assets.lakehouse.embedded import DuckDBEngine
+from stedi_assets.lakehouse.engines.duckdb import DuckDBEngine
 from stedi_assets.settings import PROJECT, Settings, SettingsError, duration
 from stedi_assets_tests.commands import deliver_people
 from stedi_assets_tests.lakehouse.conftest import storage_in

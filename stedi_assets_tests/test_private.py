@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stedi_assets.deployments import lakehouse
+from stedi_assets.resources import open_lakehouse
 from stedi_assets_tests.support import customer, publish, under
 
 RUN = """
@@ -72,7 +72,7 @@ def open_to_all(tmp_path: Path) -> Path:
 def test_lakehouse_that_others_could_read_is_shut_by_the_next_run(open_to_all: Path) -> None:
     before = os.umask(0)
     try:
-        with lakehouse(under(open_to_all.parent, landing=None)).locked(print):
+        with open_lakehouse(under(open_to_all.parent, landing=None)).locked(print):
             (open_to_all / "new").touch()
         (open_to_all / "later").touch()
     finally:

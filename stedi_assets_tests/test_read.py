@@ -9,11 +9,11 @@ import pytest
 from typer.testing import CliRunner
 
 from stedi_assets import read_table, training_sets
-from stedi_assets.cli import app
-from stedi_assets.deployments import storage
-from stedi_assets.lakehouse.maintenance import vacuum
+from stedi_assets.cli.main import app
+from stedi_assets.resources import open_storage
+from stedi_assets.lakehouse.vacuum import vacuum
 from stedi_assets.read import UnknownTableError
-from stedi_assets.training import TRAINING_SET
+from stedi_assets.privacy.training_sets import TRAINING_SET
 from stedi_assets_tests.support import ANN, BOB, CY, catalog_of, customer, publish, stage, under
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 def times(settings: Settings) -> list[datetime]:
     """When the table was published; the first is its empty start."""
-    where = storage(settings)
+    where = open_storage(settings)
     log = where.iceberg.load_table((where.namespace, TABLE)).metadata.snapshot_log
     return [datetime.fromtimestamp(entry.timestamp_ms / 1000, UTC) for entry in log]
 
@@ -102,7 +102,7 @@ def test_state_that_was_never_published_is_refused(tmp_path: Any, tagged: bool) 
             with pytest.raises(UnknownTableError, match=f"{state} was never published; it has no"):
                 read_table(TABLE, state, settings=settings)
     assert training_sets(settings).empty
-    gone = vacuum(storage(settings), DAY, NOW)
+    gone = vacuum(open_storage(settings), DAY, NOW)
     assert gone.snapshots == {TABLE: 1}
     assert gone.tags == ({TABLE: ["mine-0"]} if tagged else {})
     assert catalog_of(settings).candidate(TABLE) == waiting
@@ -116,8 +116,8 @@ def test_what_was_published_stays_readable_when_others_expired(tmp_path: Any) ->
         made.append(publish(settings, TABLE, [customer(email)]))
     for number in (0, 2):
         catalog_of(settings).tag(made[number], f"v{number}")
-    vacuum(storage(settings), NOW, NOW)
-    vacuum(storage(settings), NOW, NOW)
+    vacuum(open_storage(settings), NOW, NOW)
+    vacuum(open_storage(settings), NOW, NOW)
     for number, email in ((0, ANN), (2, CY), (3, ANN)):
         assert emails(settings, snapshot=made[number].id) == [email]
     assert emails(settings, snapshot="v2") == [CY]
@@ -161,7 +161,7 @@ def test_time_of_an_expired_state_gives_no_other_state(tmp_path: Any) -> None:
         if email == ANN:
             catalog_of(settings).tag(published, "v1")
     _, _, second, third = times(settings)
-    vacuum(storage(settings), NOW, NOW)  # Bob's goes
+    vacuum(open_storage(settings), NOW, NOW)  # Bob's goes
     assert emails(settings, snapshot="v1") == [ANN]
     assert emails(settings, as_of=third) == [CY]
     with pytest.raises(UnknownTableError, match="has expired; the earliest left"):

@@ -8,7 +8,8 @@ from datetime import timedelta
 from inspect import getdoc
 from pathlib import Path
 
-from stedi_assets.schemas import contracts, table_of
+from stedi_assets.tables.XXX import contracts
+from stedi_assets.tables.contract import table_of
 from stedi_assets.settings import PROJECT, Settings
 
 README = Path(__file__).parents[1] / "README.md"

@@ -16,11 +16,11 @@ from botocore.exceptions import (
 )
 from rich.console import Console
 
-from stedi_assets.lakehouse.faults import LakehouseError, passes
-from stedi_assets.lakehouse.ingest import Ingest, Ingested
-from stedi_assets.lakehouse.ledger import LandingFolder, Listing
-from stedi_assets.lakehouse.resource import RETRIES, plainly
-from stedi_assets.refresh import refresh as refresh_and_tell
+from stedi_assets.lakehouse.faults import LakehouseError, is_transient
+from stedi_assets.lakehouse.landing.ingest import Ingest, Ingested
+from stedi_assets.lakehouse.landing.ledger import LandingFolder, Listing
+from stedi_assets.defs.failures import RETRIES, as_dagster_failure
+from stedi_assets.cli.refresh import refresh as refresh_and_tell
 from stedi_assets_tests.support import ANN, counts, customer, deliver, phone, refresh, under
 
 OUT_OF_REACH = EndpointConnectionError(endpoint_url="https://s3.example.com/")
@@ -32,7 +32,7 @@ def answer(code: str) -> ClientError:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stedi_assets.lakehouse.resource.PAUSE", 0.0)
+    monkeypatch.setattr("stedi_assets.lakehouse.lakehouse.PAUSE", 0.0)
 
 
 def tries(error: Exception, failing: int) -> tuple[int, bool]:
@@ -43,7 +43,7 @@ def tries(error: Exception, failing: int) -> tuple[int, bool]:
     def step() -> None:
         nonlocal tried
         tried += 1
-        with plainly():
+        with as_dagster_failure():
             if tried <= failing:
                 raise error
 
@@ -61,7 +61,7 @@ def tries(error: Exception, failing: int) -> tuple[int, bool]:
     ids=repr,
 )
 def test_step_is_tried_again_while_aws_is_busy_or_out_of_reach(error: Exception) -> None:
-    assert passes(error)
+    assert is_transient(error)
     assert tries(error, failing=RETRIES) == (RETRIES + 1, True)
     assert tries(error, failing=RETRIES + 1) == (RETRIES + 1, False)
 
@@ -81,14 +81,14 @@ def test_step_is_tried_again_while_aws_is_busy_or_out_of_reach(error: Exception)
     ids=repr,
 )
 def test_nothing_else_is_tried_again(error: Exception) -> None:
-    assert not passes(error)
+    assert not is_transient(error)
     assert tries(error, failing=1) == (1, False)
 
 
 def test_cause_of_an_error_tells_whether_it_passes() -> None:
     wrapped = RuntimeError("the library's own")
     wrapped.__cause__ = OUT_OF_REACH
-    assert passes(wrapped)
+    assert is_transient(wrapped)
 
 
 Failing = Callable[[int], None]

@@ -9,9 +9,9 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from stedi_assets import runs
-from stedi_assets.deployments import lakehouse
-from stedi_assets.lakehouse.resource import Lakehouse
+from stedi_assets.defs import dead_runs
+from stedi_assets.resources import open_lakehouse
+from stedi_assets.lakehouse.lakehouse import Lakehouse
 from stedi_assets_tests.support import under
 
 JOBS = ("refresh_lakehouse",)
@@ -33,12 +33,12 @@ def other() -> None:
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "_ENDING", 0.0)
+    monkeypatch.setattr(dead_runs, "_ENDING", 0.0)
 
 
 @pytest.fixture
 def tables(tmp_path: Path) -> Lakehouse:
-    return lakehouse(under(tmp_path, landing=None))
+    return open_lakehouse(under(tmp_path, landing=None))
 
 
 @pytest.fixture
@@ -83,12 +83,12 @@ def test_run_ends_that_says_it_is_at_work_and_does_not_lock_the_lakehouse(
 ) -> None:
     run_id = started(instance, **given)
     with tables.locked(print) if locked else nullcontext():
-        runs.end_dead_runs(instance, tables, JOBS)
+        dead_runs.end_dead_runs(instance, tables, JOBS)
     assert status(instance, run_id) == ("FAILURE" if ends else "STARTED")
 
 
 def test_runs_that_may_be_on_another_machine_are_left_alone(tables: Lakehouse) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         run_id = started(instance)
-        runs.end_dead_runs(instance, tables, JOBS)
+        dead_runs.end_dead_runs(instance, tables, JOBS)
         assert status(instance, run_id) == "STARTED"

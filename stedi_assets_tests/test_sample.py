@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from stedi_assets.sample import SHARED_SERIALS, SOURCES, Sample, SampleSummary, write_sample
+from stedi_assets.sample.landing_files import SHARED_SERIALS, SOURCES, Sample, SampleSummary, write_sample
 
 if TYPE_CHECKING:
     from pathlib import Path

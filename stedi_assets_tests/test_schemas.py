@@ -11,7 +11,8 @@ import pyarrow as pa
 import pytest
 
 from stedi_assets.lakehouse.table import Zone
-from stedi_assets.schemas import breaches, contracts, table_of
+from stedi_assets.tables.contract import breaches, table_of
+from stedi_assets.tables.XXX import contracts
 from stedi_assets_tests.support import DAY_ONE
 
 NAN, INF = math.nan, math.inf

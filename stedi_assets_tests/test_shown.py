@@ -12,12 +12,13 @@ import ibis.expr.types as ir
 import pytest
 
 from stedi_assets import checks
-from stedi_assets.assets import RULES
+from stedi_assets.tables import DERIVED
 from stedi_assets.definitions import lakehouse_definitions
-from stedi_assets.lineage import Lineage
-from stedi_assets.schemas import contracts, table_of
+from stedi_assets.tables.lineage import Lineage
+from stedi_assets.tables.XXX import contracts
+from stedi_assets.tables.contract import table_of
 from stedi_assets.settings import Settings
-from stedi_assets.shown import lineage_metadata
+from stedi_assets.defs.metadata import lineage_metadata
 from stedi_assets_tests.support import (
     ANN,
     BOB,
@@ -35,7 +36,7 @@ from stedi_assets_tests.support import (
     write,
 )
 
-RULED = [rule.__name__ for rule in RULES]
+RULED = [rule.__name__ for rule in DERIVED]
 LANDING = ["customer_landing", "accelerometer_landing", "step_trainer_landing"]
 SOURCES = [f"{table.removesuffix('_landing')}_files" for table in LANDING]
 WITHOUT_CONSENT = 1_666_987_654_321

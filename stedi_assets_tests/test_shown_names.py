@@ -15,7 +15,7 @@ import pytest
 
 from stedi_assets import read_table
 from stedi_assets.definitions import lakehouse_definitions
-from stedi_assets.lakehouse.ledger import LandingFolder
+from stedi_assets.lakehouse.landing.ledger import LandingFolder
 from stedi_assets_tests.commands import Answer, deliver_people, isolate, stedi
 from stedi_assets_tests.support import refresh, under, write
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from stedi_assets import cli
+from stedi_assets.cli import main
 from stedi_assets_tests.commands import Answer, deliver_people, isolate, stedi
 from stedi_assets_tests.support import refresh, under
 
@@ -105,7 +105,7 @@ def broken(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Answer]:
     def look(_: object) -> None:
         raise KeyError("ann@x.io")
 
-    monkeypatch.setattr("stedi_assets.status.status", look)
+    monkeypatch.setattr("stedi_assets.report.status.status", look)
     yield stedi(monkeypatch, "status")
 
 
@@ -119,8 +119,8 @@ def test_unforeseen_error_is_one_sentence_without_its_message(broken: Answer) ->
 
 def test_development_mode_shows_all_of_it(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     isolate(monkeypatch, place)
-    monkeypatch.setattr("stedi_assets.status.status", lambda _: {}["ann@x.io"])
-    monkeypatch.setattr(cli, "_DEVELOPING", True)
+    monkeypatch.setattr("stedi_assets.report.status.status", lambda _: {}["ann@x.io"])
+    monkeypatch.setattr(main, "_DEVELOPING", True)
     with pytest.raises(KeyError):
         stedi(monkeypatch, "status")
 
@@ -167,7 +167,7 @@ def test_ctrl_c_in_a_refresh_is_a_sentence(place: Path, monkeypatch: pytest.Monk
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(5)
 
-    monkeypatch.setattr("stedi_assets.lakehouse.ingest.Ingest.stage", interrupted)
+    monkeypatch.setattr("stedi_assets.lakehouse.landing.ingest.Ingest.stage", interrupted)
     said = stedi(monkeypatch, "refresh")
     assert (said.code, said.err) == (130, INTERRUPTED)
     assert "Traceback" not in said.out

@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from stedi_assets import read_table, trace
-from stedi_assets.training import LandingZoneError, UnknownRowError
+from stedi_assets.privacy.trace import LandingZoneError, UnknownRowError
 from stedi_assets_tests.support import (
     ANN,
     BOB,

@@ -18,15 +18,16 @@ from pydantic import SecretStr
 from typer.testing import CliRunner
 
 from stedi_assets import read_table, training_sets
-from stedi_assets.assets.curated import key_id
-from stedi_assets.cli import app
-from stedi_assets.deployments import lakehouse
+from stedi_assets.tables.identity import key_id
+from stedi_assets.cli.main import app
+from stedi_assets.resources import open_lakehouse
 from stedi_assets.lakehouse.catalog import Catalog
 from stedi_assets.lakehouse.faults import LakehouseError
 from stedi_assets.read import UnknownTableError
-from stedi_assets.schemas import contracts, table_of
-from stedi_assets.sensors.training import training_set_sensor
-from stedi_assets.training import TRAINING_SET, released, tag_training_set, vacuum
+from stedi_assets.tables.XXX import contracts
+from stedi_assets.tables.contract import table_of
+from stedi_assets.defs.sensors.training import training_set_sensor
+from stedi_assets.privacy.training_sets import TRAINING_SET, released, tag_training_set, vacuum
 from stedi_assets_tests.support import (
     ANN,
     BOB,
@@ -43,7 +44,7 @@ from stedi_assets_tests.support import (
 )
 
 if TYPE_CHECKING:
-    from stedi_assets.lakehouse.maintenance import Vacuumed
+    from stedi_assets.lakehouse.vacuum import Vacuumed
     from stedi_assets.settings import Settings
 
 NOW, DAY = timedelta(0), timedelta(days=1)
@@ -97,7 +98,7 @@ def test_sensor_runs_unless_somebody_stops_it(settings: Settings) -> None:
 
 def test_before_the_first_training_set_nothing_happens(settings: Settings, tick: Ticks) -> None:
     assert (tick(), tick.cursor) == ([], None)
-    assert not lakehouse(settings).storage.exists()
+    assert not open_lakehouse(settings).storage.exists()
 
 
 def test_sensor_starts_no_spark(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,11 +259,11 @@ def train(settings: Settings, rows: Rows, **properties: str) -> str:
 
 def clean(settings: Settings, retention: timedelta = NOW, **options: bool) -> Vacuumed:
     settings = settings.model_copy(update={"retention": retention})
-    return vacuum(lakehouse(settings), settings, NOW, **options)
+    return vacuum(open_lakehouse(settings), settings, NOW, **options)
 
 
 def files(settings: Settings) -> set[str]:
-    storage = lakehouse(settings).storage
+    storage = open_lakehouse(settings).storage
     return {file.location for file in storage.files(f"{storage.root}/warehouse")}
 
 
@@ -343,8 +344,8 @@ def test_what_is_published_stays_though_somebody_in_it_withdrew(settings: Settin
     tag = train(settings, [*rows_of(ANN, 1), *rows_of(BOB, 2)])
     consenting(settings, bob=1)  # and the training set has not been refreshed yet
     at_once = settings.model_copy(update={"retention": NOW})
-    assert released(lakehouse(settings), at_once).tags == (tag,)
-    assert released(lakehouse(settings), settings).tags == ()
+    assert released(open_lakehouse(settings), at_once).tags == (tag,)
+    assert released(open_lakehouse(settings), settings).tags == ()
     assert clean(settings).tags == {}
     assert list(tags(settings)) == [tag]
 
@@ -354,10 +355,10 @@ def test_rows_from_before_a_later_consent_date_count_in_that_scope_only(settings
     dated = settings.model_copy(update={"consent_scope": "from_consent_date"})
     consenting(settings, ann=10)
     tag = train(settings, rows_of(ANN, 10, 11))
-    assert released(lakehouse(dated), dated).tags == ()
+    assert released(open_lakehouse(dated), dated).tags == ()
     consenting(settings, ann=11)  # withdrew, and came back later
-    assert released(lakehouse(settings), settings).tags == ()
-    assert released(lakehouse(dated), dated).tags == (tag,)
+    assert released(open_lakehouse(settings), settings).tags == ()
+    assert released(open_lakehouse(dated), dated).tags == (tag,)
 
 
 def test_training_set_without_rows_stays(settings: Settings) -> None:
@@ -427,7 +428,7 @@ def test_set_that_names_people_goes_once_they_are_to_be_pseudonyms(settings: Set
 
 def states(settings: Settings, table: str) -> list[int]:
     """Ids of all snapshots that a table has."""
-    where = lakehouse(settings).storage
+    where = open_lakehouse(settings).storage
     found = where.iceberg.load_table((where.namespace, table))
     return [made.snapshot_id for made in found.metadata.snapshots]
 

@@ -13,11 +13,11 @@ import pytest
 from rich.console import Console
 
 from stedi_assets import read_table
-from stedi_assets.deployments import lakehouse
+from stedi_assets.resources import open_lakehouse
 from stedi_assets.lakehouse.faults import LakehouseError
-from stedi_assets.lakehouse.ledger import LandingFolder, Listing
-from stedi_assets.rebuild import damaged_tables, drop_damaged
-from stedi_assets.refresh import refresh
+from stedi_assets.lakehouse.landing.ledger import LandingFolder, Listing
+from stedi_assets.refresh.rebuild import damaged_tables, drop_damaged
+from stedi_assets.cli.refresh import refresh
 from stedi_assets.settings import Settings
 from stedi_assets_tests.support import catalog_of, counts, refuse, snapshots, under
 
@@ -57,7 +57,7 @@ class Place:
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     """A lakehouse of Ann, who consents, her phone and her device."""
-    monkeypatch.setattr("stedi_assets.refresh.PROJECT", tmp_path)
+    monkeypatch.setattr("stedi_assets.cli.refresh.PROJECT", tmp_path)
     (tmp_path / "landing").mkdir()
     place = Place(under(tmp_path), tmp_path / "landing")
     place.write("customer", "a.json", customer("ann"))
@@ -287,7 +287,7 @@ def test_a_rebuild_keeps_when_each_file_landed(place: Place) -> None:
     assert place.refresh("customer", "accelerometer", "step_trainer")[0]
     assert landed() == before
     Path(place.settings.lakehouse, "catalog.db").unlink()
-    tables = lakehouse(place.settings)
+    tables = open_lakehouse(place.settings)
     drop_damaged(tables, damaged_tables(tables))  # as `stedi rebuild` does once it may
     assert place.refresh("customer", "accelerometer", "step_trainer")[0]
     assert landed() == before
@@ -296,7 +296,7 @@ def test_a_rebuild_keeps_when_each_file_landed(place: Place) -> None:
 def test_a_clock_that_was_set_back_lands_nothing_earlier(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stedi_assets.lakehouse.ingest.time.time_ns", lambda: T * 1_000_000)
+    monkeypatch.setattr("stedi_assets.lakehouse.landing.ingest.time.time_ns", lambda: T * 1_000_000)
     place.write("customer", "b.json", '{"email":"ann@x.io","lastUpdateDate":"soon"}')
     place.refresh()
     assert place.emails() == []

@@ -10,19 +10,22 @@ import ibis.expr.types as ir
 import pytest
 from rich.console import Console
 
-from stedi_assets import audit, read_table
-from stedi_assets.assets import RULES, landing
-from stedi_assets.audit import Finding
+from stedi_assets.refresh import gate
+from stedi_assets import read_table
+from stedi_assets.tables import DERIVED
+from stedi_assets.refresh import land
+from stedi_assets.refresh.findings import Finding
 from stedi_assets.definitions import lakehouse_definitions
-from stedi_assets.deployments import lakehouse
-from stedi_assets.freshness import behind
-from stedi_assets.lakehouse.catalog import Catalog, PublishConflict, Snapshot
-from stedi_assets.lakehouse.glue import GlueEngine
-from stedi_assets.lakehouse.resource import LocalLakehouse
+from stedi_assets.resources import open_lakehouse
+from stedi_assets.refresh.plan import behind
+from stedi_assets.lakehouse.catalog import Catalog, PublishConflict
+from stedi_assets.lakehouse.state import Snapshot
+from stedi_assets.lakehouse.engines.glue import GlueEngine
+from stedi_assets.lakehouse.lakehouse import LocalLakehouse
 from stedi_assets.lakehouse.table import Table
-from stedi_assets.rebuild import lost_files
-from stedi_assets.refresh import refresh
-from stedi_assets.schemas import Contract
+from stedi_assets.refresh.rebuild import lost_files
+from stedi_assets.cli.refresh import refresh
+from stedi_assets.tables.contract import Contract
 from stedi_assets.settings import Settings
 from stedi_assets_tests.support import catalog_of, refuse, subject_id, under
 from stedi_assets_tests.support import refresh as refresh_in_dagster
@@ -47,7 +50,7 @@ def _write(folder: Path, source: str, name: str, *objects: object) -> None:
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """A lakehouse in which Ann and Bob consent, before a delivery in which Ann withdraws."""
-    monkeypatch.setattr("stedi_assets.refresh.PROJECT", tmp_path)
+    monkeypatch.setattr("stedi_assets.cli.refresh.PROJECT", tmp_path)
     for person in ("ann", "bob"):
         email, times = f"{person}@x.io", [T + 1_000 * i for i in range(6)]
         _write(
@@ -106,14 +109,14 @@ def _break_rule(table: str, patch: pytest.MonkeyPatch) -> None:
 
 
 def _break_contract(table: str, patch: pytest.MonkeyPatch) -> None:
-    check = audit.check_contract
+    check = gate.check_contract
 
     def broken(contract: type[Contract], candidate: ir.Table) -> Finding:
         found = check(contract, candidate)
         broken = contract.to_schema().name == table
         return Finding("contract", False, "Broken.") if broken else found
 
-    patch.setattr(audit, "check_contract", broken)
+    patch.setattr(gate, "check_contract", broken)
 
 
 @pytest.mark.parametrize(
@@ -234,7 +237,7 @@ def test_rebuild_names_files_that_suspend_somebody_and_are_gone(
 ) -> None:
     _refresh(suspended)
     (tmp_path / "landing/customer/landing/withdrawal.json").unlink()
-    lost = lost_files(lakehouse(suspended), suspended, ["customer"])
+    lost = lost_files(open_lakehouse(suspended), suspended, ["customer"])
     assert [entry.path for entry in lost["customer"]] == ["customer/landing/withdrawal.json"]
 
 
@@ -254,10 +257,10 @@ def test_refresh_that_was_killed_before_it_published_is_asked_for_again(
 
     with monkeypatch.context() as patch:
         patch.setattr(Catalog, "publish", killed)
-        patch.setattr("stedi_assets.withdrawals.take_out", lambda *_: ([], {}))
+        patch.setattr("stedi_assets.privacy.withdrawals.take_out", lambda *_: ([], {}))
         assert not _refresh(settings)
     assert any(_anns(settings).values())
-    assert table in behind(catalog_of(settings), RULES)
+    assert table in behind(catalog_of(settings), DERIVED)
     assert _refresh(settings)
     assert not any(_anns(settings).values())
 
@@ -267,7 +270,7 @@ def test_table_that_a_check_holds_back_is_not_asked_for_again(
 ) -> None:
     _break_contract("device_ownership", monkeypatch)
     assert not _refresh(settings)
-    assert "device_ownership" not in behind(catalog_of(settings), RULES)
+    assert "device_ownership" not in behind(catalog_of(settings), DERIVED)
 
 
 def test_job_of_the_ui_that_makes_all_tables_keeps_nobody_in(
@@ -286,7 +289,7 @@ def test_glue_job_that_fails_keeps_nobody_in(
     def no_job() -> Any:
         raise RuntimeError("The job failed.")
 
-    here = lakehouse(settings).engine
+    here = open_lakehouse(settings).engine
     on_glue = GlueEngine(here, no_job, "a-job", {})
     monkeypatch.setattr(LocalLakehouse, "engine", property(lambda _: on_glue))
     assert not _refresh(settings)
@@ -300,7 +303,7 @@ def test_rule_that_fails_after_the_table_gained_columns_keeps_nobody_in(
     def out_of_memory(*_: object) -> Any:
         raise MemoryError
 
-    monkeypatch.setattr("stedi_assets.lakehouse.resource.LakehouseIOManager._stage", out_of_memory)
+    monkeypatch.setattr("stedi_assets.lakehouse.lakehouse.LakehouseIOManager._stage", out_of_memory)
     named = settings.model_copy(update={"pseudonymize": False})
     assert not _refresh(named)
     assert not any(_anns(named).values())
@@ -311,14 +314,14 @@ def test_rule_that_fails_after_the_table_gained_columns_keeps_nobody_in(
 def test_check_that_cannot_be_carried_out_holds_up_no_withdrawal(
     table: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    check = landing.check_contract
+    check = land.check_contract
 
     def out_of_memory(contract: type[Contract], candidate: ir.Table) -> Finding:
         if contract.to_schema().name == table:
             raise MemoryError
         return check(contract, candidate)
 
-    monkeypatch.setattr(landing, "check_contract", out_of_memory)
+    monkeypatch.setattr(land, "check_contract", out_of_memory)
     _refresh(settings)
     assert not any(_anns(settings).values())
     assert _bobs(settings) == 6

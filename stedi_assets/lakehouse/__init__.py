@@ -1,1 +1,1 @@
-"""The machinery: engine, catalog, ingest, IO manager. It knows no business rule."""
+"""How tables are stored: it knows no table of ours, no setting, and nothing of Dagster."""

@@ -6,26 +6,32 @@ rows, those of AWS name access keys.
 
 import errno
 import re
-import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-import duckdb
-
-from stedi_assets.lakehouse.landing.names import printable, shown_name
+from stedi_assets.lakehouse.names import printable, shown_name
 
 WAY_BACK = "restore it from a backup, or make all tables anew from the landing files: stedi rebuild"
 _PACKAGE = Path(__file__).parent.parent
 
 
 class LakehouseError(RuntimeError):
-    """Something that a person can mend; the message says what and how."""
+    """Something that a person can mend; the message says what and how.
+
+    Attributes:
+        is_damage: Whether a file of the lakehouse is missing or cannot be understood.
+    """
+
+    is_damage = False
 
 
 class DamagedError(LakehouseError):
     """A file of a table is missing or cannot be read; what other tables hold is not affected."""
+
+    is_damage = True
 
     def __init__(self, place: str, *, missing: bool = False) -> None:
         """Name the file, or say which of a table's it is."""
@@ -67,11 +73,54 @@ def damaged(place: str, *, unless: tuple[type[Exception], ...] = ()) -> Iterator
         raise DamagedError(place) from error
 
 
+@dataclass(frozen=True)
+class Explanation:
+    """What an error means.
+
+    Attributes:
+        sentence: What went wrong, and what to do.
+        is_damage: Whether a file of the lakehouse is missing or cannot be understood.
+        is_transient: Whether trying again can help.
+    """
+
+    sentence: str
+    is_damage: bool = False
+    is_transient: bool = False
+
+
+Explainer = Callable[[BaseException], Explanation | None]
+"""Explains the errors of one library; nothing where an error is none of its."""
+
+_explainers: list[Explainer] = []
+
+
+def register(explainer: Explainer) -> None:
+    """Let a storage or an engine explain the errors of the libraries that it uses."""
+    _explainers.append(explainer)
+
+
 def explain(error: BaseException) -> str | None:
     """Say what an error means; nothing where it is a mistake in the program.
 
     The causes of an error are looked at, too: libraries wrap those of others.
     """
+    explanation = _explanation(error)
+    return explanation.sentence if explanation else None
+
+
+def is_damage(error: BaseException) -> bool:
+    """Whether a file of the lakehouse is missing or cannot be understood."""
+    explanation = _explanation(error)
+    return explanation is not None and explanation.is_damage
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether trying again can help: AWS was busy or out of reach."""
+    explanation = _explanation(error)
+    return explanation is not None and explanation.is_transient
+
+
+def _explanation(error: BaseException) -> Explanation | None:
     return next(filter(None, map(_explain, chain(error))), None)
 
 
@@ -112,30 +161,6 @@ def in_a_sentence() -> Iterator[None]:
         raise
 
 
-def passes(error: BaseException) -> bool:
-    """Whether it may go by itself: AWS was busy or out of reach, so a later try may succeed."""
-    if "botocore.exceptions" not in sys.modules:  # then the error is none of theirs
-        return False
-    from stedi_assets.lakehouse.aws_faults import passes_on_aws  # noqa: PLC0415
-
-    explained = next(filter(_explain, chain(error)), None)
-    return explained is not None and passes_on_aws(explained)
-
-
-def is_damage(error: BaseException) -> bool:
-    """Whether a file of the lakehouse is missing or cannot be understood."""
-    return (explain(error) or "").endswith(f"{WAY_BACK}.")
-
-
-def is_interrupted(error: BaseException) -> bool:
-    """Whether Ctrl-C ended a query: the engine makes an error like others of it."""
-    return any(
-        isinstance(cause, duckdb.InterruptException)
-        or (isinstance(cause, RuntimeError) and str(cause) == "Query interrupted")
-        for cause in chain(error)
-    )
-
-
 def chain(error: BaseException | None) -> Iterator[BaseException]:
     """An error, its cause, the cause of that, and so on."""
     while error is not None:
@@ -143,37 +168,19 @@ def chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__
 
 
-def _explain(error: BaseException) -> str | None:
+def _explain(error: BaseException) -> Explanation | None:
+    if isinstance(error, LakehouseError):
+        return Explanation(str(error), error.is_damage)
+    if explained := next(filter(None, (explain(error) for explain in _explainers)), None):
+        return explained
     match error:
-        case LakehouseError():
-            return str(error)
-        case _ if said := _explain_library(error):
-            return said
-        case duckdb.Error():
-            return _explain_engine(error)
         case OSError():
             return _explain_file(error)
         case MemoryError():
-            return "This machine has no memory left: give it more, or stop what else needs it."
+            return Explanation(
+                "This machine has no memory left: give it more, or stop what else needs it."
+            )
     return None
-
-
-def _explain_library(error: BaseException) -> str | None:
-    """Say what an error of a library means that is in use; else it is none of theirs."""
-    said: str | None = None
-    if "botocore.exceptions" in sys.modules:
-        from stedi_assets.lakehouse.aws_faults import explain_aws  # noqa: PLC0415
-
-        said = explain_aws(error)
-    if not said and "pyspark.errors" in sys.modules:
-        from stedi_assets.lakehouse.spark_faults import explain_spark  # noqa: PLC0415
-
-        said = explain_spark(error)
-    if not said and "sqlalchemy.exc" in sys.modules:
-        from stedi_assets.lakehouse.sqlite_faults import explain_sqlite  # noqa: PLC0415
-
-        said = explain_sqlite(error, "The database with the history of Dagster's runs")
-    return said
 
 
 # Files of this machine
@@ -198,7 +205,7 @@ _CODES = {
     errno.EMFILE: _MANY,
     errno.ENFILE: _MANY,
 }
-_WORDS = {
+WORDS = {
     "No space left on device": NO_SPACE,
     "Disk quota exceeded": NO_SPACE,
     "Read-only file system": READ_ONLY,
@@ -215,18 +222,17 @@ _QUOTED = re.compile(
 """A file in a library's message; what else is in quotes may be data."""
 
 
-def _explain_file(error: OSError) -> str | None:
+def _explain_file(error: OSError) -> Explanation | None:
     denied = _DENIED if isinstance(error, PermissionError) else None
     known = _CODES.get(error.errno or 0) or denied
-    if not known:
-        return None
-    return _said(known, error)
+    return Explanation(about_file(known, error)) if known else None
 
 
-def _said(known: str, error: BaseException) -> str:
+def about_file(known: str, error: BaseException) -> str:
+    """Fill one of the sentences above with the file that an error names."""
     named = named_in(error)
-    said = known.format(place=shown_name(named) if named else "a file")
-    return said[0].upper() + said[1:]
+    filled = known.format(place=shown_name(named) if named else "a file")
+    return filled[0].upper() + filled[1:]
 
 
 def named_in(error: BaseException) -> str | None:
@@ -235,41 +241,3 @@ def named_in(error: BaseException) -> str | None:
         return str(error.filename)
     found = _QUOTED.search(str(error))
     return found[2] if found else None
-
-
-# The embedded engine
-
-_NO_MEMORY = (
-    "The engine ran out of memory: give it more with STEDI_MEMORY_LIMIT, or let it do less at once "
-    "with STEDI_THREADS."
-)
-_NOT_TOLD = (
-    "The engine failed with {kind}. Its message may quote data and is not shown here; call the "
-    "table's rule in a Python shell to see it."
-)
-_NO_PARQUET = re.compile(
-    r"too small to be a Parquet|No magic bytes|Parquet file \"|Failed to read file|Is a directory"
-)
-
-
-def _explain_engine(error: duckdb.Error) -> str:
-    said = str(error)
-    for words, known in _WORDS.items():
-        if words in said:
-            return _said(known, error)
-    if isinstance(error, duckdb.OutOfMemoryException):
-        return NO_SPACE.format(place="what the engine spills") if "temp_dir" in said else _NO_MEMORY
-    if named := named_in(error):
-        file = _without_brackets(named)
-        if "No files found" in said:
-            return str(DamagedError(file, missing=True))
-        if _NO_PARQUET.search(said):
-            return str(DamagedError(file))
-    if type(error) is duckdb.Error:  # of what unpacks Parquet, which knows of no file
-        return str(DamagedError("A data file of the tables"))
-    return _NOT_TOLD.format(kind=type(error).__name__)
-
-
-def _without_brackets(pattern: str) -> str:
-    """A location, as it was before its wildcards were made none."""
-    return re.sub(r"\[([*?[])\]", r"\1", pattern)

@@ -6,8 +6,9 @@ from inspect import signature
 
 import ibis.expr.types as ir
 
-from stedi_assets.lakehouse.catalog import TableState
-from stedi_assets.lakehouse.resource import Lakehouse
+from stedi_assets.lakehouse.lakehouse import Lakehouse
+from stedi_assets.lakehouse.state import TableState
+from stedi_assets.privacy.training_sets import TRAINING_SET
 from stedi_assets.report.figures import (
     Bars,
     Histogram,
@@ -19,8 +20,7 @@ from stedi_assets.report.figures import (
     readings_over_time,
     readings_per_person,
 )
-from stedi_assets.status import devices_by_proof, quarantine_by_reason
-from stedi_assets.training import TRAINING_SET
+from stedi_assets.report.status import devices_by_proof, quarantine_by_reason
 
 LAST = 20
 """Refreshes that the history of a table goes back."""

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from stedi_assets.accounting import KEPT
+from stedi_assets.tables.accounts import KEPT
 from stedi_assets.settings import Settings
 from stedi_assets_tests.oracle import COLUMNS, compute, sort_rows
 from stedi_assets_tests.strategies import Landing, landings

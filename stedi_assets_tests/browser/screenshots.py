@@ -5,7 +5,7 @@ from tempfile import TemporaryDirectory
 
 from playwright.sync_api import expect
 
-from stedi_assets.sample import Sample, write_sample
+from stedi_assets.sample.landing_files import Sample, write_sample
 from stedi_assets_tests.browser.dagster_ui import PROJECT, DagsterUI, browser, dagster_dev
 
 DOCS = PROJECT / "docs"

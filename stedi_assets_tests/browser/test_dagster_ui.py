@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from stedi_assets.sample import Sample, write_sample
+from stedi_assets.sample.landing_files import Sample, write_sample
 from stedi_assets.settings import Settings
 from stedi_assets_tests.browser.dagster_ui import CHROMIUM, DagsterUI, browser, dagster_dev
 from stedi_assets_tests.browser.location import MISTAKE

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from stedi_assets import deployments
+from stedi_assets import resources
 from stedi_assets.lakehouse.catalog import Catalog
-from stedi_assets.lakehouse.embedded import DuckDBEngine
-from stedi_assets.lakehouse.storage import Storage
+from stedi_assets.lakehouse.engines.duckdb import DuckDBEngine
+from stedi_assets.lakehouse.storage.storage import Storage
 from stedi_assets.lakehouse.table import Table
-from stedi_assets.schemas import contracts, table_of
+from stedi_assets.tables.XXX import contracts
+from stedi_assets.tables.contract import table_of
 from stedi_assets_tests.support import under
 
 
@@ -36,4 +37,4 @@ def catalog(storage: Storage) -> Catalog:
 
 def storage_in(folder: Path) -> Storage:
     """Where the lakehouse in a folder is."""
-    return deployments.storage(under(folder, landing=None))
+    return resources.storage(under(folder, landing=None))

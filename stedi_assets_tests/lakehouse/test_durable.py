@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from stedi_assets.lakehouse.catalog import Catalog
-from stedi_assets.lakehouse.durable import LocalFileIO
-from stedi_assets.lakehouse.embedded import DuckDBEngine
-from stedi_assets.lakehouse.storage import LocalStorage
+from stedi_assets.lakehouse.storage.durable import LocalFileIO
+from stedi_assets.lakehouse.engines.duckdb import DuckDBEngine
+from stedi_assets.lakehouse.storage.local import LocalStorage
 from stedi_assets.lakehouse.table import Column, Table, Zone
 
 STEPS = Table(

@@ -12,8 +12,8 @@ from typing import Any
 import ibis
 import pytest
 
-from stedi_assets.lakehouse.embedded import DuckDBEngine, drop_leftovers, shared_engine
-from stedi_assets.lakehouse.storage import LocalStorage
+from stedi_assets.lakehouse.engines.duckdb import DuckDBEngine, drop_leftovers, shared_engine
+from stedi_assets.lakehouse.storage.local import LocalStorage
 
 
 def spill_folder(engine: DuckDBEngine) -> str:

@@ -11,12 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from stedi_assets.lakehouse.catalog import Catalog
-from stedi_assets.lakehouse.embedded import shared_engine
+from stedi_assets.lakehouse.engines.duckdb import shared_engine
 from stedi_assets.lakehouse.faults import LakehouseError
-from stedi_assets.lakehouse.ingest import Ingest
+from stedi_assets.lakehouse.landing.ingest import Ingest
 from stedi_assets.lakehouse.landing import reader as reader_module
 from stedi_assets.lakehouse.landing.reader import LandingReader
-from stedi_assets.lakehouse.ledger import LandingFileError, LandingFolder
+from stedi_assets.lakehouse.landing.ledger import LandingFileError, LandingFolder
 from stedi_assets.settings import SettingsError
 from stedi_assets_tests.lakehouse.conftest import storage_in
 from stedi_assets_tests.support import DAY_ONE, at, refuse
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
-    from stedi_assets.lakehouse.catalog import Snapshot
-    from stedi_assets.lakehouse.ingest import Ingested
+    from stedi_assets.lakehouse.state import Snapshot
+    from stedi_assets.lakehouse.landing.ingest import Ingested
     from stedi_assets.lakehouse.landing.reader import Parsed
-    from stedi_assets.lakehouse.ledger import Listing
-    from stedi_assets.lakehouse.storage import Storage
+    from stedi_assets.lakehouse.landing.ledger import Listing
+    from stedi_assets.lakehouse.storage.storage import Storage
     from stedi_assets.lakehouse.table import Table
     from stedi_assets_tests.conftest import IcebergReader
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from stedi_assets.lakehouse.landing.names import original, readable
-from stedi_assets.lakehouse.ledger import LandingFolder
+from stedi_assets.lakehouse.names import original, readable
+from stedi_assets.lakehouse.landing.ledger import LandingFolder
 from stedi_assets_tests.lakehouse.conftest import storage_in
 
 if TYPE_CHECKING:

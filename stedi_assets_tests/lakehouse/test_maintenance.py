@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 import pytest
 
-from stedi_assets.deployments import storage as storage_of
+from stedi_assets.resources import open_storage as storage_of
 from stedi_assets.lakehouse.catalog import Catalog
 from stedi_assets.lakehouse.faults import LakehouseError
-from stedi_assets.lakehouse.maintenance import vacuum
+from stedi_assets.lakehouse.vacuum import vacuum
 from stedi_assets_tests.support import (
     ANN,
     BOB,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from stedi_assets.lakehouse.storage import Storage
+    from stedi_assets.lakehouse.storage.storage import Storage
     from stedi_assets.settings import Settings
     from stedi_assets_tests.conftest import IcebergReader
 

@@ -14,9 +14,9 @@ from pyiceberg.manifest import ManifestEntryStatus
 from pyiceberg.typedef import Record
 
 from stedi_assets import checks
-from stedi_assets.deployments import storage as storage_of
+from stedi_assets.resources import open_storage as storage_of
 from stedi_assets.lakehouse.catalog import Catalog
-from stedi_assets.lakehouse.maintenance import vacuum
+from stedi_assets.lakehouse.vacuum import vacuum
 from stedi_assets.lakehouse.manifests import live_entries
 from stedi_assets_tests.support import (
     TABLES,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from stedi_assets.lakehouse.storage import Storage
+    from stedi_assets.lakehouse.storage.storage import Storage
     from stedi_assets.settings import Settings
     from stedi_assets_tests.conftest import IcebergReader
 

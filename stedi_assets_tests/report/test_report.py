@@ -15,16 +15,16 @@ import pytest
 from typer.testing import CliRunner
 
 from stedi_assets import read_table
-from stedi_assets.cli import app
+from stedi_assets.cli.main import app
 from stedi_assets.definitions import lakehouse_definitions
-from stedi_assets.deployments import lakehouse
-from stedi_assets.report.asset import REPORT, report_asset
+from stedi_assets.resources import open_lakehouse
+from stedi_assets.defs.report import REPORT, report_asset
 from stedi_assets.report.charts import Theme, svg
 from stedi_assets.report.figures import Bars, Histogram, History, Timeline
 from stedi_assets.report.page import page
 from stedi_assets.report.pictures import Absent, Picture, pictures
 from stedi_assets.settings import PROJECT, Settings
-from stedi_assets.status import status
+from stedi_assets.report.status import status
 from stedi_assets_tests.support import (
     ANN,
     BOB,
@@ -81,14 +81,14 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 @pytest.fixture(scope="module")
 def made(settings: Settings) -> dict[str, Picture]:
-    found, absent = pictures(lakehouse(settings))
+    found, absent = pictures(open_lakehouse(settings))
     assert absent == []
     return {picture.title: picture for picture in found}
 
 
 @pytest.fixture(scope="module")
 def run(settings: Settings) -> dg.ExecuteInProcessResult:
-    return dg.materialize([report_asset(settings)], resources={"lakehouse": lakehouse(settings)})
+    return dg.materialize([report_asset(settings)], resources={"lakehouse": open_lakehouse(settings)})
 
 
 @pytest.fixture(scope="module")
@@ -341,7 +341,7 @@ def test_nothing_of_a_person_is_in_events(run: dg.ExecuteInProcessResult) -> Non
 def test_what_is_not_published_is_absent_with_a_reason(tmp_path: Path) -> None:
     (tmp_path / "landing").mkdir()
     settings = under(tmp_path)
-    found, absent = pictures(lakehouse(settings))
+    found, absent = pictures(open_lakehouse(settings))
     assert found == []
     assert all("not been published yet" in picture.reason for picture in absent)
     assert not Path(settings.lakehouse).exists()
@@ -352,7 +352,7 @@ def test_empty_tables_are_told_of_and_not_drawn(tmp_path: Path) -> None:
     deliver(tmp_path / "landing", "a.json", customer=[customer(ANN)])
     settings = under(tmp_path)
     refresh(settings, only=LANDING)
-    _, absent = pictures(lakehouse(settings))
+    _, absent = pictures(open_lakehouse(settings))
     reasons = {picture.title: picture.reason for picture in absent}
     assert reasons["Readings over time"] == "No readings have landed yet."
     assert reasons["Quarantine by reason"] == "Nothing is in quarantine."
@@ -375,7 +375,7 @@ def test_rows_are_told_of_each_refresh_that_published(tmp_path: Path) -> None:
     # Customers that can be read are published, whatever lies beside them: here none.
     write(landing, "customer", "c.json", "unreadable\n")
     refresh(settings, only=LANDING)
-    found, _ = pictures(lakehouse(settings))
+    found, _ = pictures(open_lakehouse(settings))
     [history] = [picture.numbers for picture in found if "customer_landing" in picture.tables]
     assert isinstance(history, History)
     assert history.rows == (1, 2, 2)
@@ -387,7 +387,7 @@ def test_real_delivery_gives_the_expected_numbers(tmp_path: Path) -> None:
     expected = json.loads((DATA / "expected.json").read_text(encoding="utf-8"))["stedi-2023"]["any"]
     settings = under(tmp_path, landing=str(DATA / "stedi-2023"))
     refresh(settings)
-    made = {picture.title: picture for picture in pictures(lakehouse(settings))[0]}
+    made = {picture.title: picture for picture in pictures(open_lakehouse(settings))[0]}
     funnel = numbers(made, "From customers to the training set").counts
     assert funnel["consenting"] == expected["customer_trusted"]
     assert funnel["with readings"] == expected["customers_curated"]

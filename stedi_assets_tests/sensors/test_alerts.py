@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from stedi_assets.sensors import alerts
+from stedi_assets.defs.sensors import alerts
 from stedi_assets.settings import Settings
 from stedi_assets_tests.support import ANN, customer, deliver, refresh, under, write
 

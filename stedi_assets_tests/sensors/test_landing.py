@@ -15,14 +15,14 @@ import dagster as dg
 import ibis
 import pytest
 
-from stedi_assets.assets import RULES
-from stedi_assets.assets import landing as landing_tables
+from stedi_assets.tables import DERIVED
+from stedi_assets.refresh import land as landing_tables
 from stedi_assets.checks import CONSENT
-from stedi_assets.deployments import lakehouse
+from stedi_assets.resources import open_lakehouse
 from stedi_assets.lakehouse.catalog import Catalog
 from stedi_assets.lakehouse.faults import LakehouseError
 from stedi_assets.read import read_table
-from stedi_assets.sensors import landing as sensor
+from stedi_assets.defs.sensors import landing as sensor
 from stedi_assets.settings import Settings
 from stedi_assets_tests.conftest import Aws
 from stedi_assets_tests.fault_proxy import FaultProxy, access_denied
@@ -265,7 +265,7 @@ def test_refreshes_keep_the_least_time_between_them(
 def test_refresh_that_ended_after_the_landing_tables_is_asked_for_again(
     watch: Watch, landing: Path
 ) -> None:
-    watch.rules = RULES
+    watch.rules = DERIVED
     deliver(landing, "first.json", **FIRST)
     assert watch.requests()
     watch.refresh(*LANDING, "quarantine")
@@ -298,7 +298,7 @@ def test_file_held_back_is_no_news_and_forgotten_once_it_is_removed(
 def test_table_that_was_dropped_for_breaking_consent_is_asked_for_again_after_a_pause(
     watch: Watch, landing: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    watch.rules = RULES
+    watch.rules = DERIVED
     deliver(landing, "first.json", **FIRST)
     assert refresh(watch.settings, watch.instance).success
     deliver(landing, "second.json", customer=[customer(BOB, "e")], accelerometer=phone(BOB, 1))
@@ -395,7 +395,7 @@ def test_run_whose_process_is_gone_is_not_waited_for(watch: Watch, landing: Path
 def test_burst_waits_for_a_refresh_at_work(taken_in: Watch) -> None:
     landing = Path(taken_in.settings.landing_root)
     deliver(landing, "second.json", customer=[customer("bob@x.io")])
-    with lakehouse(taken_in.settings).locked(print):
+    with open_lakehouse(taken_in.settings).locked(print):
         assert (
             taken_in.reason()
             == "A refresh is queued or at work; new files: 1, to come in with it or after it."
@@ -505,7 +505,7 @@ def test_files_of_a_refresh_cut_short_before_its_checks_are_requested(
     with monkeypatch.context() as patch:
         patch.setattr(landing_tables, "conclude", cut_short)
         watch.refresh()
-    candidate = Catalog(lakehouse(watch.settings).storage).candidate("customer_landing")
+    candidate = Catalog(open_lakehouse(watch.settings).storage).candidate("customer_landing")
     assert candidate
     assert watch.requests() == {"customer": "1"}
     watch.refresh()

@@ -15,14 +15,15 @@ import pytest
 from botocore.exceptions import ClientError
 from dagster_aws.s3 import S3Resource
 
-from stedi_assets import deployments
-from stedi_assets.assets.curated import pseudonym
-from stedi_assets.lakehouse.aws import S3Storage
-from stedi_assets.lakehouse.faults import LakehouseError, explain, passes
+from stedi_assets import resources
+from stedi_assets.tables.identity import pseudonym
+from stedi_assets.lakehouse.storage.s3 import S3Storage
+from stedi_assets.lakehouse.faults import LakehouseError, explain, is_transient
 from stedi_assets.lakehouse.landing.reader import Counts, examine, parse
-from stedi_assets.lakehouse.ledger import LandingFileError, LandingFolder
-from stedi_assets.lakehouse.resource import LocalLakehouse
-from stedi_assets.schemas import contracts, table_of
+from stedi_assets.lakehouse.landing.ledger import LandingFileError, LandingFolder
+from stedi_assets.lakehouse.lakehouse import LocalLakehouse
+from stedi_assets.tables.XXX import contracts
+from stedi_assets.tables.contract import table_of
 from stedi_assets.settings import Settings, SettingsError
 from stedi_assets_tests.aws_servers import ADMIN, REGION
 from stedi_assets_tests.support import ANN, BOB, FIRST_DELIVERY, customer, deliver, under
@@ -30,8 +31,8 @@ from stedi_assets_tests.support import ANN, BOB, FIRST_DELIVERY, customer, deliv
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from stedi_assets.lakehouse.embedded import DuckDBEngine
-    from stedi_assets.lakehouse.spark import SparkEngine
+    from stedi_assets.lakehouse.engines.duckdb import DuckDBEngine
+    from stedi_assets.lakehouse.engines.spark import SparkEngine
     from stedi_assets_tests.conftest import Aws
 
 TYPES = {"name": "string", "number": "int64", "share": "float64"}
@@ -45,7 +46,7 @@ def settings(tmp_path: Path, spark: str) -> Settings:
 
 @pytest.fixture
 def engine(settings: Settings) -> SparkEngine:
-    lakehouse = deployments.lakehouse(settings)
+    lakehouse = resources.lakehouse(settings)
     assert isinstance(lakehouse, LocalLakehouse)
     engine: Any = lakehouse.engine
     return engine
@@ -148,7 +149,7 @@ def throttled(engine: DuckDBEngine, share: Sequence[int]) -> None:
 def test_fault_that_may_pass_is_known_by_its_cause(engine: SparkEngine) -> None:
     with pytest.raises(OSError, match="unable to read") as raised:
         engine.spread(throttled, [1], [1])
-    assert passes(raised.value)
+    assert is_transient(raised.value)
     assert "too busy for GetObject s3://a/b.json" in str(explain(raised.value))
 
 
@@ -227,7 +228,7 @@ def test_failure_of_spark_is_a_sentence_without_data(tmp_path: Path, engine: Spa
 
 
 def test_configuration_is_this_machine_unless_a_cluster_is_named(spark: str) -> None:
-    from stedi_assets.lakehouse.spark import configuration  # noqa: PLC0415
+    from stedi_assets.lakehouse.engines.spark import configuration  # noqa: PLC0415
 
     here = configuration({})
     assert (here["spark.master"], here["spark.driver.bindAddress"]) == ("local[*]", "127.0.0.1")
@@ -279,7 +280,7 @@ def test_server_that_does_not_answer_is_named_at_once(
         conf = json.dumps({option: f"{scheme}://127.0.0.1:{port}"})
         settings = under(tmp_path, landing=None, engine="spark", spark_conf=conf)
         with pytest.raises(LakehouseError, match=f"No {kind} answers at .*:{port} "):
-            deployments.lakehouse(settings).engine.open("none", [], TYPES)
+            resources.lakehouse(settings).engine.open("none", [], TYPES)
 
 
 @pytest.mark.parametrize(
@@ -302,7 +303,7 @@ def test_spark_that_does_not_start_gives_a_sentence(
     conf = json.dumps({"spark.master": "yarn"})
     settings = under(tmp_path, landing=None, engine="spark", spark_conf=conf)
     with pytest.raises(LakehouseError, match=said):
-        deployments.lakehouse(settings).engine.open("none", [], TYPES)
+        resources.lakehouse(settings).engine.open("none", [], TYPES)
 
 
 def test_token_of_a_server_is_not_shown(
@@ -317,5 +318,5 @@ def test_token_of_a_server_is_not_shown(
         conf = json.dumps({"spark.remote": f"sc://{address}/;token=secret"})
         settings = under(tmp_path, landing=None, engine="spark", spark_conf=conf)
         with pytest.raises(LakehouseError, match=f"could not start on {address}: ") as raised:
-            deployments.lakehouse(settings).engine.open("none", [], TYPES)
+            resources.lakehouse(settings).engine.open("none", [], TYPES)
     assert "secret" not in str(raised.value)

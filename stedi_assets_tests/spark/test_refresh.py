@@ -16,12 +16,12 @@ from hypothesis import Phase, given
 from hypothesis import settings as hypothesis_settings
 
 from stedi_assets.definitions import RULES
-from stedi_assets.deployments import lakehouse
-from stedi_assets.freshness import look_ahead
-from stedi_assets.lakehouse.embedded import DuckDBEngine
-from stedi_assets.lakehouse.storage import LocalStorage
-from stedi_assets.sample import Sample, write_sample
-from stedi_assets.schemas import contracts
+from stedi_assets.resources import open_lakehouse
+from stedi_assets.refresh.plan import look_ahead
+from stedi_assets.lakehouse.engines.duckdb import DuckDBEngine
+from stedi_assets.lakehouse.storage.local import LocalStorage
+from stedi_assets.sample.landing_files import Sample, write_sample
+from stedi_assets.tables.XXX import contracts
 from stedi_assets.settings import Settings
 from stedi_assets_tests.lakehouse.landing.strategies import EXAMPLES, USER, files
 from stedi_assets_tests.spark.servers import (
@@ -193,7 +193,7 @@ def test_switch_to_spark_makes_no_table_anew_and_starts_no_java(
 
     monkeypatch.setattr("dagster_pyspark.resources.spark_session_from_config", start)
     settings = on_duckdb["any"].model_copy(update={"engine": "spark"})
-    assert look_ahead(lakehouse(settings), RULES, contracts(), settings).is_up_to_date
+    assert look_ahead(open_lakehouse(settings), RULES, contracts(), settings).is_up_to_date
 
 
 def differing(first: Settings, second: Settings, scratch: Path) -> dict[str, int]:

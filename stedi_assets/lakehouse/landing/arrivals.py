@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from stedi_assets.lakehouse.catalog import Catalog, Snapshot
+from stedi_assets.lakehouse.catalog import Catalog
 from stedi_assets.lakehouse.faults import LakehouseError
-from stedi_assets.lakehouse.ledger import (
+from stedi_assets.lakehouse.landing.ledger import (
     ENDINGS,
     LEDGER,
     Entry,
@@ -14,6 +14,7 @@ from stedi_assets.lakehouse.ledger import (
     Listing,
     read_ledger,
 )
+from stedi_assets.lakehouse.state import Snapshot
 from stedi_assets.lakehouse.table import LANDED_AT, Table
 
 LANDING_ROOT = "landing-root"

@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyiceberg.io import FileIO, OutputStream
 
-from stedi_assets.lakehouse.embedded import DUCKDB_TYPES, DuckDBEngine, identifier, sql_text
+from stedi_assets.lakehouse.duckdb_sql import DUCKDB_TYPES, identifier, sql_text
+from stedi_assets.lakehouse.engines.duckdb import DuckDBEngine
 from stedi_assets.lakehouse.landing.shapes import LineMatcher
 from stedi_assets.lakehouse.landing.values import read_columns
 from stedi_assets.lakehouse.table import LANDED_AT, PERSON, SOURCE_FILE, Column, Table

@@ -8,16 +8,16 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-from stedi_assets.lakehouse.embedded import DuckDBEngine
-from stedi_assets.lakehouse.faults import LakehouseError, passes, unforeseen
+from stedi_assets.lakehouse.engines.duckdb import DuckDBEngine
+from stedi_assets.lakehouse.faults import LakehouseError, is_transient, unforeseen
+from stedi_assets.lakehouse.landing.ledger import Content, LandingFileError, LandingFolder
 from stedi_assets.lakehouse.landing.lines import PlainLines, read_lines
-from stedi_assets.lakehouse.landing.names import shown_name
 from stedi_assets.lakehouse.landing.parquet import LineWriter, RowWriter
 from stedi_assets.lakehouse.landing.rows import Row, Rows
 from stedi_assets.lakehouse.landing.shapes import Matchers, Spelling
 from stedi_assets.lakehouse.landing.text import OtherFormatError, text_blocks
 from stedi_assets.lakehouse.landing.unreadable import Unreadable
-from stedi_assets.lakehouse.ledger import Content, LandingFileError, LandingFolder
+from stedi_assets.lakehouse.names import shown_name
 from stedi_assets.lakehouse.table import Table
 
 _FILES_AHEAD = 4
@@ -220,7 +220,7 @@ def _named(path: str, found: Iterator[_Found]) -> Iterator[_Found]:
         except (LakehouseError, MemoryError):
             raise
         except Exception as error:
-            if passes(error):
+            if is_transient(error):
                 raise
             said = f"{shown_name(path)} could not be read. {unforeseen(error)}"
             raise LandingFileError({path: said}) from None  # its message may quote data

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from pyiceberg.exceptions import NoSuchTableError
 
-from stedi_assets.lakehouse.catalog import Catalog, Snapshot
-from stedi_assets.lakehouse.ledger import LEDGER, read_rejects
+from stedi_assets.lakehouse.catalog import Catalog
+from stedi_assets.lakehouse.landing.ledger import LEDGER, read_rejects
+from stedi_assets.lakehouse.state import Snapshot
 from stedi_assets.lakehouse.table import LANDED_AT
 
 

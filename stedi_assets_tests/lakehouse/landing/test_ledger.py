@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stedi_assets.lakehouse.ledger import Entry, read_ledger, write_ledger
+from stedi_assets.lakehouse.landing.ledger import Entry, read_ledger, write_ledger
 from stedi_assets_tests.lakehouse.conftest import storage_in
 
 if TYPE_CHECKING:

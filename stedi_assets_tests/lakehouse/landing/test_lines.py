@@ -21,7 +21,8 @@ from stedi_assets.lakehouse.landing.rows import Rows
 from stedi_assets.lakehouse.landing.shapes import LineMatcher, Matchers
 from stedi_assets.lakehouse.landing.unreadable import Unreadable
 from stedi_assets.lakehouse.landing.values import read_columns
-from stedi_assets.schemas import contracts, table_of
+from stedi_assets.tables.XXX import contracts
+from stedi_assets.tables.contract import table_of
 from stedi_assets_tests.lakehouse.landing.records import (
     EPOCH,
     LANDED_AT,

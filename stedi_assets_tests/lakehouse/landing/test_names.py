@@ -2,7 +2,7 @@
 
 import pytest
 
-from stedi_assets.lakehouse.landing.names import printable, shown_name
+from stedi_assets.lakehouse.names import printable, shown_name
 
 
 @pytest.mark.parametrize(

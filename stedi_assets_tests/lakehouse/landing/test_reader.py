@@ -16,7 +16,7 @@ from stedi_assets.lakehouse.faults import DamagedError, LakehouseError
 from stedi_assets.lakehouse.landing import parquet, reader, text
 from stedi_assets.lakehouse.landing.lines import read_lines
 from stedi_assets.lakehouse.landing.reader import Counts, Parsed, parse
-from stedi_assets.lakehouse.ledger import LandingFileError, LandingFolder
+from stedi_assets.lakehouse.landing.ledger import LandingFileError, LandingFolder
 from stedi_assets_tests.lakehouse.conftest import storage_in
 from stedi_assets_tests.lakehouse.landing.records import EPOCH, LANDED_AT, READING
 from stedi_assets_tests.lakehouse.landing.test_text import OTHERS
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from stedi_assets.lakehouse.embedded import DuckDBEngine
+    from stedi_assets.lakehouse.engines.duckdb import DuckDBEngine
     from stedi_assets.lakehouse.table import Table
 
 Rows = list[dict[str, Any]]

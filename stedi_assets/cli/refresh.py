@@ -1,0 +1,278 @@
+"""Runs the Dagster job in this process and tells a person how it goes."""
+
+import contextlib
+import logging
+import sys
+import time
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.status import Status
+from rich.table import Table
+
+from stedi_assets.definitions import lakehouse_definitions
+from stedi_assets.defs.jobs import REFRESH
+from stedi_assets.defs.landing import REBUILD
+from stedi_assets.lakehouse.faults import LakehouseError
+from stedi_assets.lakehouse.landing.ledger import Entry
+from stedi_assets.lakehouse.names import shown_name
+from stedi_assets.privacy.key import policy_of
+from stedi_assets.refresh.findings import MOST_NAMED
+from stedi_assets.refresh.plan import look_ahead
+from stedi_assets.resources import open_lakehouse
+from stedi_assets.settings import PROJECT, Settings
+from stedi_assets.tables import TABLES
+
+
+def refresh(settings: Settings, console: Console, rebuild: Collection[str] = ()) -> bool:
+    """Run the refresh job with its history in Dagster's, so that the UI shows the run too.
+
+    Where there is nothing to do there is no run.
+
+    Args:
+        settings: Which lakehouse.
+        console: Where to tell how it goes.
+        rebuild: Sources whose landing files are all taken in anew.
+
+    Returns:
+        Whether every table was refreshed and every check passed.
+    """
+    started = time.perf_counter()
+    ahead = look_ahead(open_lakehouse(settings), settings, policy_of(settings))
+    _print_ignored(ahead.ignored, console)
+    if ahead.is_up_to_date and not rebuild:
+        return _nothing_new(ahead.held_back, console)
+    with console.status("starting") as spinner:
+        progress = _Progress(console, spinner)
+        definitions = dg.Definitions.merge(
+            lakehouse_definitions(settings),
+            dg.Definitions(loggers={"progress": progress.logger_definition()}),
+        )
+        with _instance() as instance, _interruptible():
+            result = definitions.resolve_job_def(REFRESH).execute_in_process(
+                instance=instance,
+                run_config={"loggers": {"progress": {}}},
+                tags={"lakehouse": settings.lakehouse}
+                | ({REBUILD: ",".join(rebuild)} if rebuild else {}),
+                raise_on_error=sys.flags.dev_mode,
+            )
+    progress.summarize(time.perf_counter() - started, result.run_id)
+    if progress.interrupted:
+        raise KeyboardInterrupt
+    return result.success and not progress.failed
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    try:
+        yield
+    except dg.DagsterExecutionInterruptedError:
+        raise KeyboardInterrupt from None
+
+
+def _nothing_new(held_back: Sequence[Entry], console: Console) -> bool:
+    console.print("Nothing new: all landing files are taken in, every table is up to date.")
+    for entry in held_back:
+        _say(console, f"Held back: {shown_name(entry.path)}, {entry.reason}.", "red")
+    return not held_back
+
+
+def _print_ignored(paths: Sequence[str], console: Console) -> None:
+    if paths:
+        more = f" and {len(paths) - MOST_NAMED:,} more" if len(paths) > MOST_NAMED else ""
+        names = f"{', '.join(map(shown_name, paths[:MOST_NAMED]))}{more}"
+        _say(console, f"Ignored, as they are not landing files: {len(paths):,} ({names}).", "dim")
+
+
+def _say(console: Console, sentence: str, style: str) -> None:
+    console.print(sentence, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def _instance() -> Iterator[dg.DagsterInstance]:
+    # The paths in dagster.yaml are relative to the project.
+    with (
+        contextlib.chdir(PROJECT),
+        dg.DagsterInstance.from_config(str(PROJECT))
+        if (PROJECT / "dagster.yaml").exists()
+        else dg.DagsterInstance.ephemeral() as instance,
+    ):
+        yield instance
+
+
+@dataclass
+class _Line:
+    """What a run says of a table."""
+
+    rows: int | None = None
+    seconds: float = 0.0
+    audited: bool = False
+    held_back: bool = False
+    duplicates: int = 0
+    checks: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+    warned: dict[str, str] = field(default_factory=dict)
+
+    def cells(self) -> tuple[str, str, str, str]:
+        rows = "-" if self.rows is None else f"{self.rows:,}"
+        state = "held back" if self.held_back else "published" if self.audited else "unchanged"
+        passed = f"{self.checks - len(self.failed) - len(self.warned)}/{self.checks}"
+        return rows, f"{self.seconds:.2f}", passed, state
+
+
+class _Progress(logging.Handler):
+    """Follows a run's events, and prints a line for each table that is through."""
+
+    def __init__(self, console: Console, spinner: Status) -> None:
+        super().__init__()
+        self._console = console
+        self._spinner = spinner
+        self._lines: dict[str, _Line] = {}
+        self._current: str | None = None
+        self._steps_failed = False
+        self.interrupted = False
+
+    def logger_definition(self) -> dg.LoggerDefinition:
+        """This handler, as a logger that a job can be configured with."""
+
+        def make(_: dg.InitLoggerContext) -> logging.Logger:
+            logger = logging.Logger("stedi.refresh", logging.DEBUG)
+            logger.addHandler(self)
+            return logger
+
+        return dg.LoggerDefinition(make)
+
+    @property
+    def failed(self) -> bool:
+        """Whether a check failed with more than a warning."""
+        return any(line.failed for line in self._lines.values())
+
+    def emit(self, record: logging.LogRecord) -> None:
+        event: dg.DagsterEvent | None = getattr(record, "dagster_event", None)
+        if event is None:
+            if record.levelno >= logging.WARNING:  # ours; what Dagster says comes as events
+                said = getattr(record, "dagster_meta", {}).get("orig_message", record.getMessage())
+                self._console.print(said, style="yellow", markup=False)
+            return
+        match event.event_type:
+            case dg.DagsterEventType.STEP_START:
+                self._spinner.update(f"{event.step_key} …")
+            case dg.DagsterEventType.ASSET_MATERIALIZATION:
+                self._materialized(event.step_materialization_data.materialization)
+            case dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+                self._checked(event.asset_check_evaluation_data)
+            case dg.DagsterEventType.STEP_SUCCESS:
+                self._close()
+            case dg.DagsterEventType.STEP_UP_FOR_RETRY:
+                self._close()
+                self._retry(event)
+            case dg.DagsterEventType.STEP_FAILURE:
+                self._close()
+                self._fail(event)
+            case dg.DagsterEventType.RUN_FAILURE:
+                self._fail_outside(event)
+
+    def _materialized(self, materialization: dg.AssetMaterialization) -> None:
+        self._close()
+        self._current = materialization.asset_key.path[-1]
+        self._lines[self._current] = _Line(
+            rows=_number(materialization.metadata.get("dagster/row_count")),
+            seconds=_number(materialization.metadata.get("seconds")) or 0.0,
+            duplicates=_number(materialization.metadata.get("duplicate_files")) or 0,
+        )
+
+    def _checked(self, evaluation: dg.AssetCheckEvaluation) -> None:
+        line = self._lines[evaluation.asset_key.path[-1]]
+        line.checks += 1
+        audited = _number(evaluation.metadata.get("audit_seconds"))
+        if audited is not None and not line.audited:
+            line.seconds += audited
+            line.audited = True
+        if not evaluation.passed:
+            warning = evaluation.severity == dg.AssetCheckSeverity.WARN
+            said = line.warned if warning else line.failed
+            said[evaluation.check_name] = evaluation.description or ""
+        line.held_back |= bool(_number(evaluation.metadata.get("held_back")))
+
+    def _close(self) -> None:
+        if self._current is None:
+            return
+        name, line = self._current, self._lines[self._current]
+        self._current = None
+        rows, seconds, checks, state = line.cells()
+        style = "red" if line.failed else "green" if line.audited else "dim"
+        self._console.print(
+            f"[{style}]{name:26}[/] {rows:>12} rows {seconds:>8} s  checks {checks:5} {state}",
+            highlight=False,
+        )
+        if line.duplicates:
+            self._console.print(f"  skipped, content taken in before: {line.duplicates}")
+        for color, said in (("red", line.failed), ("yellow", line.warned)):
+            for check, sentence in said.items():
+                self._console.print(
+                    f"  [{color}]{check}[/]: {escape(sentence)}", highlight=False, soft_wrap=True
+                )
+
+    def _retry(self, event: dg.DagsterEvent) -> None:
+        retry = event.step_retry_data
+        cause = retry.error.cause if retry.error else None
+        said = cause.message.partition(": ")[2].strip() if cause else ""  # after its class's name
+        again = f"Trying again in {retry.seconds_to_wait:.0f} s."
+        self._say(f"{event.step_key}: {said} {again}", "yellow")
+
+    def _fail(self, event: dg.DagsterEvent) -> None:
+        error = event.step_failure_data.error
+        cause = error.cause if error and error.cause else error
+        self._steps_failed = True
+        if cause is None or cause.cls_name == "DagsterAssetCheckFailedError":
+            return  # the table's line says it
+        failure = event.step_failure_data.user_failure_data
+        said = failure.description if failure and failure.description else cause.message
+        if cause.cls_name == "DagsterExecutionInterruptedError":
+            self.interrupted = True  # which is said when the run is over
+            return
+        self._say(f"{event.step_key}: {said.strip()}", "red")
+
+    def _fail_outside(self, event: dg.DagsterEvent) -> None:
+        """Say why a run failed before its first step, or between two."""
+        error = event.job_failure_data.error
+        while error and error.cause:
+            error = error.cause
+        if error is None or self._steps_failed:
+            return
+        if error.cls_name == "DagsterExecutionInterruptedError":
+            self.interrupted = True
+        elif error.cls_name == LakehouseError.__name__:
+            self._say(error.message.partition(": ")[2].strip(), "red")
+
+    def _say(self, sentence: str, style: str) -> None:
+        _say(self._console, sentence, style)
+
+    def summarize(self, seconds: float, run_id: str) -> None:
+        """Print the table of tables, and what became of the run."""
+        summary = Table(title="Refresh", title_justify="left", box=box.SIMPLE)
+        for column in ("table", "rows", "seconds", "checks", "state"):
+            summary.add_column(column, justify="left" if column in {"table", "state"} else "right")
+        for name, line in self._lines.items():
+            summary.add_row(name, *line.cells())
+        for name in sorted({table.name for table in TABLES} - set(self._lines)):
+            summary.add_row(name, "-", "-", "-", "not run", style="dim")
+        self._console.print(summary)
+        if failed := [
+            f"{check} of {name}" for name, line in self._lines.items() for check in line.failed
+        ]:
+            self._console.print(f"[red]Failed: {', '.join(failed)}.")
+        if warned := [
+            f"{check} of {name}" for name, line in self._lines.items() for check in line.warned
+        ]:
+            self._console.print(f"[yellow]Warned: {', '.join(warned)}.")
+        self._console.print(f"{seconds:.1f} s, run {run_id}.", highlight=False)
+
+
+def _number(value: dg.MetadataValue | None) -> Any:
+    return None if value is None else value.value

@@ -1,0 +1,54 @@
+"""Runs that died with their process: Dagster's default launcher does not notice."""
+
+from datetime import UTC, datetime, timedelta
+from time import sleep
+
+import dagster as dg
+
+from stedi_assets.lakehouse.lakehouse import Lakehouse
+
+STARTING = timedelta(minutes=3)
+"""How long a run takes at most from its launch until it locks the lakehouse."""
+
+_ENDING = 2.0
+"""Seconds a run takes at most to tell that it has ended, once it left the lakehouse."""
+
+
+def end_dead_runs(
+    instance: dg.DagsterInstance, lakehouse: Lakehouse, jobs: tuple[str, ...]
+) -> None:
+    """Mark runs as failed that say they are at work on the lakehouse and do not lock it.
+
+    Else they keep all others in the queue. Where runs may be on another machine nothing is done:
+    its locks are not seen from here.
+
+    Args:
+        instance: Knows the runs.
+        lakehouse: The lakehouse.
+        jobs: The jobs whose runs lock it.
+    """
+    if not isinstance(instance.run_launcher, dg.DefaultRunLauncher):
+        return
+    suspects = _suspects(instance, lakehouse, jobs)
+    if not suspects or lakehouse.is_locked():
+        return
+    sleep(_ENDING)
+    for run_id in suspects:
+        run = instance.get_run_by_id(run_id)
+        if run and run.status == dg.DagsterRunStatus.STARTED and not lakehouse.is_locked():
+            instance.report_run_failed(run, "Its process is gone; a refresh goes on where it was.")
+
+
+def _suspects(
+    instance: dg.DagsterInstance, lakehouse: Lakehouse, jobs: tuple[str, ...]
+) -> list[str]:
+    started = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])
+    limit = (datetime.now(UTC) - STARTING).timestamp()
+    return [
+        record.dagster_run.run_id
+        for record in instance.get_run_records(started)
+        if record.dagster_run.job_name in jobs
+        and record.dagster_run.tags.get("lakehouse", lakehouse.storage.root)
+        == lakehouse.storage.root
+        and (record.start_time or 0) < limit
+    ]

@@ -1,0 +1,83 @@
+"""Jobs, named by what a person wants, and the schedules that start them at night."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+
+from stedi_assets.defs.failures import as_dagster_failure
+from stedi_assets.lakehouse.lakehouse import Lakehouse
+from stedi_assets.lakehouse.table import Zone
+from stedi_assets.privacy import training_sets
+from stedi_assets.settings import Settings
+
+REFRESH, VACUUM = "refresh_lakehouse", "vacuum_lakehouse"
+
+SAFETY_AGE = timedelta(days=1)
+"""Unreferenced files younger than this may belong to a running refresh."""
+
+
+def refresh_lakehouse() -> Any:  # Dagster exports no name for its type
+    """The job that brings every table up to date."""
+    return dg.define_asset_job(
+        REFRESH,
+        selection=dg.AssetSelection.groups(*Zone),
+        description="Take in new landing files and bring every table up to date with them.",
+    )
+
+
+def vacuum_lakehouse(settings: Settings) -> dg.JobDefinition:
+    """The job that lets older snapshots go, under these settings."""
+
+    @dg.op(out=dg.Out(dg.Nothing))
+    def vacuum(context: dg.OpExecutionContext, lakehouse: dg.ResourceParam[Lakehouse]) -> None:
+        """Expire snapshots past STEDI_RETENTION, and remove the files that none refers to."""
+        with as_dagster_failure():
+            if lakehouse.storage.exists():
+                removed = training_sets.vacuum(lakehouse, settings, SAFETY_AGE)
+                context.log.info(f"Removed {removed}.")
+            else:
+                context.log.info("No tables yet: there is nothing to remove.")
+
+    @dg.job(
+        name=VACUUM,
+        description="Let snapshots past STEDI_RETENTION go, and files that no snapshot refers to.",
+    )
+    def job() -> None:
+        vacuum()
+
+    return job
+
+
+NIGHTLY = {"nightly_refresh": (REFRESH, "0 2 * * *"), "nightly_vacuum": (VACUUM, "0 3 * * *")}
+"""Schedules with the job of each and when it starts (UTC).
+
+The refresh takes in what no sensor was there to see, and shows by the tables' freshness that
+somebody looked, whether files came or not.
+"""
+
+FRESHNESS = dg.FreshnessPolicy.time_window(
+    warn_window=timedelta(hours=26), fail_window=timedelta(hours=50)
+)
+"""How long ago a table may have been brought up to date: a night may be missed, two are late."""
+
+
+def schedules() -> list[dg.ScheduleDefinition]:
+    """The nightly schedules."""
+    return [_schedule(name, job, cron) for name, (job, cron) in NIGHTLY.items()]
+
+
+def _schedule(name: str, job: str, cron: str) -> dg.ScheduleDefinition:
+    @dg.schedule(
+        name=name,
+        job_name=job,
+        cron_schedule=cron,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+    )
+    def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        # After a pause Dagster makes up for several nights; the last one is enough.
+        if datetime.now(UTC) - context.scheduled_execution_time >= timedelta(days=1):
+            return dg.SkipReason("A later night is due already.")
+        return dg.RunRequest()
+
+    return schedule

@@ -1,0 +1,269 @@
+"""What the Dagster UI shows of a table: its rule, where it comes from, what became of its rows.
+
+Whoever sees the UI sees all of this, and Dagster keeps it outside of the lakehouse. So no personal
+data is in it, and nothing of a single row of the landing zone.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
+from inspect import getdoc, getsourcefile, getsourcelines, unwrap
+from typing import Any
+from warnings import catch_warnings, simplefilter
+
+import dagster as dg
+
+from stedi_assets.lakehouse.lakehouse import Lakehouse
+from stedi_assets.lakehouse.landing.ingest import Ingest, Ingested
+from stedi_assets.lakehouse.state import Snapshot
+from stedi_assets.lakehouse.table import Column, Table, Zone
+from stedi_assets.privacy.key import policy_of
+from stedi_assets.refresh.findings import Verdict
+from stedi_assets.settings import Settings
+from stedi_assets.tables.definition import TableDefinition
+from stedi_assets.tables.lineage import Lineage
+from stedi_assets.tables.policy import Policy
+
+PREVIEW_ROWS = 5
+MASK = "•••"
+
+_OBSERVED = "[Pictures, and what became of its rows](?view=events)"
+"""What is observed once a table is published; its page in the UI shows it among the events."""
+
+Metadata = dict[str, Any]
+
+
+# Before the first run
+
+
+def table_spec(
+    definition: TableDefinition, settings: Settings, sources: Iterable[dg.AssetKey] = ()
+) -> dg.AssetSpec:
+    """What a table says of itself, whether it has been made or not.
+
+    Args:
+        definition: The table.
+        settings: The settings it is made under.
+        sources: What it is made from, where no rule names it.
+    """
+    policy = policy_of(settings)
+    table, contract = definition.table(policy), definition.contract_under(policy)
+    rule = definition.rule or (Ingest.stage if definition.source else Ingest.stage_quarantine)
+    return dg.AssetSpec(
+        table.name,
+        deps=sources,
+        group_name=str(table.zone),
+        description=f"{table.description}\n\nRule: `{rule.__qualname__}` in `{rule.__module__}`. "
+        f"Columns: `{contract.__name__}` in `{contract.__module__}`.\n\n{_OBSERVED}",
+        owners=[table.owner],
+        kinds={"iceberg", settings.engine},
+        tags={"zone": str(table.zone), "personal-data": "yes" if table.personal_columns else "no"},
+        metadata={
+            "dagster/column_schema": column_schema(table),
+            "dagster/uri": table.location(settings.lakehouse),
+            "dagster/code_references": code_references(rule, contract),
+        },
+    )
+
+
+def column_schema(table: Table) -> dg.TableSchema:
+    """The table's columns, with their meaning and unit."""
+    return dg.TableSchema(columns=[_column(column) for column in table.columns])
+
+
+def _column(column: Column) -> dg.TableColumn:
+    return dg.TableColumn(
+        column.name,
+        column.type,
+        description=column.description,
+        constraints=dg.TableColumnConstraints(nullable=column.nullable),
+        tags={"personal-data": ""} if column.personal else {},
+    )
+
+
+@cache  # to find a class, Python parses its whole file
+def code_references(rule: Callable[..., object], contract: type) -> dg.CodeReferencesMetadataValue:
+    """Where the UI finds the rule, and the contract."""
+    places = {"rule": unwrap(rule), "contract": contract}
+    with catch_warnings():
+        simplefilter("ignore", dg.BetaWarning)  # nobody who refreshes can do anything about it
+        return dg.CodeReferencesMetadataValue(
+            code_references=[
+                dg.LocalFileCodeReference(
+                    file_path=str(getsourcefile(code)),
+                    line_number=getsourcelines(code)[1],
+                    label=label,
+                )
+                for label, code in places.items()
+            ]
+        )
+
+
+# Once it has been made
+
+
+def snapshot_metadata(snapshot: Snapshot, seconds: float) -> Metadata:
+    """What the UI shows of a state of a table."""
+    return {
+        "dagster/row_count": dg.MetadataValue.int(snapshot.rows),
+        "bytes": dg.MetadataValue.int(snapshot.size),
+        "snapshot": dg.MetadataValue.text(str(snapshot.id)),
+        "made_by_run": dg.MetadataValue.dagster_run(snapshot.properties["run-id"]),
+        "seconds": dg.MetadataValue.float(round(seconds, 3)),
+    }
+
+
+def files_metadata(ingested: Ingested) -> Metadata:
+    """How many landing files were taken in, and how many not."""
+    return {
+        "new_files": len(ingested.taken),
+        "duplicate_files": sum(1 for entry in ingested.new if entry.duplicate_of),
+        "changed_files": len(ingested.changed),
+        "held_back_files": len(ingested.held_back),
+        "ignored_files": len(ingested.listing.ignored),
+    }
+
+
+def lineage_metadata(lineage: Lineage, table: str) -> Metadata:
+    """Where the table's columns come from: for Dagster, and to be read.
+
+    Without it nothing is wrong with a table, so that it fails costs a warning, not the table.
+    """
+    try:
+        return {
+            "dagster/column_lineage": column_lineage(lineage, table),
+            "lineage": dg.MetadataValue.md(lineage.markdown(table)),
+        }
+    except Exception as error:
+        dg.get_dagster_logger().warning(
+            f"{table}: where its columns come from is not shown, its rule cannot be read "
+            f"({type(error).__name__})."
+        )
+        return {}
+
+
+def column_lineage(lineage: Lineage, table: str) -> dg.TableColumnLineage:
+    """Where each column comes from, one step back."""
+    return dg.TableColumnLineage(
+        {
+            column: [dg.TableColumnDep(dg.AssetKey(table), name) for table, name in sources]
+            for column, sources in lineage.of(table).columns.items()
+        }
+    )
+
+
+def observations(
+    verdict: Verdict,
+    table: TableDefinition,
+    policy: Policy,
+    lakehouse: Lakehouse,
+    instance: dg.DagsterInstance,
+) -> Iterator[dg.AssetObservation]:
+    """What is known of a table once it is published; its materialization was recorded before.
+
+    The table is published whatever becomes of this, so a fault costs a warning.
+    """
+    if verdict.published is None:
+        return
+    try:
+        unchanged = verdict.audit_seconds is None
+        told = told_before(table.name, verdict.published, instance) if unchanged else {}
+        metadata = told or published_metadata(verdict, table, policy, lakehouse)
+    except Exception as error:
+        dg.get_dagster_logger().warning(
+            f"{table.name} is published; what became of its rows is not shown "
+            f"({type(error).__name__})."
+        )
+    else:
+        yield dg.AssetObservation(
+            table.name, description="Published: what became of its rows.", metadata=metadata
+        )
+
+
+def published_metadata(
+    verdict: Verdict, table: TableDefinition, policy: Policy, lakehouse: Lakehouse
+) -> Metadata:
+    """What the gate has to tell of a table; nothing where it was held back."""
+    if verdict.published is None:
+        return {}
+    rule = getdoc(table.account) if table.account else None
+    return {
+        **_snapshot(verdict.published),
+        **verdict.seconds,
+        **(where_rows_went(verdict.account, rule) if rule else {}),
+        **preview(table.table(policy), verdict.published, lakehouse),
+    }
+
+
+def told_before(table: str, published: Snapshot, instance: dg.DagsterInstance) -> Metadata:
+    """What was told of a published table when it was published, as far as Dagster remembers."""
+    for record in instance.fetch_observations(dg.AssetKey(table), limit=5).records:
+        seen = record.asset_observation
+        if seen and _snapshot(published).items() <= seen.metadata.items():
+            return dict(seen.metadata)
+    return {}
+
+
+def _snapshot(published: Snapshot) -> Metadata:
+    return {"published_snapshot": dg.MetadataValue.text(str(published.id))}
+
+
+def preview(table: Table, published: Snapshot, lakehouse: Lakehouse) -> Metadata:
+    """Some rows of a table, personal data masked; of the landing zone none.
+
+    There, people without consent are among them.
+    """
+    if table.zone == Zone.LANDING:
+        sentence = (
+            "No rows are shown: people who did not consent are among them. "
+            f"`stedi show {table.name}` shows some where the landing zone may be read."
+        )
+        return {"preview": dg.MetadataValue.md(sentence)}
+    hidden = dict.fromkeys(_hidden(table), MASK)
+    names = [name for name in table.types if name not in hidden]
+    if not names:
+        sentence = f"All its columns tell of a person; `stedi show {table.name}` shows some rows."
+        return {"preview": dg.MetadataValue.md(sentence)}
+    rows = lakehouse.open(published).select(names).limit(PREVIEW_ROWS).to_pyarrow().to_pylist()
+    cells = [[_cell((row | hidden)[name]) for name in table.types] for row in rows]
+    return {"preview": dg.MetadataValue.md(_markdown(list(table.types), cells))}
+
+
+def _hidden(table: Table) -> list[str]:
+    """Columns whose values are a person's own; all whole numbers here are times.
+
+    Dagster keeps a preview though the people in it withdraw: nothing in it may lead to them.
+    """
+    return [
+        column.name
+        for column in table.columns
+        if column.personal or column.name == "subject_id" or column.type == "int64"
+    ]
+
+
+def where_rows_went(account: Mapping[str, Any], rule: str = "") -> Metadata:
+    """Rows in, kept and withheld by reason.
+
+    Args:
+        account: What the check `completeness` found: `rows_in`, `kept`, `withheld`.
+        rule: What is counted, in a sentence.
+    """
+    if not account:
+        return {}
+    withheld = account.get("withheld", {})
+    counts = {"in": account["rows_in"], "kept": account["kept"]} | {
+        f"withheld: {reason}": rows for reason, rows in withheld.items()
+    }
+    table = _markdown(["", "rows"], [[name, f"{rows:,}"] for name, rows in counts.items()])
+    return {
+        "where_rows_went": dg.MetadataValue.md(f"{table}\n\n{rule}".strip()),
+        "rows_withheld": sum(withheld.values()),
+    }
+
+
+def _markdown(header: list[str], rows: list[list[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else str(value).replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,95 @@
+"""The report as an asset: a page in the lakehouse, and on each table's page its pictures."""
+
+from collections.abc import Iterable, Iterator
+
+import dagster as dg
+
+from stedi_assets.defs.failures import as_dagster_failure
+from stedi_assets.lakehouse.lakehouse import Lakehouse
+from stedi_assets.report.charts import Drawn, draw
+from stedi_assets.report.page import page
+from stedi_assets.report.pictures import pictures
+from stedi_assets.report.status import status
+from stedi_assets.settings import Settings
+from stedi_assets.tables.contract import OWNER
+
+REPORT = "lakehouse_report"
+
+LAST = ("quarantine", "machine_learning_curated")
+"""The tables that no other is made from: a refresh is over when it is through with them."""
+
+AFTER_REFRESH = dg.AutomationCondition.eager()
+
+# Neither `eager` nor `on_missing` makes what was missing already when Dagster first looked, as
+# where tables were refreshed before. What fails is not tried again until a table is refreshed.
+WHERE_MISSING = (
+    dg.AutomationCondition.missing()
+    & ~dg.AutomationCondition.execution_failed()
+    & ~dg.AutomationCondition.any_deps_missing()
+    & ~dg.AutomationCondition.any_deps_in_progress()
+    & ~dg.AutomationCondition.in_progress()
+)
+
+
+def report_asset(settings: Settings) -> dg.AssetsDefinition:
+    """The asset of the report, made anew when a refresh is done."""
+
+    @dg.asset(
+        name=REPORT,
+        deps=LAST,
+        group_name="report",
+        description="A page with pictures of what the lakehouse holds; counts, nobody's data. "
+        "A table's own pictures are under its events, too.",
+        kinds={"html"},
+        owners=[OWNER],
+        automation_condition=AFTER_REFRESH | WHERE_MISSING,
+    )
+    def lakehouse_report(
+        context: dg.AssetExecutionContext, lakehouse: dg.ResourceParam[Lakehouse]
+    ) -> dg.MaterializeResult[None]:
+        with as_dagster_failure():
+            made, absent = pictures(lakehouse)
+            drawn = [draw(picture) for picture in made]
+            place = f"{lakehouse.storage.root}/report/report.html"
+            with lakehouse.storage.io.new_output(place).create(overwrite=True) as file:
+                file.write(page(status(settings), drawn, absent).encode())
+        for observation in observations(drawn):
+            context.log_event(observation)
+        return dg.MaterializeResult(
+            metadata={"location": dg.MetadataValue.path(place), "pictures": len(drawn)}
+        )
+
+    return lakehouse_report
+
+
+def observations(drawn: Iterable[Drawn]) -> Iterator[dg.AssetObservation]:
+    """The pictures of each table, for its page in the UI."""
+    by_table: dict[str, list[Drawn]] = {}
+    for one in drawn:
+        for table in one.picture.tables:
+            by_table.setdefault(table, []).append(one)
+    for table, of_table in by_table.items():
+        first, *others = of_table
+        yield dg.AssetObservation(
+            table,
+            # The UI draws a description right away, long metadata at a click.
+            description=f"**{first.picture.title}**\n\n{_markdown(first)}",
+            metadata={one.picture.title: dg.MetadataValue.md(_markdown(one)) for one in others},
+        )
+
+
+def _markdown(drawn: Drawn) -> str:
+    # Light in both themes of the UI: a picture there does not know which of them it is in.
+    return f"![{_escaped(drawn.picture.alt)}]({drawn.light})\n\n{_escaped(drawn.picture.sentence)}"
+
+
+def _escaped(text: str) -> str:
+    return "".join(f"\\{sign}" if sign in r"\`*_[]<>&!" else sign for sign in text)
+
+
+report_automation = dg.AutomationConditionSensorDefinition(
+    "report_automation",
+    target=dg.AssetSelection.assets(REPORT),
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Makes the report anew after a refresh.",
+)

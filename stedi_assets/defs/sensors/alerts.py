@@ -1,0 +1,172 @@
+"""Tells a webhook, such as one of Slack, what failed in a run."""
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+
+import dagster as dg
+import requests
+from pydantic import SecretStr
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
+
+from stedi_assets.refresh.findings import ALERTING_WARNINGS
+from stedi_assets.settings import Settings
+
+TRIES = Retry(
+    total=3,
+    backoff_factor=0.5,
+    status_forcelist=(429, 500, 502, 503, 504),
+    allowed_methods=("POST",),
+    raise_on_status=False,
+    respect_retry_after_header=False,  # a tick has a minute
+)
+_TIMEOUT = 10  # seconds, for each try
+_LOGGERS = "urllib3.connectionpool", "urllib3.util.retry"
+
+
+class AlertError(RuntimeError):
+    """An alert did not arrive; the message does not say where, as the address is a secret."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What failed: a rule of a table, with counts and reasons but no value of the data.
+
+    Attributes:
+        table: The table; the step or the job where it is not known.
+        rule: The check that failed, or `step` or `run`.
+    """
+
+    table: str
+    rule: str
+    sentence: str
+
+
+def alert_sensors(settings: Settings) -> list[dg.SensorDefinition]:
+    """The sensors that tell STEDI_WEBHOOK what failed; none where it is not set."""
+    webhook = settings.webhook
+    if webhook is None:
+        return []
+
+    @dg.run_failure_sensor(
+        name="alert_of_failed_run",
+        monitor_all_code_locations=True,  # a refresh in a terminal belongs to none
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Tells STEDI_WEBHOOK which tables and rules failed in a failed run.",
+    )
+    def alert_of_failed_run(context: dg.RunFailureSensorContext) -> None:
+        failures = [*failed_checks(context), *failed_steps(context)]
+        other = Failure(
+            context.dagster_run.job_name, "run", "It failed outside of its steps; its log says why."
+        )
+        _post(webhook, message(context.dagster_run, failures or [other], settings))
+
+    # A landing table that is held back fails no run: the others go on from what is published.
+    @dg.run_status_sensor(
+        run_status=dg.DagsterRunStatus.SUCCESS,
+        name="alert_of_failed_checks",
+        monitor_all_code_locations=True,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Tells STEDI_WEBHOOK which tables a check held back in a run that went on.",
+    )
+    def alert_of_failed_checks(context: dg.RunStatusSensorContext) -> None:
+        if failures := failed_checks(context):
+            _post(webhook, message(context.dagster_run, failures, settings))
+
+    return [alert_of_failed_run, alert_of_failed_checks]
+
+
+def failed_checks(context: dg.RunStatusSensorContext) -> list[Failure]:
+    """The checks that failed with more than a warning, and warnings that somebody should see."""
+    found = [
+        event.asset_check_evaluation_data
+        for event in _events(context, dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+    ]
+    last = {check.asset_check_key: check for check in found}  # a step may have been tried again
+    return [
+        Failure(check.asset_key.path[-1], check.check_name, check.description or "It failed.")
+        for check in last.values()
+        if not check.passed
+        and (check.severity == dg.AssetCheckSeverity.ERROR or check.check_name in ALERTING_WARNINGS)
+    ]
+
+
+def failed_steps(context: dg.RunStatusSensorContext) -> list[Failure]:
+    """The steps that failed for another reason than a check."""
+    failures = []
+    for event in _events(context, dg.DagsterEventType.STEP_FAILURE):
+        failed = event.step_failure_data
+        cause = failed.error.cause or failed.error if failed.error else None
+        kind = cause.cls_name if cause else None
+        if kind == "DagsterAssetCheckFailedError":
+            continue  # the check says it
+        # The message of an unforeseen error may quote data.
+        sentence = f"It stopped with {kind or 'an error'}; the run's log says more."
+        if kind == "DagsterExecutionInterruptedError":
+            sentence = "It was stopped from outside; the next refresh goes on where it was."
+        if failed.user_failure_data and failed.user_failure_data.description:
+            sentence = failed.user_failure_data.description
+        failures.append(Failure(event.step_key or "", "step", sentence))
+    return failures
+
+
+def _events(
+    context: dg.RunStatusSensorContext, kind: dg.DagsterEventType
+) -> Iterator[dg.DagsterEvent]:
+    for entry in context.instance.all_logs(context.dagster_run.run_id, of_type=kind):
+        if entry.dagster_event:
+            yield entry.dagster_event
+
+
+def message(run: dg.DagsterRun, failures: list[Failure], settings: Settings) -> dict[str, object]:
+    """What the webhook is told: a text for people, and the same for programs."""
+    link = f"{settings.webserver}/runs/{run.run_id}"
+    failed = ", ".join(f"{failure.rule} of {failure.table}" for failure in failures)
+    sentences = " ".join(failure.sentence for failure in failures)
+    return {
+        "text": f"STEDI lakehouse: {failed} failed. {sentences} {link}",
+        "run": link,
+        "job": run.job_name,
+        "failures": [asdict(failure) for failure in failures],
+    }
+
+
+def _post(webhook: SecretStr, told: dict[str, object]) -> None:
+    with requests.Session() as session, _unlogged():
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, HTTPAdapter(max_retries=TRIES))
+        try:
+            answer = session.post(
+                webhook.get_secret_value(), json=told, timeout=_TIMEOUT, allow_redirects=False
+            )
+        except requests.RequestException as error:
+            raise AlertError(_not_told(told, type(error).__name__)) from None
+    if not answer.ok or answer.is_redirect:
+        raise AlertError(_not_told(told, f"status {answer.status_code}"))
+
+
+def _not_told(told: dict[str, object], reason: str) -> str:
+    return (
+        f"The alert of {told['run']} did not arrive at STEDI_WEBHOOK over several tries: {reason}."
+    )
+
+
+@contextmanager
+def _unlogged() -> Iterator[None]:
+    """Keep urllib3 from logging the address with each try."""
+    here = threading.get_ident()
+
+    def by_others(record: logging.LogRecord) -> bool:
+        return record.thread != here
+
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    for logger in loggers:
+        logger.addFilter(by_others)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(by_others)

@@ -1,0 +1,1 @@
+"""What executes the tables' rules: DuckDB in this process, Spark, or a job of AWS Glue."""

@@ -1,0 +1,237 @@
+"""The embedded engine: DuckDB, in this process."""
+
+import os
+import re
+import shutil
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from threading import Lock
+from typing import TypeVar
+from uuid import uuid4
+
+import duckdb
+import ibis
+import ibis.expr.operations as ops
+import ibis.expr.types as ir
+import pyarrow as pa
+from duckdb import DuckDBPyConnection
+from ibis.backends.duckdb import Backend
+from ibis.backends.sql import SQLBackend
+
+from stedi_assets.lakehouse.duckdb_sql import DUCKDB_TYPES, identifier, sql_text
+from stedi_assets.lakehouse.engines import duckdb_faults  # noqa: F401  (explains its errors)
+from stedi_assets.lakehouse.faults import DamagedError, LakehouseError
+from stedi_assets.lakehouse.storage.durable import make_folder
+from stedi_assets.lakehouse.storage.storage import Storage
+
+_OWN_LIMIT = """
+    SET memory_limit = least(
+        1250000000 * current_setting('threads'),
+        parse_formatted_bytes(current_setting('memory_limit'))
+    ) || 'B'
+"""
+"""By itself, DuckDB would fill four fifths of the machine before it spills anything to disk."""
+
+_WILDCARD = re.compile(r"[*?[]")
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@cache
+def shared_engine(
+    storage: Storage,
+    memory_limit: str | None = None,
+    threads: int | None = None,
+    scratch: Path | None = None,
+) -> "DuckDBEngine":
+    """The engine of this process for a lakehouse: one, so that its limits hold for all."""
+    return DuckDBEngine(storage, memory_limit, threads, scratch)
+
+
+def drop_leftovers(scratch: Path) -> None:
+    """Remove what engines of processes that are no more have spilled to disk."""
+    for folder in scratch.glob("*-*"):
+        try:
+            os.kill(int(folder.name.split("-")[0]), 0)
+        except (ProcessLookupError, ValueError):
+            shutil.rmtree(folder, ignore_errors=True)
+        except PermissionError:
+            continue
+
+
+class DuckDBEngine:
+    """Opens Parquet files as ibis tables and writes expressions to Parquet files."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        memory_limit: str | None = None,
+        threads: int | None = None,
+        scratch: Path | None = None,
+    ) -> None:
+        """Spill to `scratch`, by default the storage's, what does not fit into `memory_limit`.
+
+        Where unset, that is 1.25 GB for each thread, and no more than DuckDB's own limit.
+        """
+        self._storage = storage
+        self._connected: Backend | None = None
+        self._connecting = Lock()
+        self._told: list[str] = []
+        self._opened: dict[str, tuple[Sequence[str], Mapping[str, str]]] = {}
+        self._scratch = scratch
+        self._config = {
+            # What it needs comes as a package.
+            "autoinstall_known_extensions": False,
+            # Tables have no order; keeping one costs memory and time.
+            "preserve_insertion_order": False,
+            **({"memory_limit": memory_limit} if memory_limit else {}),
+            **({"threads": threads} if threads else {}),
+        }
+
+    @property
+    def here(self) -> "DuckDBEngine":
+        """It executes everything at once."""
+        return self
+
+    @property
+    def backend(self) -> Backend:
+        """The ibis backend, told how to get at the storage as of now.
+
+        Files are written in several threads, each of which may be the first to need it.
+        """
+        with self._connecting:
+            return self._connect()
+
+    def _connect(self) -> Backend:
+        if self._connected is None:
+            self._connected = ibis.duckdb.connect(
+                temp_directory=str(self._spilling_folder()), **self._config
+            )
+            # What it spills are rows. To encrypt them takes the cryptography of this extension.
+            self._connected.raw_sql(f"LOAD {sql_text(_httpfs())}")
+            self._connected.raw_sql("SET temp_file_encryption = true")
+            if "memory_limit" not in self._config:
+                self._connected.raw_sql(_OWN_LIMIT)
+        if (setup := self._storage.engine_setup()) != self._told:
+            for statement in setup:
+                self._connected.raw_sql(statement)
+            self._told = setup
+        return self._connected
+
+    def _spilling_folder(self) -> Path:
+        """A folder of its own: two processes that spill to one overwrite each other's files."""
+        if self._scratch is None:  # else it is Spark's, which clears it up
+            drop_leftovers(self._storage.scratch)
+        scratch = self._scratch or self._storage.scratch
+        make_folder(scratch)
+        folder = scratch / f"{os.getpid()}-{uuid4().hex}"
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        return folder
+
+    def open(self, name: str, files: Sequence[str], types: Mapping[str, str]) -> ir.Table:
+        """Open Parquet files as the table `name`, with columns of these types."""
+        backend, files = self.backend, tuple(files)
+        if self._opened.get(name) != (files, types):
+            view = f"CREATE OR REPLACE TEMP VIEW {identifier(name)} AS {_rows_of(files, types)}"
+            try:
+                backend.raw_sql(view)
+            except duckdb.Error as error:
+                if type(error) is duckdb.Error:  # of what unpacks Parquet, which knows of no file
+                    raise DamagedError(f"A data file of {name.partition('__')[0]}") from error
+                raise
+            self._opened[name] = files, types
+        return named(name, types, backend)
+
+    def write(self, expression: ir.Table, folder: str) -> list[str]:
+        """Write the rows of the expression as Parquet files below `folder`.
+
+        Returns:
+            The files with rows; none where there are no rows.
+        """
+        return self._copy(self.backend.con, ibis.to_sql(expression, dialect="duckdb"), folder)
+
+    def write_batches(self, query: str, batches: pa.RecordBatchReader, folder: str) -> list[str]:
+        """Write what a query makes of the table `batches` as Parquet files below `folder`.
+
+        Several threads may do so at once.
+
+        Returns:
+            The files with rows; none where there are no rows.
+        """
+        with self.backend.con.cursor() as connection:
+            connection.register("batches", batches)
+            return self._copy(connection, query, folder)
+
+    def _copy(self, connection: DuckDBPyConnection, query: str, folder: str) -> list[str]:
+        if "://" not in folder:
+            make_folder(Path(folder))
+        # Rows of long texts would fill the memory before there are enough of them for a group.
+        written = connection.execute(
+            f"COPY ({query}) TO {sql_text(f'{folder}/{uuid4().hex}')} (FORMAT parquet, "
+            "PER_THREAD_OUTPUT, FILE_SIZE_BYTES '512MB', ROW_GROUP_SIZE_BYTES '64MB', RETURN_STATS)"
+        ).fetchall()
+        files = []
+        for path, rows, *_ in written:
+            if rows:
+                files.append(path)
+            else:
+                self._storage.io.delete(path)
+        self._storage.check_written(files)
+        return files
+
+    def spread(
+        self,
+        work: Callable[["DuckDBEngine", Sequence[Item]], Result],
+        items: Sequence[Item],
+        sizes: Sequence[int],
+    ) -> list[Result]:
+        """Do the work here, all at once."""
+        return [work(self, items)]
+
+
+def _httpfs() -> Path:
+    """DuckDB's httpfs, as its package brings it: nothing is downloaded."""
+    package = import_module("duckdb_extension_httpfs")
+    folder = Path(next(iter(package.__path__))) / "extensions" / f"v{duckdb.__version__}"
+    extension = folder / "httpfs.duckdb_extension"
+    if not extension.exists():
+        raise LakehouseError(
+            f"The package duckdb-extension-httpfs is not for duckdb {duckdb.__version__}: bring "
+            "both up to date, pip install -U duckdb duckdb-extension-httpfs."
+        )
+    return extension
+
+
+def named(name: str, types: Mapping[str, str], backend: SQLBackend) -> ir.Table:
+    """A table that the backend has under that name; it is not asked for the types."""
+    return ops.DatabaseTable(
+        name, schema=ibis.schema(types), source=backend, namespace=ops.Namespace()
+    ).to_expr()
+
+
+def _rows_of(files: Sequence[str], types: Mapping[str, str]) -> str:
+    """A query of all rows of Parquet files."""
+    if files:
+        columns = ", ".join(map(identifier, types))
+        # A folder `user=ann` in their path is no value of the column `user`.
+        return (
+            f"SELECT {columns} FROM read_parquet({_list(map(_literally, files))}, "
+            "union_by_name=true, hive_partitioning=false)"
+        )
+    columns = ", ".join(
+        f"NULL::{DUCKDB_TYPES[dtype]} AS {identifier(name)}" for name, dtype in types.items()
+    )
+    return f"SELECT {columns} WHERE false"
+
+
+def _literally(location: str) -> str:
+    """A location in which DuckDB finds no pattern: `*` would match another lakehouse's files."""
+    return _WILDCARD.sub(r"[\g<0>]", location)
+
+
+def _list(values: Iterable[object]) -> str:
+    return "[" + ", ".join(map(sql_text, values)) + "]"

@@ -1,0 +1,46 @@
+"""What executes the transformations, as the rest of the machinery knows it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, TypeVar
+
+import ibis.expr.types as ir
+
+from stedi_assets.lakehouse.engines.duckdb import DuckDBEngine
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Engine(Protocol):
+    """Opens Parquet files as ibis tables and writes expressions to Parquet files."""
+
+    @property
+    def here(self) -> "Engine":
+        """What executes small work at once, without a job that has to start."""
+
+    def open(self, name: str, files: Sequence[str], types: Mapping[str, str]) -> ir.Table:
+        """Open Parquet files as the table `name`, with columns of these types."""
+
+    def write(self, expression: ir.Table, folder: str) -> list[str]:
+        """Write the rows of the expression as Parquet files below `folder`.
+
+        Returns:
+            The files with rows; none where there are no rows.
+        """
+
+    def spread(
+        self,
+        work: Callable[[DuckDBEngine, Sequence[Item]], Result],
+        items: Sequence[Item],
+        sizes: Sequence[int],
+    ) -> list[Result]:
+        """Have work done wherever the engine computes, in shares of about the same size.
+
+        Args:
+            work: Deals with a share of the items, by means of a DuckDB of that process.
+            items: What there is to do.
+            sizes: Size of each item, in bytes.
+
+        Returns:
+            The result of each share.
+        """

@@ -1,0 +1,168 @@
+"""AWS Glue as an engine: its Spark makes the tables, this process does all else.
+
+A table is a job run. It is launched by Dagster Pipes: the order goes to the job, and what it wrote
+comes back, as objects on S3. The job is `stedi_assets/glue_job.py`.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
+
+import boto3
+import dagster as dg
+import ibis.expr.types as ir
+from dagster_aws.pipes import PipesGlueClient, PipesS3ContextInjector, PipesS3MessageReader
+
+from stedi_assets.lakehouse.engines.duckdb import DuckDBEngine
+from stedi_assets.lakehouse.engines.engine import Engine
+from stedi_assets.lakehouse.expressions import digest, input_snapshots
+from stedi_assets.lakehouse.faults import LakehouseError
+from stedi_assets.lakehouse.storage.glue_catalog import glue_client
+from stedi_assets.lakehouse.storage.s3_files import split
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_LOOK = 2.0
+"""Seconds between two looks for what the job says."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a job is asked to make. It lies on S3 for a day at most: no secrets.
+
+    Attributes:
+        table: The table whose rule the job applies.
+        inputs: Snapshot id of each table that it is made from.
+        columns: Its columns, in order.
+        rule: Digest of the compiled rule, so that the job can tell whether its own is the same.
+        folder: Where its files are to be.
+        settings: Settings that the job cannot know.
+    """
+
+    table: str
+    inputs: Mapping[str, str]
+    columns: Sequence[str]
+    rule: str
+    folder: str
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a job has made.
+
+    Attributes:
+        files: Its Parquet files; none where there are no rows.
+        rows: Their rows.
+    """
+
+    files: list[str]
+    rows: int
+
+
+def pipes_client(
+    exchange: str, new_s3_client: Callable[[], Any], endpoint: str | None
+) -> PipesGlueClient:
+    """What launches a job.
+
+    Args:
+        exchange: URI below which the order and the answer are.
+        new_s3_client: Makes an S3 client.
+        endpoint: Another address of the Glue API.
+    """
+    bucket, prefix = split(exchange)
+    s3 = new_s3_client()
+    return PipesGlueClient(
+        client=glue_client(boto3.Session(), endpoint),
+        context_injector=PipesS3ContextInjector(bucket=bucket, client=s3, key_prefix=f"{prefix}/"),
+        message_reader=_Messages(bucket, prefix, s3),
+    )
+
+
+class GlueEngine:
+    """Has expressions written by a job, and leaves the rest to the engine of this process."""
+
+    def __init__(
+        self,
+        here: Engine,
+        client: Callable[[], PipesGlueClient],
+        job: str,
+        settings: Mapping[str, Any],
+    ) -> None:
+        """Ask for a client when there is something to write: each serves one run of the job."""
+        self._here = here
+        self._client = client
+        self._job = job
+        self._settings = settings
+
+    @property
+    def here(self) -> Engine:
+        """The engine of this process."""
+        return self._here
+
+    def open(self, name: str, files: Sequence[str], types: Mapping[str, str]) -> ir.Table:
+        """Open Parquet files as the table `name`, with columns of these types."""
+        return self._here.open(name, files, types)
+
+    def spread(
+        self,
+        work: Callable[[DuckDBEngine, Sequence[Item]], Result],
+        items: Sequence[Item],
+        sizes: Sequence[int],
+    ) -> list[Result]:
+        """Have work done in this process."""
+        return self._here.spread(work, items, sizes)
+
+    def write(self, expression: ir.Table, folder: str) -> list[str]:
+        """Have the job write the rows of the table that this step makes below `folder`.
+
+        Returns:
+            The files with rows; none where there are no rows.
+
+        Raises:
+            LakehouseError: The job failed.
+        """
+        context = dg.AssetExecutionContext.get()
+        order = Order(
+            table=context.asset_key.path[-1],
+            inputs=input_snapshots(expression),
+            columns=expression.columns,
+            rule=digest(expression),
+            folder=folder,
+            settings=self._settings,
+        )
+        written = self._run(order, context)
+        context.log.info(f"The Glue job wrote {written.rows} rows in {len(written.files)} files.")
+        return written.files
+
+    def _run(self, order: Order, context: dg.AssetExecutionContext) -> Written:
+        try:
+            done = self._client().run(
+                context=context,
+                start_job_run_params={"JobName": self._job},
+                extras=asdict(order),
+            )
+        except RuntimeError as error:  # all that Pipes says of a run that failed
+            raise LakehouseError(" ".join(str(error).split())) from None
+        answers = done.get_custom_messages()
+        if not answers:
+            raise LakehouseError(
+                f"The Glue job {self._job} ended without an answer: see that its script is "
+                "deploy/glue_job.py and that its role may write to the prefix pipes/."
+            )
+        return Written(**answers[0])
+
+
+class _Messages(PipesS3MessageReader):
+    """Messages below a prefix, which is all that the job may write to beside the tables."""
+
+    def __init__(self, bucket: str, prefix: str, client: Any) -> None:
+        super().__init__(bucket=bucket, client=client, interval=_LOOK)
+        self._prefix = prefix
+
+    @contextmanager
+    def get_params(self) -> Iterator[dict[str, Any]]:
+        with super().get_params() as params:
+            yield {**params, "key_prefix": f"{self._prefix}/{params['key_prefix']}"}

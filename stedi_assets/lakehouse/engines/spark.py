@@ -1,0 +1,313 @@
+"""The Spark engine: transformations on a cluster, or on all cores of this machine."""
+
+import os
+import pickle
+import socket
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from heapq import heapreplace
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import duckdb
+import ibis
+import ibis.expr.types as ir
+import pyarrow as pa
+import pyarrow.parquet as pq
+from ibis.backends.pyspark import Backend
+from ibis.formats.pyarrow import PyArrowData
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame, SparkSession
+
+from stedi_assets.lakehouse.engines.duckdb import DuckDBEngine, named
+from stedi_assets.lakehouse.engines.spark_faults import condition
+from stedi_assets.lakehouse.engines.spark_tasks import Done, Failed, Tasks
+from stedi_assets.lakehouse.faults import LakehouseError
+from stedi_assets.lakehouse.storage.storage import Storage
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+SHARE = 128 << 20
+"""Bytes of landing files that one task reads, as large as the parts Spark itself reads."""
+
+_CONNECT_PORT, _MASTER_PORT = 15002, 7077
+
+REDACTED = "spark.sql.redaction.string.regex"
+"""Option with the pattern of what Spark is to show of no plan: rules may hold secrets."""
+
+SQL = {
+    # Of a rule that overflows no row is to be published, whatever the version's default.
+    "spark.sql.ansi.enabled": "true",
+    # Rather few files of a good size than as many as there are cores.
+    "spark.sql.adaptive.enabled": "true",
+    "spark.sql.adaptive.coalescePartitions.parallelismFirst": "false",
+    "spark.sql.adaptive.advisoryPartitionSizeInBytes": "128m",
+    # A table is sent by way of the driver only when it was seen to be small: the size of a file's
+    # column says little, millions of e-mails in it may be a megabyte.
+    "spark.sql.autoBroadcastJoinThreshold": "-1",
+    "spark.sql.adaptive.autoBroadcastJoinThreshold": "10m",
+    "spark.sql.execution.arrow.pyspark.enabled": "true",
+}
+"""What every session has to be told, wherever Spark is."""
+SILENT = {
+    # Plans hold literals: the UI shows them to everybody who reaches the driver's machine, event
+    # logs have them unredacted, and so have logs at INFO, which spark-submit begins with.
+    "spark.ui.enabled": "false",
+    "spark.eventLog.enabled": "false",
+    "spark.log.level": "WARN",
+}
+"""What keeps a driver from showing plans."""
+_CLUSTER = SILENT | {
+    "spark.app.name": "STEDI lakehouse",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.io.encryption.enabled": "true",  # rows that do not fit into memory
+}
+_LOCAL = {
+    "spark.master": "local[*]",
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.bindAddress": "127.0.0.1",
+}
+
+
+def configuration(given: Mapping[str, str]) -> dict[str, str]:
+    """Spark's configuration: what is given, and sane values for what is not.
+
+    It runs on this machine, unless `spark.master` or `spark.remote` (the address of a server) is
+    given, or spark-submit said where when it started this process.
+    """
+    if "spark.remote" in given:  # the server is configured where it is started
+        return SQL | dict(given)
+    elsewhere = "spark.master" in given or "PYSPARK_GATEWAY_PORT" in os.environ
+    here = {} if elsewhere else _LOCAL | {"spark.driver.memory": _half_of_memory()}
+    return SQL | _CLUSTER | here | dict(given)
+
+
+@cache
+def _half_of_memory() -> str:
+    # Spark's default, 1 GB, is for a driver that leaves the work to others. By default DuckDB takes
+    # four fifths of what there is, and it knows of a container's limit.
+    query = "SELECT parse_formatted_bytes(current_setting('memory_limit'))"
+    with duckdb.connect() as connection:
+        [[most]] = connection.execute(query).fetchall()
+    return f"{most * 5 // 8 >> 20}m"
+
+
+@dataclass(frozen=True)
+class SparkStart:
+    """Begins Spark's session when the first table is opened.
+
+    Attributes:
+        conf: Spark's configuration.
+        begin: Begins the session with it.
+        scratch: Where Spark on this machine spills to.
+    """
+
+    conf: Mapping[str, str]
+    begin: Callable[[], SparkSession]
+    scratch: Callable[[], Path]
+
+    def __call__(self) -> SparkSession:
+        """The session; it is begun once.
+
+        Raises:
+            LakehouseError: Spark cannot be reached or does not start.
+        """
+        master = self.conf.get("spark.master", "")
+        if remote := self.conf.get("spark.remote"):
+            _assert_reached(_server(remote), "Spark Connect server", "spark.remote")
+        elif master.startswith("spark://") and "," not in master:
+            _assert_reached(_server(master, _MASTER_PORT), "Spark master", "spark.master")
+        elif master.startswith("local") and "spark.local.dir" not in self.conf:
+            # Where the next refresh drops what it spilled, should this process be killed.
+            os.environ.setdefault("SPARK_LOCAL_DIRS", f"{self.scratch()}/{os.getpid()}-spark")
+        try:
+            return self.begin()
+        except Exception as error:
+            raise LakehouseError(_not_begun(error, self.conf)) from None
+
+
+def _not_begun(error: Exception, conf: Mapping[str, str]) -> str:
+    if isinstance(error, PySparkException) and condition(error) == "JAVA_GATEWAY_EXITED":
+        return (
+            "Spark could not start: STEDI_ENGINE=spark takes Java 17 or 21 (`java -version`; "
+            "JAVA_HOME where there are several), and a configuration that Java accepts "
+            "(STEDI_SPARK_CONF)."
+        )
+    place = conf.get("spark.master", "the cluster of spark-submit")
+    if remote := conf.get("spark.remote"):  # after the server it may hold a token
+        place = _server(remote)
+    return (
+        f"Spark could not start on {place}: see that it is running and reached from here, and that "
+        "STEDI_SPARK_CONF is right. What Spark's driver said is in the log of this process."
+    )
+
+
+@cache
+def _assert_reached(server: str, kind: str, option: str) -> None:
+    """Say at once that a server is out of reach: Spark tries for minutes."""
+    host, _, port = server.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), 10).close()
+    except OSError as error:
+        raise LakehouseError(
+            f"No {kind} answers at {server} ({error.strerror or error}): start it, or mend "
+            f"{option} in STEDI_SPARK_CONF."
+        ) from None
+
+
+def _server(url: str, port: int = _CONNECT_PORT) -> str:
+    """Host and port of an address such as `sc://host:15002/;token=...`."""
+    address = urlsplit(url)
+    return f"{address.hostname}:{address.port or port}"
+
+
+class SparkEngine:
+    """Opens Parquet files as ibis tables and writes expressions to Parquet files."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        session: Callable[[], SparkSession],
+        task_memory: str | None = None,
+    ) -> None:
+        """Ask for the session when there is something to compute; `task_memory` as of DuckDB."""
+        self._storage = storage
+        self._session = session
+        self._task_memory = task_memory or "1GB"
+
+    @property
+    def here(self) -> "SparkEngine":
+        """Its session is at hand."""
+        return self
+
+    @property
+    def backend(self) -> "_Backend":
+        """The ibis backend."""
+        # The Python that runs the tasks has to be one that has the project.
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+        return _connected(self._session())
+
+    def open(self, name: str, files: Sequence[str], types: Mapping[str, str]) -> ir.Table:
+        """Open Parquet files as the table `name`, with columns of these types."""
+        backend, files = self.backend, tuple(files)
+        if (opened := (files, types)) != backend.opened.get(name):
+            self._rows_of(files, types).createOrReplaceTempView(name)
+            backend.opened[name] = opened
+        return named(name, types, backend)
+
+    def _rows_of(self, files: Sequence[str], types: Mapping[str, str]) -> DataFrame:
+        session = self.backend.session
+        columns = ", ".join(f"`{column}` {_SPARK_TYPES[dtype]}" for column, dtype in types.items())
+        if not files:
+            return session.createDataFrame([], columns)
+        # Else it would take * ? [ { in a path for a pattern, and a folder user=ann for a column.
+        reader = session.read.schema(columns).options(
+            __globPaths__="false", recursiveFileLookup="true"
+        )
+        return reader.parquet(*map(_uri, files))
+
+    def write(self, expression: ir.Table, folder: str) -> list[str]:
+        """Write the rows of the expression as Parquet files below `folder`.
+
+        Returns:
+            The files with rows; none where there are no rows.
+        """
+        backend, target = self.backend, f"{folder}/{uuid4().hex}"
+        backend.session.sql(backend.compile(expression)).write.parquet(_uri(target))
+        written = [file.location for file in self._storage.files(target)]
+        with ThreadPoolExecutor() as pool:
+            filled = list(pool.map(self._has_rows, written))
+        files = []
+        for file, keep in zip(written, filled, strict=True):
+            if keep:
+                files.append(file)
+            else:
+                self._storage.io.delete(file)
+        self._storage.check_written(files)
+        return files
+
+    def _has_rows(self, file: str) -> bool:
+        """Whether it is a Parquet file with rows; checksums and the mark of success are none."""
+        if not file.endswith(".parquet"):
+            return False
+        with self._storage.io.new_input(file).open() as opened:
+            return bool(pq.read_metadata(opened).num_rows)
+
+    def spread(
+        self,
+        work: Callable[[DuckDBEngine, Sequence[Item]], Result],
+        items: Sequence[Item],
+        sizes: Sequence[int],
+    ) -> list[Result]:
+        """Have the work done by tasks, in shares of about the same size."""
+        shares = _shares(items, sizes)
+        if not shares:
+            return []
+        pickled = [pickle.dumps(share) for share in shares]
+        tasks = Tasks(work, pickled, self._storage, self._task_memory)
+        numbers = self.backend.session.range(0, len(shares), 1, len(shares))
+        done = numbers.mapInArrow(tasks.run, "result binary").collect()
+        results: list[Result] = []
+        for (result,) in done:
+            outcome: Done | Failed = pickle.loads(result)
+            if isinstance(outcome, Failed):
+                raise outcome.error
+            results.append(outcome.result)
+        return results
+
+
+class _Backend(Backend):  # type: ignore[misc]
+    def __init__(self, *given: Any, **options: Any) -> None:
+        super().__init__(*given, **options)
+        self.opened: dict[str, tuple[Sequence[str], Mapping[str, str]]] = {}
+
+    @property
+    def session(self) -> SparkSession:
+        session: SparkSession = self._session
+        return session
+
+    def to_pyarrow(self, expr: ir.Expr, /, **options: Any) -> Any:
+        # By way of pandas, as ibis does it, a whole number beside a null loses its last digits.
+        table = expr.as_table()
+        rows, schema = self.session.sql(self.compile(table, **options)), table.schema()
+        if hasattr(rows, "toArrow"):
+            found = rows.toArrow()
+        else:  # Spark 3.5
+            found = pa.Table.from_pylist(
+                [row.asDict() for row in rows.collect()], schema.to_pyarrow()
+            )
+        return expr.__pyarrow_result__(PyArrowData.convert_table(found, schema))
+
+
+@lru_cache(maxsize=1)
+def _connected(session: SparkSession) -> _Backend:
+    """The one backend of a session: expressions cannot mix tables of two."""
+    ibis.pyspark  # noqa: B018  (registers the backend's options)
+    backend: _Backend = _Backend().connect(session)
+    return backend
+
+
+_SPARK_TYPES = {"string": "string", "int64": "bigint", "float64": "double"}
+
+
+def _uri(location: str) -> str:
+    # A cluster may take a path without a scheme for one of its own file system.
+    return location if "://" in location else f"file://{location}"
+
+
+def _shares(items: Sequence[Item], sizes: Sequence[int]) -> list[list[Item]]:
+    """The items in shares of about the same size, the largest items first."""
+    number = min(len(items), -(-sum(sizes) // SHARE) or 1)
+    shares: list[list[Item]] = [[] for _ in range(number)]
+    filled = [(0, share) for share in range(number)]
+    for size, item in sorted(zip(sizes, items, strict=True), key=lambda pair: -pair[0]):
+        least, share = filled[0]
+        shares[share].append(item)
+        heapreplace(filled, (least + size, share))
+    return shares

@@ -1,0 +1,123 @@
+"""The lakehouse: its tables, what executes their rules, and who has it to themselves."""
+
+import hashlib
+import os
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+
+import ibis.expr.types as ir
+from filelock import FileLock, Timeout
+
+from stedi_assets.lakehouse.catalog import Catalog
+from stedi_assets.lakehouse.engines.duckdb import drop_leftovers
+from stedi_assets.lakehouse.engines.engine import Engine
+from stedi_assets.lakehouse.faults import LakehouseError
+from stedi_assets.lakehouse.landing.rejects import find_rejects
+from stedi_assets.lakehouse.state import Snapshot
+from stedi_assets.lakehouse.storage.durable import FILE_MODE, OTHERS, make_folder
+from stedi_assets.lakehouse.storage.storage import Storage
+from stedi_assets.lakehouse.table import Table
+
+
+class NotPublishedError(LakehouseError):
+    """A table has not been published yet."""
+
+
+class Lakehouse:
+    """The tables, wherever they are stored.
+
+    Attributes:
+        storage: Where files and tables are.
+        engine: What executes the transformations.
+    """
+
+    def __init__(self, storage: Storage, engine: Engine) -> None:
+        """Use what is stored there; nothing is written before the first table."""
+        self.storage = storage
+        self.engine = engine
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """The tables in the Iceberg catalog."""
+        return Catalog(self.storage)
+
+    @contextmanager
+    def locked(self, warn: Callable[[str], object]) -> Iterator[None]:
+        """Keep other runs of this machine out; wait, with a warning, until there is none.
+
+        Meanwhile, what this process writes is for its user alone, and so is what is there already.
+        """
+        make_folder(self._lock_file.parent)
+        lock = FileLock(self._lock_file, mode=FILE_MODE, is_singleton=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            warn(
+                f"Another refresh of {self.storage.root} is running; this one waits until it is "
+                "done."
+            )
+            lock.acquire()
+        before = os.umask(OTHERS)
+        try:
+            self.storage.make_private()
+            drop_leftovers(self.storage.scratch)
+            yield
+        finally:
+            os.umask(before)
+            lock.release()
+
+    def is_locked(self) -> bool:
+        """Whether a run of this machine has the tables to itself right now."""
+        if not self._lock_file.exists():
+            return False
+        try:
+            with FileLock(self._lock_file, mode=FILE_MODE, timeout=0):
+                return False
+        except Timeout:
+            return True
+
+    @property
+    def _lock_file(self) -> Path:
+        return self.storage.scratch / "refresh.lock"
+
+    def open(self, snapshot: Snapshot) -> ir.Table:
+        """A state of a table."""
+        return self.engine.open(snapshot.name, snapshot.files, snapshot.types)
+
+    def published(self, name: str) -> Snapshot:
+        """What readers see of a table.
+
+        Raises:
+            NotPublishedError: It has not been published yet.
+        """
+        published = self.catalog.published(name)
+        if published is None:
+            raise NotPublishedError(f"{name} has not been published yet: materialize it first.")
+        return published
+
+    def table(self, name: str) -> ir.Table:
+        """The table as published.
+
+        Raises:
+            NotPublishedError: It has not been published yet.
+        """
+        return self.open(self.published(name))
+
+    def rejects(self, landing_tables: Collection[str], quarantine: Table) -> Snapshot:
+        """What `quarantine` has to hold of the landing tables, whether it is published or not."""
+        found = find_rejects(self.catalog, landing_tables, quarantine.name)
+        files = tuple(sorted(found.files))
+        digest = hashlib.sha256("\n".join(files).encode()).hexdigest()
+        return Snapshot(
+            table=quarantine.name,
+            id=int(digest[:12], 16),
+            committed_at=datetime.now(UTC),
+            rows=found.rows or 0,
+            size=0,
+            types=quarantine.types,
+            files=files,
+            properties={},
+        )

@@ -1,0 +1,440 @@
+"""Takes new landing files into the landing tables: each file once, one commit a source."""
+
+import hashlib
+import json
+import time
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property, partial
+from typing import Any
+
+import ibis
+
+from stedi_assets.lakehouse.catalog import Catalog
+from stedi_assets.lakehouse.engines.engine import Engine
+from stedi_assets.lakehouse.faults import LakehouseError
+from stedi_assets.lakehouse.landing.arrivals import LANDING_ROOT, Arrived, Ledgers
+from stedi_assets.lakehouse.landing.ledger import (
+    LEDGER,
+    Content,
+    Entry,
+    LandingFileError,
+    LandingFolder,
+    Listing,
+    deleted,
+    write_ledger,
+)
+from stedi_assets.lakehouse.landing.parquet import without
+from stedi_assets.lakehouse.landing.reader import Parsed, examine, parse
+from stedi_assets.lakehouse.landing.rejects import Rejects, find_rejects
+from stedi_assets.lakehouse.names import shown_name
+from stedi_assets.lakehouse.state import Snapshot, TableState
+from stedi_assets.lakehouse.table import LANDED_AT, PERSON, SOURCE_FILE, Table
+
+_FINGERPRINT = "fingerprint"
+
+MANY = 100
+"""Objects of a file from which on it is no accident that none has a value for a column."""
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """What a refresh found in the landing folder of a source.
+
+    Attributes:
+        candidate: The landing table with the new files; nothing where there is nothing new.
+        entries: All files in the ledger, with those of the candidate.
+        new: The entries that the published table does not have.
+        changed: Paths of files that changed after they were taken in.
+        listing: What is in the folder.
+        waiting: New files that cannot be read now and wait for the next refresh: a sentence for
+            each, by its path.
+        other_root: The landing root whose files the table held until now, if another.
+    """
+
+    candidate: Snapshot | None
+    entries: tuple[Entry, ...]
+    new: tuple[Entry, ...]
+    changed: tuple[str, ...]
+    listing: Listing
+    waiting: Mapping[str, str] = field(default_factory=dict)
+    other_root: str | None = None
+
+    @property
+    def taken(self) -> list[Entry]:
+        """The new files whose objects are in the table or in quarantine."""
+        return [e for e in self.new if e.duplicate_of is None and e.held_back is None]
+
+    @property
+    def held_back(self) -> list[Entry]:
+        """The files left out of the table, for too much of them is unreadable."""
+        return [entry for entry in self.entries if entry.held_back is not None]
+
+
+class Ingest(Ledgers):
+    """Ingests the landing files below one root into the tables of a catalog."""
+
+    def __init__(  # noqa: PLR0913
+        self,
+        landing: LandingFolder,
+        catalog: Catalog,
+        engine: Engine,
+        quarantine: Table,
+        limits: Mapping[str, float] | None = None,
+        *,
+        ordered: Collection[str] = (),
+    ) -> None:
+        """Read there; what cannot be read goes to the table `quarantine`.
+
+        Args:
+            landing: The landing files.
+            catalog: The tables.
+            engine: Reads the files.
+            quarantine: The table of what cannot be read.
+            limits: As of `Ledgers`.
+            ordered: Sources of which what landed last decides: content that lands again counts
+                again.
+        """
+        super().__init__(landing, catalog, limits)
+        self._ordered = ordered
+        self._engine = engine
+        self._quarantine = quarantine
+        self._root = landing.storage.root
+        self._began = time.time_ns() // 1_000_000
+
+    def stage(self, source: str, table: Table, run_id: str, *, anew: bool = False) -> Ingested:
+        """Put the landing table with the source's new files on `audit`.
+
+        Without new files nothing is written, but for an empty table where there is none yet. New
+        files that cannot be read now, or change meanwhile, wait for the next refresh. A landing
+        table holds the files of one landing root: under another root it starts anew, and its older
+        rows stay in its older snapshots.
+
+        Args:
+            source: The source.
+            table: Its landing table.
+            run_id: The run that asks.
+            anew: Read all files again, as they are now; each keeps the time it landed at.
+
+        Raises:
+            LandingFileError: The table is to be made anew, and a file cannot be read now: what is
+                in it would be lost.
+            LakehouseError: The table is of an older version and holds files that are not there any
+                more.
+        """
+        self._catalog.ensure(table)
+        state = self._catalog.state(table.name)
+        base = None if anew else self._base(state.published)
+        if state.published and LANDED_AT not in state.published.types and not anew:
+            self._assert_all_there(source, table)
+        arrived = self._compare(source, self._landing.listing(source), base)
+        known = self._ledger(base)
+        changed = self._changed(arrived, known)
+        if base and not arrived.has_news:
+            self._catalog.discard_candidate(table.name)
+            return Ingested(None, tuple(known), (), changed, arrived.listing)
+        limit = self._limits.get(source, 1.0)
+        news = _News(source, table, arrived, known, base, limit, source in self._ordered)
+        candidate, waiting = state.candidate, dict[str, str]()
+        if candidate is None or candidate.properties.get(_FINGERPRINT) != news.fingerprint:
+            candidate = self._read_readable(news, state, run_id, waiting)
+        if candidate is None:
+            return Ingested(None, tuple(known), (), changed, arrived.listing, waiting)
+        entries = tuple(self._ledger(candidate))
+        fresh = tuple(entry for entry in entries if entry.path not in news.kept)
+        other_root = self._root_of(table.name)
+        return Ingested(candidate, entries, fresh, changed, arrived.listing, waiting, other_root)
+
+    def stage_quarantine(self, landing_tables: Collection[str], run_id: str) -> Snapshot | None:
+        """Put the rejects of all files the landing tables hold, or wait to hold, on `audit`."""
+        self._catalog.ensure(self._quarantine)
+        name = self._quarantine.name
+        rejects = self.rejects(landing_tables)
+        state = self._catalog.state(name)
+        published, candidate = state.published, state.candidate
+        if published and set(published.files) == rejects.files and state.types == published.types:
+            self._catalog.discard_candidate(name)
+            return None
+        if candidate and set(candidate.files) == rejects.files:
+            return candidate
+        inputs = {f"input.{table}": snapshot for table, snapshot in rejects.made_from.items()}
+        return self._catalog.stage(name, rejects.files, {"run-id": run_id, **inputs})
+
+    def rejects(self, landing_tables: Collection[str]) -> Rejects:
+        """What could not be read of the files that landing tables hold, or wait to hold."""
+        return find_rejects(self._catalog, landing_tables, self._quarantine.name)
+
+    def _changed(self, arrived: Arrived, known: Iterable[Entry]) -> tuple[str, ...]:
+        """Paths of known files with another content; files only touched are read to tell."""
+        digests = {entry.path: entry.digest for entry in known}
+        touched = [file.path for file in arrived.replaced]
+        contents = zip(touched, self._landing.examine(touched), strict=True)
+        return tuple(
+            path for path, read in contents if not read.fault and read.digest != digests[path]
+        )
+
+    def _assert_all_there(self, source: str, table: Table) -> None:
+        """Refuse to make a table of an older version anew that would lose rows by it."""
+        lost = [] if self._root_of(table.name) else self.lost(source, table)
+        if lost:
+            raise LakehouseError(
+                f"{table.name} was made by an older version and has to be made anew, and "
+                f"{len(lost)} of its landing files are not in {self._landing.folder(source)} any "
+                "more. Bring them back and refresh, or do without them: stedi rebuild."
+            )
+
+    def _read_readable(
+        self, news: "_News", state: TableState, run_id: str, waiting: dict[str, str]
+    ) -> Snapshot | None:
+        """Read the files that can be read; notes the others, and gives nothing without any."""
+        while True:
+            try:
+                return self._read(news, state, run_id)
+            except LandingFileError as error:
+                if state.published and not news.base:
+                    raise
+                waiting |= error.faults
+                news = news.without(error.faults)
+                if news.base and not news.arrived.has_news:
+                    self._catalog.discard_candidate(news.table.name)
+                    return None
+
+    def _read(self, news: "_News", state: TableState, run_id: str) -> Snapshot:
+        contents = self._examine(news)
+        if faults := {path: found.fault for path, found in contents.items() if found.fault}:
+            raise LandingFileError(faults)
+        entries = news.entries(contents, self._landed_before(news), self._began)
+        read = _Read()
+        for parsed in self._parse(news, entries, state.location):
+            reasons = self._reasons_to_hold_back(news, parsed)
+            read.add(self._without(parsed, reasons), reasons, news.limit)
+        self._assert_unchanged(news)
+        entries = [read.complete(entry) for entry in entries]
+        ledger = write_ledger(
+            f"{state.location}/{LEDGER}", [*news.kept.values(), *entries], self._catalog.io
+        )
+        properties = {
+            "run-id": run_id,
+            LEDGER: ledger,
+            LANDING_ROOT: self._landing.root,
+            _FINGERPRINT: news.fingerprint,
+        }
+        files = [*(news.base.files if news.base else ()), *read.rows]
+        return self._catalog.stage(news.table.name, files, properties)
+
+    def _examine(self, news: "_News") -> dict[str, Content]:
+        shares = self._engine.spread(
+            partial(examine, landing=self._landing), list(news.sizes), list(news.sizes.values())
+        )
+        return {path: content for share in shares for path, content in share.items()}
+
+    def _landed_before(self, news: "_News") -> dict[tuple[str, str], int]:
+        """When files landed, by path and content, where the table is made anew."""
+        if news.base:
+            return {}
+        known = self._known(news.table)
+        return {(e.path, e.digest): e.landed_at for e in known if e.landed_at}
+
+    def _parse(self, news: "_News", entries: list[Entry], location: str) -> Iterator[Parsed]:
+        """Read the files that are no duplicates, those that landed together at once."""
+        together = defaultdict(list)
+        for entry in entries:
+            if entry.duplicate_of is None:
+                together[entry.landed_at].append(entry.path)
+        for landed_at, paths in together.items():
+            work = partial(
+                parse,
+                landing=self._landing,
+                source=news.source,
+                table=news.table,
+                quarantine=self._quarantine,
+                folder=f"{location}/data",
+                rejects=f"{self._quarantine.location(self._root)}/data",
+                landed_at=landed_at,
+            )
+            yield from self._engine.spread(work, paths, [news.sizes[path] for path in paths])
+
+    def _reasons_to_hold_back(self, news: "_News", parsed: Parsed) -> dict[str, str]:
+        """Files that are not to be in the table, and why."""
+        return self._columns_lost(news, parsed) | {
+            path: counts.reason or ""
+            for path, counts in parsed.counts.items()
+            if counts.quarantined > news.limit * counts.objects
+        }
+
+    def _without(self, parsed: Parsed, paths: Collection[str]) -> Parsed:
+        """What was read, without what some of the files hold."""
+        if not paths:
+            return parsed
+        kept = [without(list(paths), file, self._catalog.io) for file in parsed.rows]
+        rejects = parsed.rejects and without(list(paths), parsed.rejects, self._catalog.io)
+        return replace(parsed, rows=[file for file in kept if file], rejects=rejects)
+
+    def _columns_lost(self, news: "_News", parsed: Parsed) -> dict[str, str]:
+        """Files none of whose many objects has a value for a column that objects had before."""
+        columns = sorted(news.optional)
+        if news.limit >= 1 or not columns or not news.base or not parsed.rows:
+            return {}
+        rows = self._engine.open(f"fresh_{news.table.name}", parsed.rows, news.table.types)
+        values = {name: rows[name].count() for name in columns}
+        counted = rows.group_by(SOURCE_FILE).agg(objects=rows.count(), **values)
+        found = counted.filter(
+            counted.objects >= MANY, ibis.or_(*(counted[name] == 0 for name in columns))
+        )
+        lost = {
+            row[SOURCE_FILE]: {name for name in columns if not row[name]}
+            for row in found.to_pyarrow().to_pylist()
+        }
+        had = self._had_values(news.base, set().union(*lost.values()))
+        return {
+            path: f"no object has a value for {', '.join(sorted(names & had))}: renamed upstream?"
+            for path, names in lost.items()
+            if names & had
+        }
+
+    def _had_values(self, published: Snapshot, columns: set[str]) -> set[str]:
+        if not columns:
+            return set()
+        table = self._engine.open(published.name, published.files, published.types)
+        [found] = table.agg(**{c: table[c].count() for c in columns}).to_pyarrow().to_pylist()
+        return {column for column in columns if found[column]}
+
+    def _assert_unchanged(self, news: "_News") -> None:
+        now = {file.path: file for file in self._landing.listing(news.source).files}
+        faults = {}
+        for file in news.arrived.new:
+            if file.path not in now:
+                faults[file.path] = deleted(f"{self._landing.root}/{file.path}")
+            elif now[file.path] != file:
+                faults[file.path] = (
+                    f"{shown_name(file.path)} changed while it was read (write a file under a "
+                    "temporary name, then rename it)."
+                )
+        if faults:
+            raise LandingFileError(faults)
+
+
+@dataclass(frozen=True)
+class _News:
+    """New files of a source, on top of what its landing table holds.
+
+    Attributes:
+        known: The ledger of what it holds.
+        base: What it holds; nothing where it is made anew.
+        limit: Share of a file's objects that may be unreadable before the file is held back.
+        order_counts: Whether the order in which files landed decides what holds.
+    """
+
+    source: str
+    table: Table
+    arrived: Arrived
+    known: list[Entry]
+    base: Snapshot | None
+    limit: float
+    order_counts: bool
+
+    def without(self, paths: Collection[str]) -> "_News":
+        """The same, but for these files."""
+        left = tuple(file for file in self.arrived.new if file.path not in paths)
+        return replace(self, arrived=replace(self.arrived, new=left))
+
+    @cached_property
+    def kept(self) -> dict[str, Entry]:
+        """Entries that stay as they are, by path."""
+        left = {file.path for file in self.arrived.new} | {e.path for e in self.arrived.gone}
+        return {entry.path: entry for entry in self.known if entry.path not in left}
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Bytes of each new file, by path."""
+        return {file.path: file.size for file in self.arrived.new}
+
+    @property
+    def optional(self) -> set[str]:
+        """Columns that an object may lack, but for those that say whose it is."""
+        of_person = {*self.table.one_of, PERSON}
+        return {c.name for c in self.table.columns if c.nullable} - of_person
+
+    @property
+    def fingerprint(self) -> str:
+        """The same where a candidate would hold the same."""
+        files = [asdict(file) for file in self.arrived.new]
+        made_from = files, self.base.id if self.base else None, self.table.fingerprint, self.limit
+        return hashlib.sha256(json.dumps(made_from).encode()).hexdigest()
+
+    def entries(
+        self,
+        contents: Mapping[str, Content],
+        landed_before: Mapping[tuple[str, str], int],
+        now: int,
+    ) -> list[Entry]:
+        """Ledger entries of the files, those marked whose content is there already.
+
+        Args:
+            contents: What is in each file.
+            landed_before: When files landed that are read again, by path and content.
+            now: When the refresh began, in epoch milliseconds.
+        """
+        # A clock may have been set back; what lands later must be seen to.
+        now = max(now, *(entry.landed_at + 1 for entry in self.kept.values()), 0)
+        entries = [
+            Entry(
+                **asdict(file),
+                digest=(digest := contents[file.path].digest),
+                landed_at=landed_before.get((file.path, digest), now),
+            )
+            for file in self.arrived.new
+        ]
+        there = (
+            e for e in self.kept.values() if e.size and not e.duplicate_of and e.held_back is None
+        )
+        originals = {entry.digest: entry for entry in there}
+        entries.sort(key=lambda entry: entry.landed_at)
+        landed = [*originals.values(), *entries] if self.order_counts else []
+        return [_marked(entry, originals, landed) for entry in entries]
+
+
+def _marked(entry: Entry, originals: dict[str, Entry], landed: Iterable[Entry]) -> Entry:
+    """The entry, marked as a duplicate where there is another file with its content.
+
+    Args:
+        entry: A new file.
+        originals: The file that has a content, by digest.
+        landed: Files that make the same content count again, where they landed between.
+    """
+    if not entry.size:
+        return entry
+    original = originals.setdefault(entry.digest, entry)
+    if original is entry:
+        return entry
+    if any(
+        original.landed_at < other.landed_at <= entry.landed_at and other.digest != entry.digest
+        for other in landed
+    ):
+        originals[entry.digest] = entry
+        return entry
+    return replace(entry, duplicate_of=original.path)
+
+
+@dataclass
+class _Read:
+    """What was read: Parquet files with rows, and what to note of each landing file."""
+
+    rows: list[str] = field(default_factory=list)
+    notes: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def add(self, parsed: Parsed, held_back: Mapping[str, str], limit: float) -> None:
+        """Note a share of what was read, without the files that are held back, and why they are."""
+        self.rows += parsed.rows
+        for path, counts in parsed.counts.items():
+            note = asdict(counts)
+            if path in held_back:
+                note |= {"held_back": limit, "rows": 0, "reason": held_back[path]}
+            elif counts.quarantined:
+                note["rejects"] = parsed.rejects
+            self.notes[path] = note
+
+    def complete(self, entry: Entry) -> Entry:
+        """The entry, with what was read of its file."""
+        return replace(entry, **self.notes.get(entry.path, {}))

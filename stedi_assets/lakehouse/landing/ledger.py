@@ -1,0 +1,256 @@
+"""Landing files, and the ledger of those a landing table has taken in."""
+
+import hashlib
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from typing import Any, BinaryIO
+from uuid import uuid4
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyiceberg.io import FileIO
+
+from stedi_assets.lakehouse.faults import LakehouseError, damaged, is_transient, sentence
+from stedi_assets.lakehouse.landing.text import BLOCK, DamagedFileError, read_blocks
+from stedi_assets.lakehouse.names import is_hidden, original, readable, shown_name
+from stedi_assets.lakehouse.storage.storage import Storage, StoredFile
+
+LEDGER = "ledger"
+"""What a snapshot of a landing table calls the path of its ledger."""
+
+ENDINGS = (".json", ".jsonl", ".ndjson")
+"""Endings of landing files, in any case of letters; each also with .gz behind it."""
+
+
+@dataclass(frozen=True)
+class LandingFile:
+    """A landing file as the listing shows it.
+
+    Attributes:
+        path: Its name below the landing root, as `landing.names` spells it.
+        version: Time of its last change, or its ETag in a bucket.
+    """
+
+    path: str
+    size: int
+    version: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What is in the landing folder of a source.
+
+    Attributes:
+        files: Its landing files, by path.
+        ignored: Paths of all else: links that lead out of the landing root, hidden folders, files
+            of other names.
+        modified: When each file was written last, by its path.
+    """
+
+    files: tuple[LandingFile, ...]
+    ignored: tuple[str, ...]
+    modified: Mapping[str, datetime]
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a pass over a file's bytes tells.
+
+    Attributes:
+        digest: SHA-256 of its (unpacked) text; of the file where it is damaged.
+        fault: Why the file cannot be read now, if it cannot; there is no digest then.
+    """
+
+    digest: str
+    fault: str | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What became of a landing file.
+
+    Attributes:
+        objects: Objects and unreadable fragments in it: rows plus quarantined.
+        reason: What was wrong with most of its quarantined, if any.
+        rejects: Parquet file with what was quarantined of it and its neighbours, if anything.
+        duplicate_of: File with the same content that was taken in instead of it, if any.
+        landed_at: When the refresh began that took it in, in epoch milliseconds.
+        held_back: The share of unreadable objects that was allowed when it was left out of the
+            table, for more are; nothing where it was not.
+        lost: Whether the file as a whole, or the rest of it, could not be read: it is of another
+            format, or a gzip file that is damaged or cut off. Of files that were taken in before
+            this was noted it is not known, and counts as no.
+    """
+
+    path: str
+    size: int
+    version: str
+    digest: str
+    objects: int = 0
+    rows: int = 0
+    quarantined: int = 0
+    reason: str | None = None
+    rejects: str | None = None
+    duplicate_of: str | None = None
+    landed_at: int = 0
+    held_back: float | None = None
+    lost: bool = False
+
+
+_TYPES: dict[Any, pa.DataType] = {
+    int: pa.int64(),
+    float | None: pa.float64(),
+    bool: pa.bool_(),
+}
+_SCHEMA = pa.schema((f.name, _TYPES.get(f.type, pa.string())) for f in fields(Entry))
+
+
+class LandingFileError(LakehouseError):
+    """Landing files cannot be read now.
+
+    Attributes:
+        faults: A sentence for each file, by its path.
+    """
+
+    def __init__(self, faults: Mapping[str, str]) -> None:
+        """Say what is wrong with each file."""
+        super().__init__(" ".join(faults.values()))
+        self.faults = faults
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """What Spark's tasks met is sent to the driver."""
+        return LandingFileError, (self.faults,)
+
+
+class LandingFolder:
+    """The landing files below one root."""
+
+    def __init__(self, root: str, storage: Storage) -> None:
+        """The root is a path or URI of the storage, without a slash at its end."""
+        self.root = root
+        self.storage = storage
+
+    def location(self, path: str) -> str:
+        """Path or URI of a landing file, as the storage knows it."""
+        return f"{self.root}/{original(path)}"
+
+    def _path(self, location: str) -> str:
+        return readable(location.removeprefix(f"{self.root}/"))
+
+    def folder(self, source: str) -> str:
+        """Where the landing files of a source are, at any depth."""
+        return f"{self.root}/{source}/landing"
+
+    def listing(self, source: str) -> Listing:
+        """Landing files of a source; none where the folder does not exist."""
+        folder, ignored = self.folder(source), set[str]()
+        files: dict[str, StoredFile] = {}
+        for found in self.storage.landing_files(folder, self.root):
+            location = found if isinstance(found, str) else found.location
+            below = location.removeprefix(f"{folder}/")
+            if isinstance(found, str) or not _is_landing_file(below) or is_hidden(below):
+                ignored.add(self._path(location))
+            else:
+                files[self._path(location)] = found
+        return Listing(
+            tuple(
+                LandingFile(path, files[path].size, files[path].version) for path in sorted(files)
+            ),
+            tuple(sorted(ignored)),
+            {path: file.modified for path, file in files.items()},
+        )
+
+    def open(self, path: str) -> BinaryIO:
+        """Open a landing file.
+
+        Raises:
+            FileNotFoundError: It is not there any more, or leads out of the landing root by now.
+        """
+        try:
+            return self.storage.open_landing(self.location(path), self.root)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(error.errno, "No such file", f"{self.root}/{path}") from None
+
+    def blocks(self, path: str) -> Generator[bytes]:
+        """A landing file's content, unpacked, in blocks.
+
+        Raises:
+            DamagedFileError: After the last byte that could be unpacked.
+            LandingFileError: It cannot be opened or read, which trying again would not help.
+        """
+        with self._telling_which(path):
+            yield from read_blocks(self.open(path))
+
+    @contextmanager
+    def _telling_which(self, path: str) -> Iterator[None]:
+        """Let what is wrong with one file be raised as its own."""
+        try:
+            yield
+        except FileNotFoundError:
+            raise LandingFileError({path: deleted(f"{self.root}/{path}")}) from None
+        except Exception as error:
+            said = (
+                None
+                if isinstance(error, DamagedFileError) or is_transient(error)
+                else sentence(error)
+            )
+            if said is None:
+                raise
+            raise LandingFileError({path: said}) from None
+
+    def examine(self, paths: Sequence[str]) -> list[Content]:
+        """Read the files' bytes once, several files at a time."""
+        with ThreadPoolExecutor() as pool:
+            return list(pool.map(self._examine, paths))
+
+    def _examine(self, path: str) -> Content:
+        try:
+            return Content(self._digest(path))
+        except LandingFileError as error:
+            return Content("", error.faults[path])
+
+    def _digest(self, path: str) -> str:
+        digest = hashlib.sha256()
+        try:
+            for block in self.blocks(path):
+                digest.update(block)
+        except DamagedFileError:
+            digest = hashlib.sha256()
+            with self._telling_which(path), self.open(path) as file:
+                while block := file.read(BLOCK):
+                    digest.update(block)
+        return digest.hexdigest()
+
+
+def deleted(location: str) -> str:
+    """What is said of a file that is not there any more."""
+    return f"{shown_name(location)} was deleted while it was read."
+
+
+def _is_landing_file(path: str) -> bool:
+    return path.lower().removesuffix(".gz").endswith(ENDINGS)
+
+
+def read_ledger(path: str, io: FileIO) -> list[Entry]:
+    """The ledger that a snapshot of a landing table points to."""
+    with damaged(path), io.new_input(path).open() as file:
+        return [Entry(**row) for row in pq.read_table(file).to_pylist()]
+
+
+def read_rejects(path: str, io: FileIO) -> tuple[set[str], int]:
+    """The Parquet files with what was quarantined of a ledger's files, and the rows in them."""
+    with damaged(path), io.new_input(path).open() as file:
+        found = pq.read_table(file, columns=["rejects", "quarantined"]).to_pylist()
+    rejected = [row for row in found if row["rejects"]]
+    return {row["rejects"] for row in rejected}, sum(row["quarantined"] for row in rejected)
+
+
+def write_ledger(folder: str, entries: Iterable[Entry], io: FileIO) -> str:
+    """Write a ledger below `folder`; returns its path."""
+    path = f"{folder}/{uuid4().hex}.parquet"
+    with io.new_output(path).create() as file:
+        pq.write_table(pa.Table.from_pylist([asdict(e) for e in entries], schema=_SCHEMA), file)
+    return path

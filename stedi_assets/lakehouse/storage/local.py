@@ -1,0 +1,148 @@
+"""A lakehouse in a folder of this machine, its catalog a SQLite file."""
+
+import os
+import shutil
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from pyiceberg.catalog import Catalog as IcebergCatalog
+from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.io import FileIO
+
+from stedi_assets.lakehouse.faults import WAY_BACK, LakehouseError
+from stedi_assets.lakehouse.storage import durable, walk
+from stedi_assets.lakehouse.storage.sqlite_faults import name_file, opening
+from stedi_assets.lakehouse.storage.storage import StoredFile
+
+NAMESPACE = "stedi"
+"""Namespace of the tables, where a lakehouse has a catalog of its own."""
+
+BUSY = 20.0
+"""Seconds to wait for another process that writes to the catalog."""
+
+
+class CatalogLostError(LakehouseError):
+    """The catalog is lost, and its tables are still there."""
+
+    is_damage = True
+
+
+@dataclass(frozen=True)
+class LocalStorage:
+    """A folder of this machine, its catalog a SQLite file in it."""
+
+    folder: Path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What is open here stays here when it is sent to another process."""
+        return type(self), (self.folder,)
+
+    @property
+    def root(self) -> str:
+        """The folder."""
+        return str(self.folder)
+
+    @property
+    def namespace(self) -> str:
+        """Namespace of its tables."""
+        return NAMESPACE
+
+    @property
+    def scratch(self) -> Path:
+        """Folder for what does not fit into memory."""
+        return self.folder / "scratch"
+
+    @cached_property
+    def io(self) -> FileIO:
+        """Reads, writes and deletes files."""
+        return durable.LocalFileIO()
+
+    @cached_property
+    def iceberg(self) -> IcebergCatalog:
+        """The catalog, made where it is missing."""
+        self.exists()
+        return self._connect()
+
+    def _connect(self) -> IcebergCatalog:
+        durable.make_folder(self.folder)
+        io = f"{durable.LocalFileIO.__module__}.{durable.LocalFileIO.__name__}"
+        uri = f"sqlite:///{self._file}?timeout={BUSY}"
+        with opening(self._file):
+            catalog = SqlCatalog(NAMESPACE, uri=uri, warehouse=self.root, **{"py-io-impl": io})
+        name_file(catalog.engine, self._file)
+        return catalog
+
+    @property
+    def _file(self) -> Path:
+        return self.folder / "catalog.db"
+
+    def exists(self) -> bool:
+        """Whether there is a catalog yet.
+
+        Raises:
+            CatalogLostError: It is lost: its tables are still there.
+        """
+        there = self._file.exists()
+        if not there or (self._file.is_file() and not self._file.stat().st_size):
+            # A catalog is there before its tables; without it a refresh would begin anew.
+            if next(self._file.parent.glob("warehouse/*/*/metadata/*.metadata.json"), None):
+                what = "empty" if there else "missing"
+                raise CatalogLostError(f"{self._file} is {what}, its tables are there: {WAY_BACK}.")
+        return there
+
+    def drop_catalog(self) -> None:
+        """Put an empty catalog in the place of the file, or whatever is there."""
+        if self._file.is_dir():
+            shutil.rmtree(self._file)
+        else:
+            self._file.unlink(missing_ok=True)
+        self.__dict__["iceberg"] = self._connect()
+
+    def claim(self) -> None:
+        """The catalog is in the folder itself."""
+
+    def files(self, folder: str) -> Iterator[StoredFile]:
+        """All files below a folder."""
+        for parent, _, names in os.walk(folder, onerror=walk.refuse):
+            for path in (os.path.join(parent, name) for name in names):
+                try:
+                    found = os.lstat(path)
+                except FileNotFoundError:  # renamed or deleted meanwhile
+                    continue
+                if stat.S_ISREG(found.st_mode):
+                    yield _stored(path, found)
+
+    def landing_files(self, folder: str, root: str) -> Iterator[StoredFile | str]:
+        """What is below a landing folder."""
+        for path, found in walk.below(folder, root):
+            yield path if found is None else _stored(path, found)
+
+    def open_landing(self, location: str, root: str) -> BinaryIO:
+        """Open a file of the landing root, wherever its name leads by now."""
+        return walk.open_below(location, root)
+
+    def drop_uploads(self, before: datetime) -> int:
+        """There are no uploads here."""
+        return 0
+
+    def engine_setup(self) -> list[str]:
+        """DuckDB needs nothing to read and write files."""
+        return []
+
+    def check_written(self, files: Sequence[str]) -> None:
+        """The engines leave it to the system when what they wrote gets to the disk."""
+        durable.settle(files, self.folder)
+
+    def make_private(self) -> None:
+        """Let nobody else read the folder."""
+        durable.make_private(self.folder)
+
+
+def _stored(path: str, found: os.stat_result) -> StoredFile:
+    modified = datetime.fromtimestamp(found.st_mtime, tz=UTC)
+    return StoredFile(path, found.st_size, str(found.st_mtime_ns), modified)

@@ -1,0 +1,243 @@
+"""A lakehouse on AWS: files in a bucket, tables in the Glue Data Catalog."""
+
+import hashlib
+import os
+import stat
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+from urllib.parse import urlsplit
+
+import boto3
+from botocore.credentials import ReadOnlyCredentials
+from botocore.exceptions import NoCredentialsError, NoRegionError
+from pyiceberg.catalog import WAREHOUSE_LOCATION
+from pyiceberg.catalog import Catalog as IcebergCatalog
+from pyiceberg.io import FileIO
+
+from stedi_assets.lakehouse.duckdb_sql import sql_text
+from stedi_assets.lakehouse.faults import LakehouseError
+from stedi_assets.lakehouse.storage.aws_faults import remember_place
+from stedi_assets.lakehouse.storage.glue_catalog import GlueTables, describe, glue_client
+from stedi_assets.lakehouse.storage.s3_files import BUCKET, Bucket, S3FileIO, split
+from stedi_assets.lakehouse.storage.storage import StoredFile
+
+_DUCKDB_RETRIES = ("http_retries = 6", "http_retry_wait_ms = 200", "http_retry_backoff = 2.5")
+
+
+@dataclass(frozen=True)
+class S3Storage:
+    """A prefix of a bucket, its catalog a Glue database.
+
+    Attributes:
+        root: URI of the lakehouse, without a slash at its end.
+        namespace: The Glue database.
+        new_client: Makes an S3 client, which finds credentials by the ordinary chain of AWS; it can
+            be sent to another process.
+        glue_endpoint: Another address of the Glue API.
+        encryption: Server-side encryption to ask for, `AES256` or `aws:kms`; the bucket's default
+            where absent.
+        kms_key: The key of `aws:kms`.
+        path_style: Whether a bucket's name does not fit into an address of AWS.
+    """
+
+    root: str
+    namespace: str
+    new_client: Callable[[], Any]
+    glue_endpoint: str | None = None
+    encryption: str | None = None
+    kms_key: str | None = None
+    path_style: bool = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What is open here stays here when it is sent to another process."""
+        return type(self), tuple(getattr(self, field.name) for field in fields(self))
+
+    @cached_property
+    def client(self) -> Any:
+        """S3 client that asks for the encryption wherever it writes."""
+        client = self.new_client()
+        remember_place(client)
+        if asked := self._encryption():
+
+            def encrypt(params: dict[str, Any], **_: Any) -> None:
+                params.update(asked)
+
+            for operation in ("PutObject", "CreateMultipartUpload"):
+                client.meta.events.register(f"provide-client-params.s3.{operation}", encrypt)
+        return client
+
+    def _encryption(self) -> dict[str, str]:
+        asked = {"ServerSideEncryption": self.encryption, "SSEKMSKeyId": self.kms_key}
+        return {name: value for name, value in asked.items() if value}
+
+    @cached_property
+    def _session(self) -> boto3.Session:
+        return boto3.Session()
+
+    @property
+    def scratch(self) -> Path:
+        """Folder of this machine for what does not fit into memory, for its user alone."""
+        user = getattr(os, "getuid", int)()
+        name = hashlib.sha256(f"{self.root} {user}".encode()).hexdigest()[:16]
+        folder = Path(tempfile.gettempdir()) / f"stedi-{name}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != user or found.st_mode & 0o077:
+            raise LakehouseError(
+                f"{folder} is for what does not fit into memory, so nobody else may read it: "
+                "remove it, or let TMPDIR name a folder of your own."
+            )
+        return folder
+
+    @cached_property
+    def io(self) -> FileIO:
+        """Reads, writes and deletes objects."""
+        return S3FileIO({BUCKET: self._bucket})
+
+    @cached_property
+    def _bucket(self) -> Any:
+        return Bucket(self.client)
+
+    @cached_property
+    def iceberg(self) -> IcebergCatalog:
+        """The Glue Data Catalog."""
+        glue = glue_client(self._session, self.glue_endpoint)
+        remember_place(glue)
+        for operation in ("CreateTable", "UpdateTable"):
+            glue.meta.events.register(f"provide-client-params.glue.{operation}", describe)
+        properties = {
+            WAREHOUSE_LOCATION: self.root,
+            "py-io-impl": f"{S3FileIO.__module__}.{S3FileIO.__name__}",
+            BUCKET: self._bucket,
+        }
+        return GlueTables(self.namespace, client=glue, **properties)
+
+    def exists(self) -> bool:
+        """Whether there is the Glue database."""
+        return self.iceberg.namespace_exists(self.namespace)
+
+    def drop_catalog(self) -> None:
+        """Glue's catalog is not a file of ours; where it cannot be read, access is missing.
+
+        Raises:
+            LakehouseError: Always.
+        """
+        raise LakehouseError(
+            f"The Glue database {self.namespace} cannot be read: see to it, and try again."
+        )
+
+    def claim(self) -> None:
+        """Note below the root whose tables are there: a vacuum knows the files of no other."""
+        note = self.io.new_output(f"{self.root}/warehouse/database")
+        if not note.exists():
+            with note.create() as written:
+                written.write(self.namespace.encode())
+        with note.to_input_file().open() as file:
+            owner = file.read().decode()
+        if owner != self.namespace:
+            raise LakehouseError(
+                f"{self.root} holds the tables of the Glue database {owner}: set STEDI_DATABASE to "
+                f"{owner}, or STEDI_LAKEHOUSE to a prefix of its own."
+            )
+
+    def files(self, folder: str) -> Iterator[StoredFile]:
+        """All objects below a prefix, folder markers included."""
+        bucket, prefix = split(folder.rstrip("/") + "/")
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        for page in pages:
+            for found in page.get("Contents", ()):
+                yield StoredFile(
+                    f"s3://{bucket}/{found['Key']}",
+                    found["Size"],
+                    found["ETag"].strip('"'),
+                    found["LastModified"],
+                )
+
+    def landing_files(self, folder: str, root: str) -> Iterator[StoredFile | str]:
+        """All objects below a prefix: there are no links in a bucket."""
+        return self.files(folder)
+
+    def open_landing(self, location: str, root: str) -> BinaryIO:
+        """Open an object."""
+        return cast("BinaryIO", self.io.new_input(location).open())
+
+    def make_private(self) -> None:
+        """Who may read a bucket is decided in AWS."""
+
+    def drop_uploads(self, before: datetime) -> int:
+        """Remove the parts of uploads that were begun before that time and never ended."""
+        bucket, prefix = split(f"{self.root}/warehouse/")
+        pages = self.client.get_paginator("list_multipart_uploads")
+        begun = [
+            {"Key": upload["Key"], "UploadId": upload["UploadId"]}
+            for page in pages.paginate(Bucket=bucket, Prefix=prefix)
+            for upload in page.get("Uploads", ())
+            if upload["Initiated"] < before
+        ]
+        for upload in begun:
+            self.client.abort_multipart_upload(Bucket=bucket, **upload)
+        return len(begun)
+
+    def engine_setup(self) -> list[str]:
+        """Hand DuckDB the credentials of now: they may expire."""
+        secret = ", ".join(f"{name} {value}" for name, value in self._secret().items())
+        return [
+            *(f"SET {setting}" for setting in _DUCKDB_RETRIES),
+            # It remembers size and version of objects instead of asking in each query.
+            "SET enable_http_metadata_cache = true",
+            f"CREATE OR REPLACE SECRET stedi ({secret})",
+        ]
+
+    def check_written(self, files: Sequence[str]) -> None:
+        """DuckDB asks for `aws:kms` alone, Spark for nothing: else the bucket's default counts."""
+        if self.encryption is None or not files:
+            return
+        bucket, key = split(files[0])  # they are stored alike
+        found = self.client.head_object(Bucket=bucket, Key=key)
+        if found.get("ServerSideEncryption") != self.encryption:
+            asked, instead = self.encryption, found.get("ServerSideEncryption", "no encryption")
+        elif self._is_another_key(found.get("SSEKMSKeyId", "")):
+            asked, instead = "the key of STEDI_S3_KMS_KEY", "another key"
+        else:
+            return
+        raise LakehouseError(
+            f"The bucket {bucket} stored a table's file with {instead} instead of {asked} "
+            "(STEDI_S3_ENCRYPTION), so it is not published: make that the bucket's default "
+            "encryption, and refresh again."
+        )
+
+    def _is_another_key(self, arn: str) -> bool:
+        """Whether it is not `kms_key`, where that is no alias: what it stands for is not told."""
+        if self.kms_key is None or "alias/" in self.kms_key:
+            return False
+        return arn.rpartition("/")[2] != self.kms_key.rpartition("/")[2]
+
+    def _secret(self) -> dict[str, str]:
+        credentials = self._credentials()
+        endpoint = urlsplit(self.client.meta.endpoint_url)  # the same for both
+        on_aws = ".amazonaws.com" in endpoint.netloc
+        region = self._session.region_name
+        if not region:
+            raise NoRegionError
+        given = {
+            "KEY_ID": credentials.access_key,
+            "SECRET": credentials.secret_key,
+            "SESSION_TOKEN": credentials.token,
+            "REGION": region,
+            "ENDPOINT": endpoint.netloc,
+            "USE_SSL": "false" if endpoint.scheme == "http" else "true",
+            "URL_STYLE": "vhost" if on_aws and not self.path_style else "path",
+            "KMS_KEY_ID": self.kms_key,
+        }
+        return {"TYPE": "s3"} | {name: sql_text(value) for name, value in given.items() if value}
+
+    def _credentials(self) -> ReadOnlyCredentials:
+        found = self._session.get_credentials()
+        if found is None:
+            raise NoCredentialsError
+        return found.get_frozen_credentials()

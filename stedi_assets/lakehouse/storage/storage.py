@@ -1,0 +1,95 @@
+"""What a storage has to offer."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from pyiceberg.catalog import Catalog as IcebergCatalog
+from pyiceberg.io import FileIO
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file as a listing shows it.
+
+    Attributes:
+        location: Its path or URI.
+        version: Another one wherever its content is another.
+        modified: When it was written last.
+    """
+
+    location: str
+    size: int
+    version: str
+    modified: datetime
+
+
+class Storage(Protocol):
+    """Where a lakehouse is stored.
+
+    Attributes:
+        root: Path or URI of the lakehouse.
+        namespace: Namespace of its tables.
+        scratch: Folder of this machine for what does not fit into memory.
+        io: Reads, writes and deletes single files.
+        iceberg: The Iceberg catalog; asking for it makes no tables.
+    """
+
+    def __hash__(self) -> int: ...  # noqa: D105  (one engine a storage)
+    @property
+    def root(self) -> str: ...  # noqa: D102
+    @property
+    def namespace(self) -> str: ...  # noqa: D102
+    @property
+    def scratch(self) -> Path: ...  # noqa: D102
+    @property
+    def io(self) -> FileIO: ...  # noqa: D102
+    @property
+    def iceberg(self) -> IcebergCatalog: ...  # noqa: D102
+
+    def exists(self) -> bool:
+        """Whether there is a catalog yet."""
+
+    def drop_catalog(self) -> None:
+        """Remove a catalog that cannot be read, so that another one can be made."""
+
+    def claim(self) -> None:
+        """Make sure that no other catalog has its tables here.
+
+        Raises:
+            LakehouseError: One has.
+        """
+
+    def files(self, folder: str) -> Iterator[StoredFile]:
+        """All files below a folder; none where there is no such folder."""
+
+    def landing_files(self, folder: str, root: str) -> Iterator[StoredFile | str]:
+        """What is below a landing folder: files, and locations of what is not to be opened.
+
+        These are links out of the landing root, links to folders, and what is no file.
+        """
+
+    def open_landing(self, location: str, root: str) -> BinaryIO:
+        """Open a file of the landing root.
+
+        Raises:
+            FileNotFoundError: There is none, or none that a listing would show.
+        """
+
+    def drop_uploads(self, before: datetime) -> int:
+        """Remove what remains of uploads begun before that time; gives their number."""
+
+    def make_private(self) -> None:
+        """Let nobody else of this machine read what is stored here."""
+
+    def engine_setup(self) -> list[str]:
+        """What DuckDB has to be told before it can read and write here."""
+
+    def check_written(self, files: Sequence[str]) -> None:
+        """Make sure that files which an engine wrote are stored as they have to be, and safely.
+
+        Raises:
+            LakehouseError: It is not.
+        """

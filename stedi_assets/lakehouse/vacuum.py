@@ -1,0 +1,223 @@
+"""Upkeep: lets older snapshots go, and the files that no snapshot refers to any more."""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import TypeVar
+
+from pyiceberg.table import Table as IcebergTable
+from pyiceberg.table.metadata import TableMetadata
+from pyiceberg.table.snapshots import Snapshot
+
+from stedi_assets.lakehouse.catalog import Catalog, conflicts
+from stedi_assets.lakehouse.faults import LakehouseError, is_damage, sentence
+from stedi_assets.lakehouse.landing.ledger import LEDGER, read_ledger
+from stedi_assets.lakehouse.manifests import files_of, published_ids, rewrite, tells_values
+from stedi_assets.lakehouse.state import AUDIT
+from stedi_assets.lakehouse.storage.storage import Storage, StoredFile
+
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True)
+class Vacuumed:
+    """What a vacuum removed.
+
+    Attributes:
+        snapshots: Number of snapshots of each table that expired.
+        tags: Names of the tags of each table that were removed.
+        files: Files that no snapshot refers to.
+        uploads: Number of uploads that were begun and never ended.
+        rewritten: Tables whose metadata held values of rows, and was written anew.
+        damaged: What is wrong with tables that were left alone, a sentence each.
+    """
+
+    snapshots: dict[str, int]
+    tags: dict[str, list[str]]
+    files: tuple[StoredFile, ...]
+    uploads: int
+    rewritten: tuple[str, ...]
+    damaged: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """What it was, in words."""
+        size = sum(file.size for file in self.files)
+        tags = ", ".join(name for names in self.tags.values() for name in names)
+        rewritten = ", ".join(self.rewritten)
+        return (
+            f"{sum(self.snapshots.values()):,} snapshots older than the retention, "
+            f"{len(self.files):,} files ({size / 1e6:,.1f} MB) that no snapshot refers to, "
+            f"{self.uploads:,} unfinished uploads"
+            + (f", the tags {tags}" if tags else "")
+            + (f", values of rows in the metadata of {rewritten}" if rewritten else "")
+        )
+
+
+def vacuum(  # noqa: PLR0913
+    storage: Storage,
+    retention: timedelta,
+    safety_age: timedelta,
+    *,
+    released: Mapping[str, Collection[str]] | None = None,
+    shared: Collection[str] = (),
+    dry_run: bool = False,
+) -> Vacuumed:
+    """Expire the snapshots that were replaced long ago, and remove what nothing refers to.
+
+    What readers see, what waits on `audit` and what a tag names never expires, but for tags that
+    are released: they go with their snapshots. Candidates that were replaced or dropped expire at
+    once. Where metadata of what stays holds values of rows, it is written anew; what waits on
+    `audit` is then to be made again by the next refresh. A table that is damaged is left alone.
+
+    Args:
+        storage: Where the lakehouse is; no refresh of this machine may run meanwhile.
+        retention: How long a snapshot lives after it was replaced.
+        safety_age: How long ago a file was written at least, for a refresh elsewhere may be
+            about to commit younger ones.
+        released: Tags of each table that keep their snapshots no longer.
+        shared: Tables of which others' ledgers name files, too.
+        dry_run: Only tell what would be removed.
+
+    Raises:
+        LakehouseError: A listing lacks a table's metadata, or another catalog's tables are
+            there, too; nothing was removed.
+    """
+    storage.claim()
+    catalog = Catalog(storage)
+    each = _EachTable(catalog.names())
+    tables = each(catalog.load)
+    listed = each(lambda name: list(storage.files(tables[name].location())))
+    _assert_whole(tables, listed)
+    released = {name: (released or {}).get(name, ()) for name in tables}
+    telling = each(lambda name: _telling(tables[name], released[name]))
+    telling = {name: snapshots for name, snapshots in telling.items() if snapshots}
+    if not dry_run:
+        for name, snapshots in telling.items():
+            _rewrite(catalog, name, tables[name], snapshots)
+    now = datetime.now(UTC)
+    replaced = each(lambda name: _replaced(tables[name], now - retention, released[name]))
+    in_use = each(lambda name: set(_in_use(tables[name], storage, without=replaced[name])))
+    tags = {name: _tags(tables[name], replaced[name]) for name in in_use}
+    for name in in_use:
+        if replaced[name] and not dry_run:
+            _expire(name, tables[name], replaced[name], tags[name])
+    # What a damaged table refers to in another one is not known.
+    swept = in_use.keys() - (shared if each.damaged else ())
+    used = set().union(*in_use.values())
+    files = (file for name in sorted(swept) for file in listed[name])
+    unused = [f for f in files if f.location not in used and f.modified < now - safety_age]
+    uploads = 0
+    if not dry_run:
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(storage.io.delete, (file.location for file in unused)))
+        uploads = storage.drop_uploads(now - safety_age)
+    expired = {name: len(replaced[name]) for name in in_use if replaced[name]}
+    gone = {name: names for name, names in tags.items() if names}
+    damaged = tuple(each.damaged.values())
+    return Vacuumed(expired, gone, tuple(unused), uploads, tuple(telling), damaged)
+
+
+class _EachTable:
+    """Does things with each table by itself: one that is damaged is left alone from then on."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = list(names)
+        self.damaged: dict[str, str] = {}
+
+    def __call__(self, work: Callable[[str], _Result]) -> dict[str, _Result]:
+        results = {}
+        for name in self._names:
+            try:
+                if name not in self.damaged:
+                    results[name] = work(name)
+            except Exception as error:
+                if not is_damage(error):
+                    raise
+                self.damaged[name] = sentence(error) or name
+        return results
+
+
+def _telling(table: IcebergTable, released: Collection[str]) -> list[Snapshot]:
+    """Snapshots that stay, and whose metadata holds values of rows."""
+    kept = _kept(table.metadata, released)
+    snapshots = (made for made in table.metadata.snapshots if made.snapshot_id in kept)
+    return [made for made in snapshots if tells_values(made, table.io)]
+
+
+def _rewrite(
+    catalog: Catalog, name: str, table: IcebergTable, snapshots: Iterable[Snapshot]
+) -> None:
+    catalog.discard_candidate(name)  # it was made on top of what is replaced now
+    table.refresh()
+    published = published_ids(table.metadata)
+    with conflicts(name):
+        for snapshot in snapshots:
+            if snapshot.snapshot_id in published:
+                rewrite(table, snapshot)
+
+
+def _expire(name: str, table: IcebergTable, expiring: list[int], tags: list[str]) -> None:
+    with conflicts(name):
+        if tags:
+            with table.manage_snapshots() as manage:
+                for tag in tags:
+                    manage.remove_tag(tag)
+        table.maintenance.expire_snapshots().by_ids(expiring).commit()
+    table.refresh()  # its new metadata file is none of those listed
+
+
+def _tags(table: IcebergTable, expiring: Collection[int]) -> list[str]:
+    refs = table.metadata.refs.items()
+    return sorted(name for name, ref in refs if ref.snapshot_id in expiring)
+
+
+def _replaced(table: IcebergTable, before: datetime, released: Collection[str]) -> list[int]:
+    """Snapshots that were replaced before that time, and candidates that wait no longer."""
+    metadata = table.metadata
+    kept, published = _kept(metadata, released), published_ids(metadata)
+    ended = {made.snapshot_id: made.timestamp_ms for made in metadata.snapshots}
+    ended |= {old.snapshot_id: new.timestamp_ms for old, new in pairwise(metadata.snapshot_log)}
+    limit = before.timestamp() * 1000
+    known = {made.snapshot_id for made in metadata.snapshots}
+    return [found for found in known - kept if found not in published or ended[found] < limit]
+
+
+def _kept(metadata: TableMetadata, released: Collection[str]) -> set[int]:
+    """Snapshots that stay whatever their age. A tag keeps none that was never published."""
+    published = published_ids(metadata)
+    return {
+        ref.snapshot_id
+        for name, ref in metadata.refs.items()
+        if name == AUDIT or (name not in released and ref.snapshot_id in published)
+    }
+
+
+def _in_use(table: IcebergTable, storage: Storage, without: Collection[int]) -> Iterator[str]:
+    """All files that a table refers to, but for these snapshots of it."""
+    metadata = table.metadata
+    yield table.metadata_location
+    yield from (logged.metadata_file for logged in metadata.metadata_log)
+    yield from (file.statistics_path for file in metadata.statistics)
+    yield from (file.statistics_path for file in metadata.partition_statistics)
+    snapshots = [made for made in metadata.snapshots if made.snapshot_id not in without]
+    yield from files_of(snapshots, table.io)
+    for snapshot in snapshots:
+        properties = snapshot.summary.additional_properties if snapshot.summary else {}
+        if ledger := properties.get(f"stedi.{LEDGER}"):
+            yield ledger
+            # Quarantine may be about to take them in.
+            yield from (entry.rejects for entry in read_ledger(ledger, storage.io) if entry.rejects)
+
+
+def _assert_whole(
+    tables: Mapping[str, IcebergTable], listed: Mapping[str, list[StoredFile]]
+) -> None:
+    found = {file.location for files in listed.values() for file in files}
+    for name, table in tables.items():
+        if table.metadata_location not in found:
+            raise LakehouseError(
+                f"The files of {name} are not where they should be ({table.location()}); nothing "
+                "was removed."
+            )

@@ -1,0 +1,1 @@
+"""What people are entitled to: who withdrew comes out, who is who stays hidden."""

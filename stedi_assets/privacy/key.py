@@ -1,0 +1,96 @@
+"""The key that `subject_id` is made with, and the policy that hands it to the rules."""
+
+import os
+import secrets
+from functools import partial
+from pathlib import Path
+
+from stedi_assets.settings import MIN_KEY, Settings, SettingsError, weakness_of_key
+from stedi_assets.tables.curated.machine_learning_curated import MACHINE_LEARNING_CURATED
+from stedi_assets.tables.policy import Policy
+
+
+def policy_of(settings: Settings) -> Policy:
+    """What the rules depend on under these settings; the key is read when a rule needs it."""
+    return Policy(settings.consent_scope, settings.pseudonymize, partial(subject_key, settings))
+
+
+def subject_key(settings: Settings) -> str:
+    """Key of `subject_id`: STEDI_PSEUDONYM_KEY, or the one made once for this lakehouse.
+
+    Raises:
+        SettingsError: There is none, or it is no good.
+    """
+    if settings.pseudonym_key:
+        return settings.pseudonym_key.get_secret_value()
+    _assert_may_be_made(settings)
+    path = key_file(settings)
+    if not path.exists():
+        raise SettingsError(f"There is no key of subject_id yet ({path}): a refresh makes one.")
+    if path.stat().st_mode & 0o077:
+        raise SettingsError(
+            f"{path} can be read by others, who could tell whose subject_id is whose: see who "
+            f"had access, then run chmod 600 {path}."
+        )
+    key = path.read_text(errors="replace").strip()
+    if len(key) < MIN_KEY:
+        raise SettingsError(
+            f"{path} holds no key of {MIN_KEY} characters or more; restore it, or set "
+            "STEDI_PSEUDONYM_KEY."
+        )
+    if weakness := weakness_of_key(key):
+        raise SettingsError(
+            f"{path} holds a key that is easily guessed, {weakness}; restore it, or set "
+            "STEDI_PSEUDONYM_KEY."
+        )
+    return key
+
+
+def make_missing_key(settings: Settings) -> None:
+    """Make the key where there is none yet.
+
+    Raises:
+        SettingsError: It has to be set, or was lost.
+    """
+    if settings.pseudonym_key is None:
+        _assert_may_be_made(settings)
+        if not key_file(settings).exists():
+            make_key(key_file(settings))
+
+
+def key_file(settings: Settings) -> Path:
+    """Where the key of `subject_id` is kept, where it is not set."""
+    return Path(settings.lakehouse) / "pseudonym.key"
+
+
+def _assert_may_be_made(settings: Settings) -> None:
+    """Refuse to go on without a key where the people of training sets would become others."""
+    if settings.deployment == "aws":
+        raise SettingsError(
+            "STEDI_PSEUDONYM_KEY is not set. On AWS it is not made by itself: set it to the "
+            f"same secret of {MIN_KEY} characters or more in every refresh."
+        )
+    path, table = key_file(settings), MACHINE_LEARNING_CURATED.table(Policy())
+    if not path.exists() and any(Path(table.location(settings.lakehouse)).rglob("*.parquet")):
+        raise SettingsError(
+            f"{path} is gone, the key of subject_id in the training sets there are: restore it "
+            "from a backup, set STEDI_PSEUDONYM_KEY to it, or begin with a new key (stedi rebuild "
+            "--new-key)."
+        )
+
+
+def make_key(path: Path) -> None:
+    """Make a key of `subject_id`, unless another process was first."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    made = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_hex(32))
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(made, path)  # fails where another process was first: its key counts
+    except FileExistsError:
+        pass
+    finally:
+        made.unlink()

@@ -1,0 +1,121 @@
+"""Tells which landing files a training row came from, without telling whose it is."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import ibis
+import ibis.expr.types as ir
+
+from stedi_assets.lakehouse.faults import LakehouseError, explain
+from stedi_assets.privacy.key import policy_of
+from stedi_assets.privacy.training_sets import TRAINING_SET
+from stedi_assets.read import UnknownTableError, read_table
+from stedi_assets.settings import Settings
+from stedi_assets.tables.identity import owned_readings, pseudonym
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_LANDING = (
+    "device_ownership",
+    "step_trainer_landing",
+    "accelerometer_landing",
+    "customer_landing",
+)
+
+
+class UnknownRowError(LookupError):
+    """The training set has no such row."""
+
+
+class LandingZoneError(LakehouseError):
+    """The landing zone cannot be read."""
+
+
+def trace(
+    subject_id: str, sensorreadingtime: int, settings: Settings | None = None
+) -> "pd.DataFrame":
+    """Tell which landing files the readings of a training row came from.
+
+    It needs to read the landing zone. Its answer has neither e-mails nor serial numbers of its own;
+    names of files are given as they are, to be found by, and a source may have named one after a
+    person: keep the answer where the landing zone may be read.
+
+    Args:
+        subject_id: Whose row of the published training set.
+        sensorreadingtime: Its time, in epoch milliseconds.
+        settings: Which lakehouse; the one of the environment where absent.
+
+    Returns:
+        A row for each landing file: `source` (step_trainer or accelerometer), `source_file`
+        (relative to the landing root), `readings` (how many of that person and time are in it).
+
+    Raises:
+        UnknownRowError: The published training set has no such row, or not under this key.
+        LandingZoneError: The landing zone cannot be read.
+    """
+    settings = settings or Settings.load()
+    row = read_table(TRAINING_SET, settings=settings).filter(
+        ibis._.subject_id == str(subject_id), ibis._.sensorreadingtime == int(sensorreadingtime)
+    )
+    if not row.count().to_pyarrow().as_py():
+        raise UnknownRowError(
+            f"{TRAINING_SET} has no row of that subject_id at {sensorreadingtime}; take both from "
+            "one of its rows as it is published now."
+        )
+    with _landing_zone():
+        landing = {name: read_table(name, settings=settings) for name in _LANDING}
+        files = landing_files(str(subject_id), int(sensorreadingtime), settings, **landing)
+        found: pd.DataFrame = files.to_pandas()
+    if found.empty:
+        raise UnknownRowError(
+            "The landing zone has no readings of that row under this key of subject_id: set "
+            "STEDI_PSEUDONYM_KEY to the key it was made with."
+        )
+    return found
+
+
+def landing_files(  # noqa: PLR0913  (the tables it is made from)
+    subject_id: str,
+    time: int,
+    settings: Settings,
+    *,
+    device_ownership: ir.Table,
+    step_trainer_landing: ir.Table,
+    accelerometer_landing: ir.Table,
+    customer_landing: ir.Table,
+) -> ir.Table:
+    """Landing files with readings of a person at a time, by source, with their number."""
+    owned = device_ownership.filter(
+        pseudonym(device_ownership.email, policy_of(settings)) == subject_id
+    )
+    sensor = step_trainer_landing.filter(step_trainer_landing.sensorreadingtime == time)
+    at_time = accelerometer_landing.filter(accelerometer_landing.timestamp == time)
+    phone = owned_readings(at_time, customer_landing, "source_file")
+    found = {
+        "step_trainer": sensor.semi_join(owned, "serialnumber"),
+        "accelerometer": phone.semi_join(owned, phone.user == owned.email),
+    }
+    files = [
+        readings.group_by("source_file")
+        .agg(readings=readings.count())
+        .select("source_file", "readings", source=ibis.literal(source))
+        for source, readings in found.items()
+    ]
+    columns = ("source", "source_file", "readings")
+    return ibis.union(*files).select(*columns).order_by(ibis.desc("source"), "source_file")
+
+
+@contextmanager
+def _landing_zone() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        said = explain(error)
+        if said is None and not isinstance(error, OSError | UnknownTableError):
+            raise
+        raise LandingZoneError(
+            "To trace a row takes the landing zone, which cannot be read here: ask somebody who "
+            f"may read it. {said or ''}".strip()
+        ) from None

@@ -1,0 +1,80 @@
+"""Takes people who consent no longer out of what is published, where a refresh cannot replace it.
+
+A refresh that ends early, or a table that a check holds back, leaves the last good state in place.
+People who withdrew since must not stay visible in it.
+"""
+
+from collections.abc import Mapping
+
+import ibis
+import ibis.expr.types as ir
+
+from stedi_assets.lakehouse.faults import sentence, unforeseen
+from stedi_assets.lakehouse.lakehouse import Lakehouse
+from stedi_assets.lakehouse.state import Snapshot
+from stedi_assets.refresh.view import View
+from stedi_assets.tables import TABLES
+from stedi_assets.tables.definition import TableDefinition
+from stedi_assets.tables.policy import Policy
+
+
+def take_out(lakehouse: Lakehouse, policy: Policy, run_id: str) -> tuple[list[str], dict[str, str]]:
+    """Publish tables without the rows of people who consent no longer.
+
+    Each table that has such rows is published with those of consenting people alone; where even
+    that breaks the consent rule, without any row. The next refresh makes it anew.
+
+    Returns:
+        The tables that had such rows, and why it cannot be said of others whether they have some.
+    """
+    taken_out, faults = [], {}
+    for table in TABLES:
+        if not table.consent:
+            continue
+        view = View(lakehouse, policy)
+        try:
+            if view.published(table.name) and _violations(table, view):
+                _reduce(table, view, lakehouse, policy, run_id)
+                taken_out.append(table.name)
+        except Exception as error:  # whatever it is: the other tables' people come out
+            faults[table.name] = sentence(error) or unforeseen(error)
+    return taken_out, faults
+
+
+def _reduce(
+    table: TableDefinition, view: View, lakehouse: Lakehouse, policy: Policy, run_id: str
+) -> None:
+    properties = {"run-id": run_id, "fingerprint": "people who withdrew were taken out"}
+    try:
+        candidate = _stage_kept(table, view, lakehouse, policy, properties)
+    except Exception:  # whatever it is: better no rows than theirs
+        candidate = lakehouse.catalog.stage(table.name, [], properties)
+    lakehouse.catalog.publish(candidate)
+
+
+def _stage_kept(
+    table: TableDefinition,
+    view: View,
+    lakehouse: Lakehouse,
+    policy: Policy,
+    properties: Mapping[str, str],
+) -> Snapshot:
+    """Put the rows of people who still consent on `audit`, or none where that cannot be told."""
+    catalog, name = lakehouse.catalog, table.name
+    state = catalog.state(name)
+    assert table.still_consenting
+    rows: ir.Table = view.call(table.still_consenting)
+    # A refresh that ended early may have given the table columns that its rows do not have yet.
+    missing = {n: ibis.null(dtype) for n, dtype in state.types.items() if n not in rows.columns}
+    rows = rows.mutate(**missing).select(*state.types)
+    files = lakehouse.engine.here.write(rows, f"{state.location}/data")
+    candidate = catalog.stage(name, files, properties)
+    if _violations(table, View(lakehouse, policy, candidate)):
+        catalog.drop_candidate(candidate)
+        return catalog.stage(name, [], properties)
+    return candidate
+
+
+def _violations(table: TableDefinition, view: View) -> int:
+    assert table.consent
+    return int(view.call(table.consent).to_pyarrow().as_py())

@@ -1,0 +1,68 @@
+"""What an audit found, and what became of the table."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from stedi_assets.lakehouse.state import Snapshot
+
+MOST_NAMED = 10
+"""Places that a sentence names at most."""
+
+DESCRIPTIONS = {
+    "contract": "Columns, types, nulls, ranges and uniqueness as the contract says",
+    "consent": "Nobody without a research consent in their latest record",
+    "serial_numbers": "Devices have one proven owner, and nobody is paired with another's device",
+    "completeness": "Rows in are rows kept plus rows withheld with a reason",
+    "readable": "Few of the new objects are unreadable",
+    "files": "No landing file changed after it was taken in; no column is empty in all new ones",
+    "suspended": "Nobody's newest record could not be read, which suspends them",
+    "consent_share": "The share of consenting people has not fallen by STEDI_MAX_CONSENT_FALL",
+}
+"""What each check looks for."""
+
+WARNINGS = {"files", "suspended", "consent_share"}
+"""Checks that say something about the sources, and hold nothing back."""
+
+ALERTING_WARNINGS = {"consent_share"}
+"""Warnings that the webhook is told of, too."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found: counts and a sentence, never a value of the data."""
+
+    check: str
+    passed: bool
+    sentence: str
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the gate decided on a table.
+
+    Attributes:
+        findings: What the audit found.
+        published: What readers see from now on; nothing where the candidate is held back.
+        audit_seconds: How long the audit took; nothing where there was none, as nothing changed.
+        publish_seconds: How long it took to publish.
+    """
+
+    table: str
+    findings: list[Finding]
+    published: Snapshot | None = None
+    audit_seconds: float | None = None
+    publish_seconds: float | None = None
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """What took how long, as far as it took place."""
+        known = {"audit_seconds": self.audit_seconds, "publish_seconds": self.publish_seconds}
+        return {name: round(taken, 3) for name, taken in known.items() if taken is not None}
+
+    @property
+    def account(self) -> Mapping[str, Any]:
+        """Rows in, kept and withheld, as the check `completeness` found them; empty without it."""
+        accounts = (f.metadata for f in self.findings if "rows_in" in f.metadata)
+        return next(accounts, {})

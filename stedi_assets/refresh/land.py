@@ -1,0 +1,221 @@
+"""Takes landing files into the landing tables, and what cannot be read into quarantine."""
+
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+
+from stedi_assets.lakehouse.engines.duckdb_faults import is_interrupted
+from stedi_assets.lakehouse.faults import is_transient, sentence
+from stedi_assets.lakehouse.lakehouse import Lakehouse
+from stedi_assets.lakehouse.landing.ingest import Ingest, Ingested
+from stedi_assets.lakehouse.landing.ledger import LandingFolder
+from stedi_assets.lakehouse.state import Snapshot
+from stedi_assets.refresh.findings import Finding, Verdict
+from stedi_assets.refresh.gate import check_contract, conclude, unchanged
+from stedi_assets.refresh.landing_checks import (
+    CHECKS,
+    QUARANTINE_CHECKS,
+    check_files,
+    check_objects,
+    check_readable,
+    check_rejects,
+    columns_gone,
+)
+from stedi_assets.settings import Settings
+from stedi_assets.tables import SOURCES, definition
+from stedi_assets.tables.landing.quarantine import QUARANTINE
+from stedi_assets.tables.policy import Policy
+
+
+@dataclass(frozen=True)
+class Landed:
+    """What became of a landing table, or of quarantine.
+
+    Attributes:
+        verdict: What the gate decided.
+        snapshot: What was staged or, where nothing was, what is published.
+        seconds: How long the files took to be read.
+        ingested: What was in the landing folder, as far as it could be looked at.
+        warning: What else a person should know.
+    """
+
+    verdict: Verdict
+    snapshot: Snapshot | None
+    seconds: float = 0.0
+    ingested: Ingested | None = None
+    warning: str | None = None
+
+
+class Landing:
+    """The landing tables in one refresh.
+
+    What goes wrong with a source's files is that table's trouble alone: a consent withdrawn in one
+    source must not wait until another source's files are mended.
+    """
+
+    def __init__(
+        self,
+        lakehouse: Lakehouse,
+        settings: Settings,
+        run_id: str,
+        *,
+        rebuilt: Collection[str] = (),
+        is_last_try: bool = True,
+    ) -> None:
+        """Read the landing files of these settings.
+
+        Args:
+            lakehouse: Where the tables are.
+            settings: Say where the landing files are, and how much of them may be unreadable.
+            run_id: The run that asks.
+            rebuilt: Sources whose files are all taken in anew.
+            is_last_try: Whether nobody tries again what is transient.
+        """
+        self._lakehouse = lakehouse
+        self._settings = settings
+        self._run_id = run_id
+        self._rebuilt = rebuilt
+        self._is_last_try = is_last_try
+        self._quarantine = QUARANTINE.table(Policy())
+        self._ingest = Ingest(
+            LandingFolder(settings.landing_root, lakehouse.storage),
+            lakehouse.catalog,
+            lakehouse.engine,
+            self._quarantine,
+            settings.unreadable_limits,
+            ordered={"customer"},
+        )
+
+    def prepare(self, *, whole: bool) -> None:
+        """Make sure that files can be taken in, and that there is a place for rejects.
+
+        Args:
+            whole: Whether all sources are looked at: then there has to be some file.
+
+        Raises:
+            LakehouseError: The landing root is mistyped, or there is no file; or the catalog
+                cannot be used.
+        """
+        self._ingest.assert_usable(SOURCES)
+        if whole:
+            self._ingest.assert_not_empty(SOURCES)
+        catalog = self._lakehouse.catalog
+        try:
+            catalog.ensure(self._quarantine)
+        except Exception:
+            if QUARANTINE.name not in catalog.names():  # no table can be made here
+                raise
+            # Else it is damaged, which is told when its turn has come.
+
+    def land(self, name: str) -> Landed:
+        """Take in the new files of a landing table's source.
+
+        Raises:
+            Exception: Something transient, unless this is the last try.
+        """
+        return self._alone(name, CHECKS, "readable", lambda: self._land(name))
+
+    def fill_quarantine(self) -> Landed:
+        """Let quarantine hold what could not be read of the files taken in."""
+        return self._alone(
+            QUARANTINE.name, QUARANTINE_CHECKS, "completeness", self._fill_quarantine
+        )
+
+    def _alone(
+        self, name: str, checks: list[str], check: str, work: Callable[[], Landed]
+    ) -> Landed:
+        """Let a check of the table fail where the work on it does."""
+        try:
+            return work()
+        except Exception as error:  # also an unforeseen one: it is not the other sources' trouble
+            if is_interrupted(error) or self._is_worth_another_try(error):
+                raise
+            failed = Finding(check, False, f"{name}: {_reason(error)}")
+            others = self._unchanged(name, [other for other in checks if other != check])
+            verdict = replace(others, findings=[failed, *others.findings])
+            return Landed(verdict, others.published)
+
+    def _is_worth_another_try(self, error: Exception) -> bool:
+        return is_transient(error) and not self._is_last_try
+
+    def _unchanged(self, name: str, checks: list[str]) -> Verdict:
+        try:
+            return unchanged(name, checks, self._lakehouse)
+        except Exception:  # what is published cannot be read, either
+            sentence = "Not tried: what is published cannot be read."
+            return Verdict(name, [Finding(check, False, sentence) for check in checks])
+
+    def _land(self, name: str) -> Landed:
+        table, source = definition(name).table(Policy()), SOURCES[name]
+        started = time.perf_counter()
+        ingested = self._ingest.stage(source, table, self._run_id, anew=source in self._rebuilt)
+        staged = time.perf_counter()
+        findings = [
+            check_readable(name, ingested, self._settings.max_quarantine_share),
+            self._checked(
+                name,
+                "files",
+                lambda: check_files(name, ingested, self._columns_gone(name, ingested)),
+            ),
+        ]
+        candidate = ingested.candidate
+        if candidate is None:
+            verdict = unchanged(name, ["contract", "completeness"], self._lakehouse)
+            verdict = replace(verdict, findings=[*verdict.findings, *findings])
+        else:
+            contract = self._check_contract(candidate, added_only=True)
+            findings = [contract, check_objects(name, ingested, candidate), *findings]
+            verdict = conclude(candidate, findings, self._lakehouse, staged)
+        warning = ingested.other_root and (
+            f"{name} held the files of {ingested.other_root}; it is made anew from those of "
+            f"{self._settings.landing_root}."
+        )
+        snapshot = candidate or verdict.published
+        return Landed(verdict, snapshot, staged - started, ingested, warning)
+
+    def _fill_quarantine(self) -> Landed:
+        started = time.perf_counter()
+        candidate = self._ingest.stage_quarantine(SOURCES, self._run_id)
+        staged = time.perf_counter()
+        if candidate is None:
+            verdict = unchanged(QUARANTINE.name, QUARANTINE_CHECKS, self._lakehouse)
+        else:
+            findings = [
+                self._check_contract(candidate),
+                check_rejects(self._ingest.rejects(SOURCES).rows, candidate),
+            ]
+            verdict = conclude(candidate, findings, self._lakehouse, staged)
+        return Landed(verdict, candidate or verdict.published, staged - started)
+
+    def _check_contract(self, candidate: Snapshot, *, added_only: bool = False) -> Finding:
+        """Whether the candidate, or the part of it that is new, fulfils its contract."""
+
+        def look() -> Finding:
+            rows = self._lakehouse.catalog.added(candidate) if added_only else candidate
+            contract = definition(candidate.table).contract
+            return check_contract(contract, self._lakehouse.open(rows))
+
+        return self._checked(candidate.table, "contract", look)
+
+    def _checked(self, name: str, check: str, look: Callable[[], Finding]) -> Finding:
+        """What a check finds. One that cannot be carried out fails, and holds up no withdrawal."""
+        try:
+            return look()
+        except Exception as error:
+            if self._is_worth_another_try(error):
+                raise
+            return Finding(check, False, f"{name} could not be checked: {_reason(error)}")
+
+    def _columns_gone(self, name: str, ingested: Ingested) -> list[str]:
+        if ingested.candidate is None:
+            return []
+        fresh = self._lakehouse.open(self._lakehouse.catalog.added(ingested.candidate))
+        return columns_gone(definition(name).table(Policy()), fresh)
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, in a sentence."""
+    # The message of an unforeseen error may quote data.
+    return sentence(error) or (
+        f"its files could not be taken in, for the program stopped with {type(error).__name__}."
+    )

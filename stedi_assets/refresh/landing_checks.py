@@ -1,0 +1,150 @@
+"""Checks of the landing tables: is every object accounted for, and can it be read?"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import ibis.expr.types as ir
+
+from stedi_assets.lakehouse.landing.ingest import MANY, Ingested
+from stedi_assets.lakehouse.landing.ledger import Entry
+from stedi_assets.lakehouse.names import shown_name
+from stedi_assets.lakehouse.state import Snapshot
+from stedi_assets.lakehouse.table import PERSON, Table
+from stedi_assets.refresh.findings import MOST_NAMED, Finding
+from stedi_assets.refresh.gate import UNSTOPPABLE
+from stedi_assets.tables import SOURCES
+
+CHECKS = ["contract", "completeness", "readable", "files"]
+"""Checks of a landing table."""
+
+QUARANTINE_CHECKS = ["contract", "completeness"]
+
+
+def check_rejects(expected: int | None, candidate: Snapshot) -> Finding:
+    """Whether quarantine has a row for all that was quarantined of the files taken in."""
+    if expected is None:
+        sentence = "Not known: a landing table cannot be read. What was there before stays there."
+        return Finding("completeness", False, sentence)
+    return Finding(
+        "completeness",
+        expected == candidate.rows,
+        f"{expected} quarantined, {candidate.rows} rows.",
+        {"rows_in": expected, "kept": candidate.rows},
+    )
+
+
+def check_readable(name: str, ingested: Ingested, allowed: float) -> Finding:
+    """Whether the new objects can be read: a rename upstream must not publish an empty lake.
+
+    Files of phone and sensor readings with more than that share of unreadable objects are held
+    back and named until they are mended, removed or allowed. Customer records that can be read are
+    published whatever stands beside them; a file of them that is lost as a whole, or from some
+    place on, fails the check however small it is. Files that cannot be read now wait for the next
+    refresh.
+    """
+    held, waiting = ingested.held_back, ingested.waiting
+    faults = []
+    if waiting:
+        faults.append(
+            f"{name}: {len(waiting)} files cannot be read now and are not taken in. "
+            f"{' '.join(list(waiting.values())[:MOST_NAMED])} Refresh again when they can be read."
+        )
+    if held:
+        faults.append(
+            f"{name}: {len(held)} files are held back, {allowed:.1%} of a file's objects may be "
+            f"unreadable (STEDI_MAX_QUARANTINE_SHARE). {_worst(held)}. Mend or remove these files, "
+            "or allow more, and refresh again."
+        )
+    lost = [e for e in ingested.taken if e.lost and name in UNSTOPPABLE]
+    if lost:
+        faults.append(
+            f"{name}: {len(lost)} files, or the rest of them, could not be read, and who withdrew "
+            f"in them is not known. {_worst(lost)}. Deliver them anew under another name."
+        )
+    if faults:
+        counts = {"held_back": len(held), "waiting": len(waiting), "lost": len(lost)}
+        return Finding("readable", False, " ".join(faults), counts)
+    objects = sum(entry.objects for entry in ingested.taken)
+    quarantined = sum(entry.quarantined for entry in ingested.taken)
+    share = quarantined / objects if objects else 0.0
+    sentence = f"{quarantined} of {objects} new objects are unreadable ({share:.1%})"
+    if share <= allowed:
+        return Finding("readable", True, f"{sentence}.", {"share": share})
+    return Finding(
+        "readable",
+        False,
+        f"{name}: {sentence}, {allowed:.1%} are allowed (STEDI_MAX_QUARANTINE_SHARE). The readable "
+        f"ones are published. {_worst(ingested.taken)}. Deliver these objects anew, readable.",
+        {"share": share},
+    )
+
+
+def _worst(entries: Sequence[Entry]) -> str:
+    """The files with the most unreadable objects, and what is wrong with them."""
+    worst = sorted(entries, key=lambda entry: entry.quarantined, reverse=True)
+    return "; ".join(_unreadable(entry) for entry in worst[:MOST_NAMED] if entry.reason)
+
+
+def _unreadable(entry: Entry) -> str:
+    if not entry.quarantined:
+        return f"{shown_name(entry.path)}: {entry.reason}"
+    counts = f"{entry.quarantined} of {entry.objects} unreadable, mostly “{entry.reason}”"
+    return f"{shown_name(entry.path)}: {counts}"
+
+
+def account(ingested: Ingested, snapshot: Snapshot) -> dict[str, Any]:
+    """Objects of all files taken in: rows of the landing table, or quarantined."""
+    taken = [entry for entry in ingested.entries if entry.held_back is None]
+    quarantined = sum(entry.quarantined for entry in taken)
+    return {
+        "rows_in": sum(entry.objects for entry in taken),
+        "kept": snapshot.rows,
+        "withheld": {"quarantined": quarantined},
+    }
+
+
+def check_objects(name: str, ingested: Ingested, candidate: Snapshot) -> Finding:
+    """Whether every object of every file is a row of the table or in quarantine."""
+    found = account(ingested, candidate)
+    objects, quarantined = found["rows_in"], found["withheld"]["quarantined"]
+    return Finding(
+        "completeness",
+        objects == candidate.rows + quarantined,
+        f"{name}: {objects} objects in files, {candidate.rows} rows, {quarantined} quarantined.",
+        found,
+    )
+
+
+def columns_gone(table: Table, fresh: ir.Table) -> list[str]:
+    """Optional columns that none of many new objects has a value for: renamed upstream?"""
+    of_person = {*table.one_of, PERSON}
+    optional = [c.name for c in table.columns if c.nullable and c.name not in of_person]
+    [counts] = (
+        fresh.agg(objects=fresh.count(), **{name: fresh[name].count() for name in optional})
+        .to_pyarrow()
+        .to_pylist()
+    )
+    return [name for name in optional if not counts[name]] if counts["objects"] >= MANY else []
+
+
+def check_files(name: str, ingested: Ingested, gone: list[str]) -> Finding:
+    """Whether landing files stayed as they were taken in, and carry what they should."""
+    warnings = [
+        f"{shown_name(path)} changed after it was taken in; its first content stays in {name}. "
+        "Deliver only the new objects, under a new name, or take the files of this source in anew: "
+        f"stedi rebuild --source {SOURCES[name]}."
+        for path in ingested.changed
+    ]
+    if gone:
+        warnings.append(f"No new object has a value for {', '.join(gone)}: renamed upstream?")
+    files = f"{len(ingested.entries) - len(ingested.held_back)} files taken in, none changed since."
+    return Finding(
+        "files",
+        not warnings,
+        " ".join(warnings) or files,
+        {
+            "files": len(ingested.entries),
+            "changed": list(map(shown_name, ingested.changed)),
+            "duplicates": sum(1 for entry in ingested.entries if entry.duplicate_of),
+        },
+    )

@@ -1,0 +1,41 @@
+"""Puts what a rule gives on the branch `audit`, unless it is there or published already."""
+
+from collections.abc import Mapping
+
+import ibis.expr.types as ir
+
+from stedi_assets.lakehouse.expressions import fingerprint, input_snapshots
+from stedi_assets.lakehouse.lakehouse import Lakehouse
+from stedi_assets.lakehouse.state import Snapshot
+
+
+def stage(
+    table: str, rule: ir.Table, properties: Mapping[str, str], lakehouse: Lakehouse
+) -> Snapshot:
+    """Execute the rule and put its rows on `audit`.
+
+    Its fingerprint covers the inputs' snapshots, the rule and the contract. Where the table was
+    made from the same, nothing is computed.
+
+    Args:
+        table: The table.
+        rule: Its rows, as an expression of other tables.
+        properties: What the snapshot is to say besides its inputs.
+        lakehouse: Where the table is.
+
+    Returns:
+        What waits on `audit` or, where nothing changed, what is published.
+    """
+    catalog = lakehouse.catalog
+    state = catalog.state(table)
+    expression = rule.select(*state.types)
+    made_from = fingerprint(rule, state.contract)
+    published, candidate = state.published, state.candidate
+    if published is not None and published.properties["fingerprint"] == made_from:
+        catalog.discard_candidate(table)
+        return published
+    if candidate is not None and candidate.properties.get("fingerprint") == made_from:
+        return candidate
+    inputs = {f"input.{name}": id_ for name, id_ in input_snapshots(expression).items()}
+    files = lakehouse.engine.write(expression, f"{state.location}/data")
+    return catalog.stage(table, files, {"fingerprint": made_from, **inputs, **properties})

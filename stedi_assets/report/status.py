@@ -1,0 +1,145 @@
+"""What the lakehouse holds right now, as plain data."""
+
+from typing import Any
+
+import ibis.expr.types as ir
+
+from stedi_assets.lakehouse.catalog import Catalog
+from stedi_assets.lakehouse.landing.arrivals import Ledgers
+from stedi_assets.lakehouse.landing.ledger import LandingFolder
+from stedi_assets.lakehouse.names import shown_name
+from stedi_assets.lakehouse.state import Snapshot, TableState
+from stedi_assets.lakehouse.table import PERSON, Zone
+from stedi_assets.privacy.training_sets import TRAINING_SET
+from stedi_assets.read import read_table
+from stedi_assets.resources import open_storage
+from stedi_assets.settings import Settings
+from stedi_assets.tables import SOURCES
+from stedi_assets.tables.trusted.customer_trusted import suspended
+
+
+def status(settings: Settings) -> dict[str, Any]:
+    """Tables, what waits on audit, training sets, quarantine by reason, devices by basis."""
+    catalog = Catalog(open_storage(settings))
+    zones = list(Zone)
+    states = catalog.tables()
+    if not states:  # to look for more would make a catalog
+        return {
+            "lakehouse": settings.lakehouse,
+            "tables": [],
+            "training_sets": [],
+            "held_back": [],
+            "ignored": [],
+            "suspended": 0,
+            "quarantine": [],
+            "devices": {},
+        }
+    tables = sorted((zones.index(Zone(state.zone)), name) for name, state in states.items())
+    return {
+        "lakehouse": settings.lakehouse,
+        "landing": _property(catalog, "customer_landing", "landing-root"),
+        "consent_scope": _property(catalog, "accelerometer_trusted", "consent-scope"),
+        "tables": [
+            {
+                "table": name,
+                "zone": str(zones[zone]),
+                "published": _state(states[name].published),
+                "candidate": _state(states[name].candidate),
+            }
+            for zone, name in tables
+        ],
+        "training_sets": _training_sets(states.get(TRAINING_SET)),
+        **_landing_files(catalog, settings),
+        "suspended": _suspended(catalog, settings),
+        "quarantine": _quarantine(catalog, settings),
+        "devices": _devices(catalog, settings),
+    }
+
+
+def _property(catalog: Catalog, table: str, name: str) -> str | None:
+    """What the refresh that made a table wrote down; the settings may have changed since."""
+    published = catalog.published(table)
+    return published.properties.get(name) if published else None
+
+
+def _state(snapshot: Snapshot | None) -> dict[str, Any] | None:
+    if snapshot is None:
+        return None
+    return {
+        "snapshot": snapshot.id,
+        "at": snapshot.committed_at.isoformat(timespec="seconds"),
+        "rows": snapshot.rows,
+        "bytes": snapshot.size,
+        "run": snapshot.properties.get("run-id"),
+    }
+
+
+def _training_sets(state: TableState | None) -> list[dict[str, Any]]:
+    return [
+        {"tag": tag.name, "rows": tag.rows, "snapshot": tag.snapshot_id}
+        for tag in (state.tags if state else ())
+    ]
+
+
+def _landing_files(catalog: Catalog, settings: Settings) -> dict[str, Any]:
+    """Landing files that are held back, and files that are not landing files."""
+    ledgers = Ledgers(
+        LandingFolder(settings.landing_root, open_storage(settings)),
+        catalog,
+        settings.unreadable_limits,
+    )
+    arrived = [ledgers.arrived(source, table) for table, source in SOURCES.items()]
+    return {
+        "held_back": [
+            {
+                "file": shown_name(entry.path),
+                "reason": entry.reason,
+                "unreadable": entry.quarantined,
+            }
+            for source in arrived
+            for entry in source.held_back
+        ],
+        "ignored": [shown_name(path) for source in arrived for path in source.listing.ignored],
+    }
+
+
+def _suspended(catalog: Catalog, settings: Settings) -> int:
+    """Number of people of whom the newest thing that landed is a record that cannot be read."""
+    needed = ("customer_landing", "quarantine")
+    published = [catalog.published(name) for name in needed]
+    # What an older version made does not say; the next refresh makes it anew.
+    if not all(found and PERSON in found.types for found in published):
+        return 0
+    tables = (read_table(name, settings=settings) for name in needed)
+    return int(suspended(*tables).count().to_pyarrow().as_py())
+
+
+def _quarantine(catalog: Catalog, settings: Settings) -> list[dict[str, Any]]:
+    published = catalog.published("quarantine")
+    if not published or not published.rows:
+        return []
+    return quarantine_by_reason(read_table("quarantine", settings=settings))
+
+
+def quarantine_by_reason(quarantine: ir.Table) -> list[dict[str, Any]]:
+    """Rows of quarantine by source and reason."""
+    counts = quarantine.group_by("source", "reason").agg(rows=quarantine.count())
+    found: list[dict[str, Any]] = counts.order_by("source", "reason").to_pyarrow().to_pylist()
+    return found
+
+
+def _devices(catalog: Catalog, settings: Settings) -> dict[str, int]:
+    needed = ("device_ownership", "step_trainer_landing")
+    if not all(catalog.published(name) for name in needed):
+        return {}
+    return devices_by_proof(*(read_table(name, settings=settings) for name in needed))
+
+
+def devices_by_proof(device_ownership: ir.Table, step_trainer_landing: ir.Table) -> dict[str, int]:
+    """Devices that sent readings, by what proves whose they are; others are withheld."""
+    counts = device_ownership.group_by("basis").agg(devices=device_ownership.count())
+    devices = {
+        row["basis"]: row["devices"] for row in counts.order_by("basis").to_pyarrow().to_pylist()
+    }
+    seen = step_trainer_landing.serialnumber.nunique().to_pyarrow().as_py()
+    return {**devices, "withheld": seen - sum(devices.values())}

@@ -1,0 +1,95 @@
+"""Who consents, as the checks see it: worked out another way than the tables' rules do."""
+
+import ibis
+import ibis.expr.types as ir
+
+from stedi_assets.lakehouse.landing.person import SEPARATOR
+from stedi_assets.tables.policy import Policy
+
+_NEVER = -(2**63)
+"""Sorts an absent time before every other."""
+
+
+def consenting(customer_landing: ir.Table, quarantine: ir.Table) -> ir.Table:
+    """People whose newest record could be read, and who consent in every record tied for latest."""
+    c = customer_landing
+    record = ibis.struct(
+        {
+            "updated": ibis.coalesce(c.lastupdatedate, c.registrationdate, c.landed_at),
+            "registered": c.registrationdate.fill_null(_NEVER),
+            "refuses": (c.sharewithresearchasofdate <= 0).fill_null(True),
+        }
+    )
+    # Compared field by field: of records that tie in both times, one that refuses is the greatest.
+    latest = c.group_by("person").agg(record=record.max())
+    agreed = latest.filter(~latest.record["refuses"]).select(email="person")
+    return agreed.anti_join(unreadable_people(customer_landing, quarantine), "email")
+
+
+def unreadable_people(customer_landing: ir.Table, quarantine: ir.Table) -> ir.Table:
+    """People of whom a record that could not be read landed last, or with the last readable one."""
+    readable = customer_landing.select(
+        email="person", landed=ibis.struct({"at": customer_landing.landed_at, "unreadable": False})
+    )
+    unread = unreadable_records(quarantine)
+    unread = unread.select(
+        email="person", landed=ibis.struct({"at": unread.landed_at, "unreadable": True})
+    )
+    newest = readable.union(unread).group_by("email").agg(landed=ibis._.landed.max())
+    return newest.filter(newest.landed["unreadable"]).select("email")
+
+
+def unreadable_records(quarantine: ir.Table) -> ir.Table:
+    """Customer records that could not be read, one row for each person that one names."""
+    records = quarantine.filter(quarantine.source == "customer", quarantine.person.notnull())
+    return records.mutate(person=records.person.split(SEPARATOR).unnest())
+
+
+def suspending_records(customer_landing: ir.Table, quarantine: ir.Table) -> ir.Table:
+    """Where the unreadable records are that suspend somebody: no readable one landed later."""
+    people = unreadable_people(customer_landing, quarantine)
+    records = unreadable_records(quarantine).rename(email="person")
+    newest = records.group_by("email").agg(landed_at=records.landed_at.max())
+    suspending = records.semi_join(newest, ["email", "landed_at"]).semi_join(people, "email")
+    return suspending.select("source_file", "position").distinct()
+
+
+def without_consent(
+    rows: ir.Table, people: ir.Table, since: ir.Table, policy: Policy
+) -> ir.IntegerScalar:
+    """Rows (person, time) of nobody of `people` or, in that scope, from before `since`."""
+    persons = rows.group_by("person").agg(rows=rows.count(), earliest=rows.time.min())
+    wrong = persons.anti_join(people, "person").select("rows")
+    if policy.from_consent_date:
+        # Few people, if any, so the join with all their rows is cheap.
+        early = since.join(persons, "person").filter(ibis._.earliest < ibis._.since)
+        theirs = rows.join(early.select("person", "since"), "person")
+        before = theirs.filter(theirs.time < theirs.since)
+        wrong = wrong.union(before.agg(rows=before.count()))
+    return total(wrong.rows)
+
+
+def total(rows: ir.IntegerColumn) -> ir.IntegerScalar:
+    """The sum; 0 of no rows."""
+    return rows.sum().fill_null(0)
+
+
+# What may stay of a published table, for people who still consent.
+
+
+def still_consenting_since(
+    customer_landing: ir.Table, quarantine: ir.Table, customer_trusted: ir.Table
+) -> ir.Table:
+    """People (email) with the date of their consent (since), as far as it is published."""
+    dates = customer_trusted.select("email", since="sharewithresearchasofdate")
+    return consenting(customer_landing, quarantine).join(dates, "email")
+
+
+def rows_of_owners(
+    rows: ir.Table, owners: ir.Table, key: str, time: str, policy: Policy
+) -> ir.Table:
+    """Rows of these owners, in that scope from their consent date on."""
+    same = [rows[key] == owners[key]]
+    if policy.from_consent_date:
+        same.append(rows[time] >= owners.since)
+    return rows.semi_join(owners, same)

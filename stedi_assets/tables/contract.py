@@ -1,0 +1,140 @@
+"""Contracts: the one place that names a table's columns, types and personal data.
+
+Everything else that needs a column list (landing reader, Iceberg schema, Dagster column schema,
+docs/tables.md) derives it from the contract.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from inspect import getdoc
+from typing import Any, ClassVar
+
+import ibis.expr.types as ir
+import pandera.ibis as pa
+from pandera.config import set_config
+from pandera.errors import SchemaError
+
+from stedi_assets.lakehouse.table import Column, Table, Zone
+
+# Without it pandera pulls every failing row into pandas.
+set_config(use_narwhals_backend=True)
+
+OWNER = "team:data-platform"
+"""Who answers for the tables."""
+
+
+class Contract(pa.DataFrameModel):
+    """What every table has: exactly the columns of its contract."""
+
+    class Config:
+        strict = True
+        metadata: ClassVar[dict[str, Any]] = {}
+
+
+def table_of(contract: type[Contract]) -> Table:
+    """What the machinery needs to know of a table, read off its contract."""
+    schema = contract.to_schema()
+    metadata = contract.Config.metadata
+    return Table(
+        name=str(schema.name),
+        zone=Zone(metadata["zone"]),
+        description=getdoc(contract) or "",
+        owner=OWNER,
+        columns=tuple(
+            Column(
+                name=name,
+                type=str(column.dtype),
+                nullable=column.nullable,
+                description=_description(column),
+                personal=column.metadata["personal"],
+                strict=column.metadata["strict"],
+                is_time=column.metadata["is_time"],
+                zero_is_none=column.metadata["zero_is_none"],
+            )
+            for name, column in schema.columns.items()
+        ),
+        one_of=metadata.get("one_of", ()),
+        person_of=metadata.get("person_of"),
+        fingerprint=hashlib.sha256(repr(_rules(schema)).encode()).hexdigest(),
+    )
+
+
+def _description(column: Any) -> str:
+    unit = column.metadata["unit"]
+    return f"{column.description} ({unit})" if unit else str(column.description)
+
+
+def _rules(schema: Any) -> list[object]:
+    columns = [
+        (
+            name,
+            str(c.dtype),
+            c.nullable,
+            c.unique,
+            c.description,
+            c.metadata,
+            list(map(str, c.checks)),
+        )
+        for name, c in schema.columns.items()
+    ]
+    return [schema.strict, [str(check) for check in schema.checks], columns]
+
+
+def breaches(contract: type[Contract], table: ir.Table) -> dict[str, int]:
+    """Rules of the contract that the table breaks, with the number of rows (0: the schema itself).
+
+    No value of the table is in the answer, so it can be shown to anybody.
+    """
+    if wrong := column_breaches(contract, table):
+        return wrong
+    schema = contract.to_schema()
+    try:
+        schema.validate(table, lazy=True)
+    except Exception:  # pandera fails over its own report where checks of several kinds fail
+        found = [breach for part in _parts(schema) for breach in _breach(part, table)]
+        return dict([*found, *_repeated(schema, table)])
+    return {}
+
+
+def column_breaches(contract: type[Contract], table: ir.Table) -> dict[str, int]:
+    """The part of `breaches` that needs no row: columns missing, unknown or of another type."""
+    schema = contract.to_schema()
+    actual = {name: str(dtype) for name, dtype in table.schema().items()}
+    wanted = {name: str(column.dtype) for name, column in schema.columns.items()}
+    missing = [f"{name}: column is missing" for name in wanted if name not in actual]
+    unknown = [f"{name}: column is not in the contract" for name in actual if name not in wanted]
+    typed = [
+        f"{name}: is {actual[name]} instead of {dtype}"
+        for name, dtype in wanted.items()
+        if actual.get(name, dtype) != dtype
+    ]
+    return dict.fromkeys((*missing, *unknown, *typed), 0)
+
+
+def _parts(schema: Any) -> Iterator[tuple[str, pa.DataFrameSchema]]:
+    """The contract taken apart into single rules, each named."""
+    for name, column in schema.columns.items():
+        if not column.nullable:
+            yield f"{name}: not null", pa.DataFrameSchema({name: pa.Column(nullable=False)})
+        for check in column.checks:
+            alone = pa.Column(nullable=True, checks=[check])
+            yield f"{name}: {check.error}", pa.DataFrameSchema({name: alone})
+    for check in schema.checks:
+        yield check.name, pa.DataFrameSchema(checks=[check])
+
+
+def _breach(part: tuple[str, pa.DataFrameSchema], table: ir.Table) -> Iterator[tuple[str, int]]:
+    rule, schema = part
+    try:
+        schema.validate(table)
+    except SchemaError as error:
+        yield rule, error.failure_cases.count().execute()
+
+
+def _repeated(schema: Any, table: ir.Table) -> Iterator[tuple[str, int]]:
+    # Of a value that is there n times pandera tells once, here n rows count.
+    for name, column in schema.columns.items():
+        if column.unique:
+            counts = table.group_by(name).agg(rows=table.count())
+            if rows := counts.filter(counts.rows > 1).rows.sum().execute():
+                yield f"{name}: unique", int(rows)

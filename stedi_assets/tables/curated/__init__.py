@@ -1,0 +1,1 @@
+"""Curated zone: what data scientists train on."""

@@ -1,0 +1,181 @@
+"""machine_learning_curated: the training set."""
+
+import ibis
+import ibis.expr.types as ir
+
+from stedi_assets.tables import columns
+from stedi_assets.tables.accounts import KEPT, outcomes
+from stedi_assets.tables.consent import (
+    consenting,
+    rows_of_owners,
+    still_consenting_since,
+    total,
+    without_consent,
+)
+from stedi_assets.tables.contract import Contract
+from stedi_assets.tables.definition import TableDefinition
+from stedi_assets.tables.identity import pseudonym
+from stedi_assets.tables.policy import Policy
+
+NAMING = ("user", "serialnumber")
+"""Columns that training rows have with STEDI_PSEUDONYMIZE=false alone."""
+
+
+class MachineLearningCurated(Contract):
+    """Training set: sensor readings with the phone readings of the same person and time.
+
+    Same person is the proven owner of the device, same time the same millisecond. Joined on the
+    time alone, it would pair one person's device with another person's phone.
+    """
+
+    subject_id: str = columns.field(
+        "pseudonym of the person: keyed hash of the e-mail, the same in every refresh",
+        str_length={"min_value": 32, "max_value": 32},
+    )
+    sensorreadingtime: int = columns.time("time of both readings")
+    distancefromobject: float = columns.distance()
+    x: float = columns.acceleration("x")
+    y: float = columns.acceleration("y")
+    z: float = columns.acceleration("z")
+
+    class Config:
+        name = "machine_learning_curated"
+        metadata = {"zone": "curated"}
+
+
+class MachineLearningCuratedIdentified(MachineLearningCurated):
+    """Training set with the person's e-mail and device (STEDI_PSEUDONYMIZE=false)."""
+
+    user: str = columns.field("e-mail of the person", personal=True)
+    serialnumber: str = columns.field("serial number of the device", personal=True)
+
+    class Config:
+        name = "machine_learning_curated"
+        metadata = {"zone": "curated"}
+
+
+# The rule
+
+
+def machine_learning_curated(
+    step_trainer_trusted: ir.Table,
+    device_ownership: ir.Table,
+    accelerometer_trusted: ir.Table,
+    policy: Policy,
+) -> ir.Table:
+    """Sensor readings with the accelerometer readings of the same person and millisecond."""
+    owners = device_ownership.select(
+        "serialnumber", "email", subject_id=pseudonym(device_ownership.email, policy)
+    )
+    sensor = step_trainer_trusted.join(owners, "serialnumber")
+    phone = accelerometer_trusted.drop("serialnumber")
+    pairs = sensor.join(
+        phone, [sensor.email == phone.user, sensor.sensorreadingtime == phone.timestamp]
+    )
+    of_pair = ["subject_id", "sensorreadingtime", "distancefromobject", "x", "y", "z"]
+    return pairs.select(*of_pair, *(() if policy.pseudonymize else NAMING))
+
+
+# What must hold
+
+
+def consent(
+    machine_learning_curated: ir.Table,
+    customer_landing: ir.Table,
+    quarantine: ir.Table,
+    customer_trusted: ir.Table,
+    policy: Policy,
+) -> ir.IntegerScalar:
+    """Training rows of people without consent or, in that scope, from before their consent date."""
+    rows = machine_learning_curated.select(person="subject_id", time="sensorreadingtime")
+    people = consenting(customer_landing, quarantine)
+    people = people.select(person=pseudonym(people.email, policy))
+    return without_consent(rows, people, pseudonymous(customer_trusted, policy), policy)
+
+
+def pseudonymous(customer_trusted: ir.Table, policy: Policy) -> ir.Table:
+    """Customers by subject_id (person) with the date of their consent (since)."""
+    return customer_trusted.select(
+        person=pseudonym(customer_trusted.email, policy), since="sharewithresearchasofdate"
+    )
+
+
+def still_consenting(
+    machine_learning_curated: ir.Table,
+    customer_landing: ir.Table,
+    quarantine: ir.Table,
+    customer_trusted: ir.Table,
+    policy: Policy,
+) -> ir.Table:
+    """Training rows of people who still consent."""
+    people = still_consenting_since(customer_landing, quarantine, customer_trusted)
+    owners = people.mutate(subject_id=pseudonym(people.email, policy))
+    return rows_of_owners(
+        machine_learning_curated, owners, "subject_id", "sensorreadingtime", policy
+    )
+
+
+def one_person_a_row(
+    machine_learning_curated: ir.Table,
+    step_trainer_trusted: ir.Table,
+    device_ownership: ir.Table,
+    accelerometer_trusted: ir.Table,
+    policy: Policy,
+) -> ir.IntegerScalar:
+    """Training rows that are not a sensor and a phone reading of the same person."""
+    people = device_ownership.select(person="email").distinct()
+    people = people.mutate(subject_id=pseudonym(people.person, policy))
+    rows = machine_learning_curated.join(people, "subject_id")
+    sensor = step_trainer_trusted.join(
+        device_ownership.select("serialnumber", "email"), "serialnumber"
+    )
+    with_sensor = rows.semi_join(
+        sensor,
+        [
+            rows.person == sensor.email,
+            rows.sensorreadingtime == sensor.sensorreadingtime,
+            rows.distancefromobject.identical_to(sensor.distancefromobject),
+        ],
+    )
+    phone = accelerometer_trusted
+    right = with_sensor.semi_join(
+        phone,
+        [
+            with_sensor.person == phone.user,
+            with_sensor.sensorreadingtime == phone.timestamp,
+            *(with_sensor[axis].identical_to(phone[axis]) for axis in "xyz"),
+        ],
+    )
+    ml = machine_learning_curated
+    wrong = ml.agg(rows=ml.count()).union(right.agg(rows=-right.count()))
+    return total(wrong.rows)
+
+
+# Where the other readings went
+
+
+def account(
+    step_trainer_trusted: ir.Table, device_ownership: ir.Table, accelerometer_trusted: ir.Table
+) -> ir.Table:
+    """Pairs: a sensor reading gives one row for each phone reading of its owner at its time."""
+    owners = device_ownership.select("serialnumber", "email")
+    sensor = step_trainer_trusted.select("serialnumber", "sensorreadingtime").join(
+        owners, "serialnumber"
+    )
+    phone = accelerometer_trusted.select("user", "timestamp")
+    met = sensor.left_join(phone, [("email", "user"), ("sensorreadingtime", "timestamp")])
+    counted = met.agg(pairs=met.user.count(), alone=met.user.isnull().sum())
+    kept = counted.select(outcome=ibis.literal(KEPT), rows="pairs")
+    unmet = counted.select(outcome=ibis.literal("no phone reading at that time"), rows="alone")
+    return outcomes(kept.union(unmet))
+
+
+MACHINE_LEARNING_CURATED = TableDefinition(
+    MachineLearningCurated,
+    MachineLearningCuratedIdentified,
+    rule=machine_learning_curated,
+    consent=consent,
+    still_consenting=still_consenting,
+    serial_numbers=one_person_a_row,
+    account=account,
+)

@@ -1,0 +1,84 @@
+"""What there is to say of a table: its contract, its rule, its checks, its account of rows."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from inspect import signature
+from typing import Any
+
+import ibis.expr.types as ir
+
+from stedi_assets.lakehouse.table import Table
+from stedi_assets.tables.contract import Contract, table_of
+from stedi_assets.tables.policy import Policy
+
+_POLICY = "policy"
+
+Rule = Callable[..., ir.Table]
+"""Gives rows. Its parameters name the tables it is made from, and `policy` where it depends on it.
+
+It is a pure function: expressions in, one expression out.
+"""
+
+Violations = Callable[..., ir.IntegerScalar]
+"""Counts violations. Its parameters are those of a `Rule`, its own table among them."""
+
+
+@dataclass(frozen=True)
+class TableDefinition:
+    """A table.
+
+    Attributes:
+        contract: Its columns, with their meaning and checks.
+        identified_contract: Its contract with STEDI_PSEUDONYMIZE=false, where that is another one.
+        source: The source whose files a landing table holds.
+        rule: Its rows; none in the landing zone, which is made of files.
+        consent: Rows of people who do not consent. Nobody sees a table that has any.
+        serial_numbers: Rows that go against who is proven to own which device. Likewise.
+        account: Where the rows of its inputs went: (outcome, rows), see `accounts`.
+        still_consenting: The rows of its last published state that may stay when people withdrew
+            and it cannot be made anew.
+    """
+
+    contract: type[Contract]
+    identified_contract: type[Contract] | None = None
+    source: str | None = None
+    rule: Rule | None = None
+    consent: Violations | None = None
+    serial_numbers: Violations | None = None
+    account: Rule | None = None
+    still_consenting: Rule | None = None
+
+    @cached_property
+    def name(self) -> str:
+        """Its name."""
+        return str(self.contract.to_schema().name)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the tables that its rule is made from."""
+        return inputs_of(self.rule) if self.rule else ()
+
+    def contract_under(self, policy: Policy) -> type[Contract]:
+        """Its contract under a policy."""
+        return (not policy.pseudonymize and self.identified_contract) or self.contract
+
+    def table(self, policy: Policy) -> Table:
+        """What the lakehouse needs to know of it under a policy."""
+        return table_of(self.contract_under(policy))
+
+
+def inputs_of(function: Callable[..., object]) -> tuple[str, ...]:
+    """Names of the tables that a rule or check looks at."""
+    return tuple(name for name in signature(function).parameters if name != _POLICY)
+
+
+def takes_policy(function: Callable[..., object]) -> bool:
+    """Whether a rule or check depends on the policy."""
+    return _POLICY in signature(function).parameters
+
+
+def apply(function: Callable[..., Any], tables: Mapping[str, ir.Table], policy: Policy) -> Any:
+    """Call a rule or check with the tables that its parameters name."""
+    given: dict[str, Any] = {name: tables[name] for name in inputs_of(function)}
+    return function(**given, **({_POLICY: policy} if takes_policy(function) else {}))

@@ -1,0 +1,64 @@
+"""Whose a reading is, and how people are named where nobody may know them."""
+
+import hashlib
+import hmac
+
+import ibis.expr.types as ir
+
+from stedi_assets.tables.policy import Policy
+
+PSEUDONYM_KEYS = "[0-9a-f]{64}"
+"""Pattern of the two keys of `pseudonym`, which are in the SQL that an engine gets."""
+
+
+def sole_claims(customer_landing: ir.Table) -> ir.Table:
+    """Serial numbers that exactly one e-mail ever claimed, with that e-mail."""
+    claims = customer_landing.filter(customer_landing.serialnumber.notnull())
+    claims = claims.select("serialnumber", email="person")
+    emails = claims.group_by("serialnumber").agg(email=claims.email.min(), other=claims.email.max())
+    return emails.filter(emails.email == emails.other).drop("other")
+
+
+def claims_by_device(customer_landing: ir.Table) -> ir.Table:
+    """Serial numbers on customer records, how many e-mails claim them, and one of these."""
+    claims = customer_landing.select(claimed="serialnumber", claimant="person")
+    return (
+        claims.filter(claims.claimed.notnull())
+        .group_by("claimed")
+        .agg(claimants=claims.claimant.nunique(), claimant=claims.claimant.min())
+    )
+
+
+def owned_readings(
+    accelerometer_landing: ir.Table, customer_landing: ir.Table, *also: str
+) -> ir.Table:
+    """Accelerometer readings under their owner's e-mail, as far as they have one.
+
+    A reading that carries a serial number instead of a user belongs to the one person who ever
+    claimed it, and to nobody where there are several. `also` names further columns to keep.
+    """
+    claims = sole_claims(customer_landing).rename(claimed="serialnumber", claimant="email")
+    columns = ("timestamp", "x", "y", "z", "serialnumber", *also)
+    named = accelerometer_landing.filter(accelerometer_landing.person.notnull())
+    nameless = accelerometer_landing.filter(accelerometer_landing.person.isnull())
+    claimed = nameless.join(claims, [("serialnumber", "claimed")])
+    return named.select(*columns, user=named.person).union(
+        claimed.select(*columns, user="claimant")
+    )
+
+
+def key_id(policy: Policy) -> str:
+    """Tells under which key pseudonyms were made; the key cannot be worked out from it."""
+    key = policy.subject_key().encode()
+    return hmac.digest(key, b"id of this key", hashlib.sha256).hex()[:16]
+
+
+def pseudonym(email: ir.StringValue, policy: Policy) -> ir.StringValue:
+    """Keyed hash of an e-mail, 128 bits as 32 hexadecimal digits.
+
+    Nested as in HMAC, with two keys derived from the one: without the key nobody can tell whose
+    pseudonym it is by hashing e-mails, or link it to one made under another key.
+    """
+    key = policy.subject_key().encode()
+    inner, outer = (hmac.digest(key, use, hashlib.sha256).hex() for use in (b"inner", b"outer"))
+    return (outer + (inner + email).hexdigest("sha256")).hexdigest("sha256")[:32]

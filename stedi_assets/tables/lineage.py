@@ -1,0 +1,192 @@
+"""Which columns each column is computed from, read off the rules themselves.
+
+A rule is called on tables that have the columns of their contracts and no rows; the expression it
+gives, as SQL, tells where each column comes from. So lineage cannot fall behind the rules, and
+takes neither an engine nor data.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import Any, NamedTuple, cast
+
+import ibis
+from sqlglot import exp, parse_one
+from sqlglot.optimizer.scope import Scope, build_scope, find_all_in_scope
+
+from stedi_assets.lakehouse.table import LANDED_AT, PERSON, SOURCE_FILE
+from stedi_assets.tables import DERIVED, SOURCES, TABLES, definition
+from stedi_assets.tables.definition import TableDefinition, apply
+from stedi_assets.tables.policy import Policy
+from stedi_assets.tables.sources import files_of
+
+FILE_PATH, FILE_TEXT, FILE_ARRIVAL = "file path", "file text", "file arrival"
+"""What a landing file gives besides the keys of its JSON objects."""
+
+_DIALECT = "duckdb"
+_DERIVED = {table.name for table in DERIVED}
+
+
+class Source(NamedTuple):
+    """A column of a table, or a key of the JSON objects of a source's landing files."""
+
+    table: str
+    column: str
+
+    @property
+    def name(self) -> str:
+        """The column with its table."""
+        return f"{self.table}.{self.column}"
+
+
+@dataclass(frozen=True)
+class TableLineage:
+    """What a table is computed from, one step back.
+
+    Attributes:
+        columns: The columns from which the values of each column are computed. What only decides
+            which rows there are, such as a consent date, is not among them.
+        rows: The columns that decide which rows there are: those of its filters and joins.
+    """
+
+    columns: Mapping[str, tuple[Source, ...]]
+    rows: tuple[Source, ...] = field(default=())
+
+
+class Lineage:
+    """Lineage of all tables; derived when it is first asked for, as that takes a moment."""
+
+    def __init__(self, policy: Policy) -> None:
+        """Read it off the rules, as they are under this policy."""
+        # The key makes no difference to it, and without it the lineage can be remembered.
+        self._policy = replace(policy, subject_key=_no_key)
+
+    def of(self, table: str) -> TableLineage:
+        """Lineage of a table, one step back."""
+        return _lineage(definition(table), self._policy)
+
+    def markdown(self, table: str) -> str:
+        """Lineage of a table back to the landing zone, to be read by people."""
+        found = self.of(table)
+        lines = ["| column | comes from |", "|---|---|"]
+        for column, sources in found.columns.items():
+            steps = [f"←\N{NO-BREAK SPACE}{_names(step)}" for step in self._steps(sources)]
+            lines.append(f"| {column} | {' '.join(steps) or 'the rule itself'} |")
+        if found.rows:
+            lines += ["", f"Rows are decided by {_names(found.rows)}."]
+        return "\n".join(lines)
+
+    def _steps(self, sources: tuple[Source, ...]) -> Iterator[tuple[Source, ...]]:
+        """The sources, then theirs, until all are in the landing zone."""
+        while sources:
+            yield sources
+            sources = _sorted(
+                before
+                for table, column in sources
+                if table in _DERIVED
+                for before in self.of(table).columns.get(column, ())
+            )
+
+
+def _names(sources: Iterable[Source]) -> str:
+    return ", ".join(source.name for source in sources)
+
+
+def _sorted(sources: Iterable[Source]) -> tuple[Source, ...]:
+    return tuple(sorted(set(sources)))
+
+
+@cache
+def _lineage(table: TableDefinition, policy: Policy) -> TableLineage:
+    return _derived(table, policy) if table.rule else _landed(table)
+
+
+def _landed(table: TableDefinition) -> TableLineage:
+    """Lineage of a table that no rule makes: its columns are keys of the JSON objects."""
+    landing = table.table(Policy())
+    if table.source:
+        files = files_of(table.source)
+        added = {SOURCE_FILE: FILE_PATH, LANDED_AT: FILE_ARRIVAL, PERSON: landing.person_of or ""}
+        return TableLineage(
+            {name: (Source(files, added.get(name, name)),) for name in landing.types}
+        )
+    added = {"source": FILE_PATH, SOURCE_FILE: FILE_PATH, LANDED_AT: FILE_ARRIVAL}
+    all_files = [files_of(source) for source in SOURCES.values()]
+    return TableLineage(
+        {
+            name: _sorted(Source(files, added.get(name, FILE_TEXT)) for files in all_files)
+            for name in landing.types
+        }
+    )
+
+
+def _derived(table: TableDefinition, policy: Policy) -> TableLineage:
+    types = {each.name: each.table(policy).types for each in TABLES}
+    tables = {name: ibis.table(columns, name=name) for name, columns in types.items()}
+    assert table.rule
+    expression = apply(table.rule, tables, policy)
+    columns = [name for name in types[table.name] if name in expression.columns]
+    sql = ibis.to_sql(expression.select(columns), dialect=_DIALECT)
+    scope = _scope(sql, {name: dict(columns) for name, columns in types.items()})
+    return TableLineage(
+        {column: _sorted(_origins(column, scope)) for column in columns},
+        _sorted(source for part in scope.traverse() for source in _conditions(part)),
+    )
+
+
+def _no_key() -> str:
+    return "-" * 64
+
+
+def _scope(sql: str, columns: dict[str, Any]) -> Scope:
+    """The query, each of its columns with the table it is of."""
+    from sqlglot.optimizer.qualify import qualify  # noqa: PLC0415  (takes a while to import)
+
+    query = qualify(
+        parse_one(sql, dialect=_DIALECT), dialect=_DIALECT, schema=columns, identify=False
+    )
+    scope = build_scope(query)
+    assert scope is not None
+    for part in scope.traverse():
+        for count in part.find_all(exp.Count):
+            if isinstance(count.this, exp.Star):  # rows are counted, with whatever is in them
+                count.set("this", exp.Tuple(expressions=list(_columns(part, columns))))
+    return scope
+
+
+def _columns(scope: Scope, columns: dict[str, Any]) -> Iterator[exp.Column]:
+    """All columns of what a part of a query selects from."""
+    for name, (_, source) in scope.selected_sources.items():
+        if name in scope.semi_or_anti_join_tables:
+            continue
+        if isinstance(source, exp.Table):
+            names = list(columns[source.name])
+        else:
+            names = cast("exp.Query", source.expression).named_selects
+        yield from (exp.column(column, table=name) for column in names)
+
+
+def _origins(column: str, scope: Scope | exp.Table) -> Iterator[Source]:
+    """The columns of tables from which a column of a query is computed."""
+    from sqlglot.lineage import lineage  # noqa: PLC0415  (takes a while to import)
+
+    if isinstance(scope, exp.Table):
+        yield Source(scope.name, column)
+        return
+    query = scope.expression
+    found = lineage(
+        column, query, {}, scope=scope, dialect=_DIALECT, copy=False, trim_selects=False
+    )
+    for node in found.walk():
+        if isinstance(node.expression, exp.Table):
+            yield Source(node.expression.name, exp.to_column(node.name).name)
+
+
+def _conditions(scope: Scope) -> Iterator[Source]:
+    """The columns that the filters and joins of a part of a query look at."""
+    select = scope.expression
+    parts = [select.args.get(clause) for clause in ("where", "having", "qualify")]
+    parts += [join.args.get("on") for join in select.args.get("joins") or ()]
+    for part in filter(None, parts):
+        for column in find_all_in_scope(part, exp.Column):
+            yield from _origins(column.name, scope.sources[column.table])

@@ -1,0 +1,1 @@
+"""Trusted zone: what comes from customers who consent to research."""

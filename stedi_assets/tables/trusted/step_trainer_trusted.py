@@ -1,0 +1,177 @@
+"""step_trainer_trusted: the sensor readings of consenting customers' devices."""
+
+import ibis
+import ibis.expr.types as ir
+from ibis.selectors import cols
+
+from stedi_assets.tables.accounts import KEPT, marked, outcomes, reclassified
+from stedi_assets.tables.consent import (
+    consenting,
+    rows_of_owners,
+    still_consenting_since,
+    total,
+    without_consent,
+)
+from stedi_assets.tables.definition import TableDefinition
+from stedi_assets.tables.identity import owned_readings
+from stedi_assets.tables.policy import Policy
+from stedi_assets.tables.sources import SensorReading
+
+
+class StepTrainerTrusted(SensorReading):
+    """Sensor readings of devices owned by a customer in customers_curated."""
+
+    class Config:
+        name = "step_trainer_trusted"
+        metadata = {"zone": "trusted"}
+
+
+# The rule
+
+
+def step_trainer_trusted(  # noqa: PLR0913  (the tables it is made from)
+    *,
+    step_trainer_landing: ir.Table,
+    device_ownership: ir.Table,
+    customers_curated: ir.Table,
+    accelerometer_landing: ir.Table,
+    customer_landing: ir.Table,
+    policy: Policy,
+) -> ir.Table:
+    """Sensor readings of devices owned by a customer in customers_curated.
+
+    But for those at whose millisecond the owner's phone has no reading and somebody else's has
+    one: somebody else was on the device.
+    """
+    customers = customers_curated.select("email", since="sharewithresearchasofdate")
+    owners = device_ownership.select("serialnumber", "email").join(customers, "email")
+    readings = step_trainer_landing.select(~cols("source_file", "landed_at"))
+    of_owner = [readings.serialnumber == owners.serialnumber]
+    if policy.from_consent_date:
+        of_owner.append(readings.sensorreadingtime >= owners.since)
+    readings = readings.semi_join(owners, of_owner)
+    phones = owned_readings(accelerometer_landing, customer_landing)
+    phones = phones.select(email="user", sensorreadingtime="timestamp")
+    times = readings.join(owners, "serialnumber").drop("since")
+    without_owner = times.anti_join(phones, ["email", "sensorreadingtime"])
+    of_others = without_owner.semi_join(phones, "sensorreadingtime")
+    return readings.anti_join(of_others, ["serialnumber", "sensorreadingtime"])
+
+
+# What must hold
+
+
+def consent(  # noqa: PLR0913  (the tables it looks at)
+    *,
+    step_trainer_trusted: ir.Table,
+    device_ownership: ir.Table,
+    customer_landing: ir.Table,
+    quarantine: ir.Table,
+    customer_trusted: ir.Table,
+    policy: Policy,
+) -> ir.IntegerScalar:
+    """Sensor readings of owners without consent or, in that scope, before their consent date."""
+    owners = device_ownership.select("serialnumber", "email")
+    readings = step_trainer_trusted.select(person="serialnumber", time="sensorreadingtime")
+    people = owners.semi_join(consenting(customer_landing, quarantine), "email")
+    since = owners.join(customer_trusted.select("email", "sharewithresearchasofdate"), "email")
+    return without_consent(
+        readings,
+        people.select(person="serialnumber"),
+        since.select(person="serialnumber", since="sharewithresearchasofdate"),
+        policy,
+    )
+
+
+def still_consenting(  # noqa: PLR0913  (the tables it is made from)
+    *,
+    step_trainer_trusted: ir.Table,
+    device_ownership: ir.Table,
+    customer_landing: ir.Table,
+    quarantine: ir.Table,
+    customer_trusted: ir.Table,
+    policy: Policy,
+) -> ir.Table:
+    """Sensor readings of owners who still consent."""
+    people = still_consenting_since(customer_landing, quarantine, customer_trusted)
+    owners = device_ownership.select("serialnumber", "email").join(people, "email")
+    return rows_of_owners(step_trainer_trusted, owners, "serialnumber", "sensorreadingtime", policy)
+
+
+def owned_devices(
+    step_trainer_trusted: ir.Table,
+    device_ownership: ir.Table,
+    customers_curated: ir.Table,
+    accelerometer_landing: ir.Table,
+    customer_landing: ir.Table,
+) -> ir.IntegerScalar:
+    """Readings of devices not owned by a customer of customers_curated, or of somebody else."""
+    devices = step_trainer_trusted.group_by("serialnumber").agg(rows=ibis._.count())
+    owners = device_ownership.select("serialnumber", "email")
+    owned = owners.join(customers_curated.select("email"), "email")
+    withheld = devices.anti_join(owned, "serialnumber").select("rows")
+    phones = owned_readings(accelerometer_landing, customer_landing)
+    phones = phones.select("user", "timestamp").distinct()
+    readings = step_trainer_trusted.join(owners, "serialnumber")
+    together = readings.join(phones, [("sensorreadingtime", "timestamp")])
+    times = together.group_by("serialnumber", "sensorreadingtime").agg(
+        users=together.user.nunique(),
+        rows=together.count(),
+        of_owner=(together.user == together.email).sum(),
+    )
+    others = times.filter(times.of_owner == 0).select(rows=(times.rows / times.users).cast("int64"))
+    return total(withheld.union(others).rows)
+
+
+# Where the other readings went
+
+
+def account(  # noqa: PLR0913  (the tables it is made from)
+    *,
+    step_trainer_landing: ir.Table,
+    device_ownership: ir.Table,
+    customers_curated: ir.Table,
+    accelerometer_landing: ir.Table,
+    customer_landing: ir.Table,
+    policy: Policy,
+) -> ir.Table:
+    """Sensor readings: those of devices owned by a customer of customers_curated are kept."""
+    readings = step_trainer_landing.group_by("serialnumber").agg(rows=ibis._.count())
+    owners = device_ownership.select("serialnumber", "email")
+    devices = readings.left_join(owners, "serialnumber")
+    devices = marked(devices, customers_curated.select("email"), "email", "curated")
+    outcome = ibis.cases(
+        (devices.email.isnull(), "nobody is proven to own the device"),
+        (~devices.curated, "owner does not consent or has no readings"),
+        else_=KEPT,
+    )
+    counted = devices.select("rows", outcome=outcome)
+    customers = customers_curated.select("email", since="sharewithresearchasofdate")
+    theirs = step_trainer_landing.join(owners.join(customers, "email"), "serialnumber")
+    if policy.from_consent_date:
+        early = theirs.filter(theirs.sensorreadingtime < theirs.since)
+        counted = reclassified(counted, early, "before the consent date")
+        theirs = theirs.filter(theirs.sensorreadingtime >= theirs.since)
+    phones = owned_readings(accelerometer_landing, customer_landing)
+    others = _of_others(theirs.select("email", time="sensorreadingtime"), phones)
+    return outcomes(reclassified(counted, others, "somebody else's phone alone was there"))
+
+
+def _of_others(readings: ir.Table, phones: ir.Table) -> ir.Table:
+    """Readings (email, time) at whose time there are phone readings, and none of that e-mail."""
+    present = phones.group_by(at="timestamp", user="user").agg(n=ibis._.count()).drop("n")
+    mine = present.select("at", "user", there=ibis.literal(True))
+    known = readings.left_join(mine, [("time", "at"), ("email", "user")])
+    alone = known.filter(known.there.isnull()).select("email", "time")
+    anybody = present.select("at").distinct()
+    return alone.inner_join(anybody, [("time", "at")])
+
+
+STEP_TRAINER_TRUSTED = TableDefinition(
+    StepTrainerTrusted,
+    rule=step_trainer_trusted,
+    consent=consent,
+    still_consenting=still_consenting,
+    serial_numbers=owned_devices,
+    account=account,
+)
