@@ -13,16 +13,16 @@ from stedi_assets.defs.sources import source_assets
 from stedi_assets.defs.table_assets import table_asset
 from stedi_assets.privacy.key import policy_of
 from stedi_assets.settings import Settings
-from stedi_assets.tables import DERIVED
+from stedi_assets.tables import TABLES
 from stedi_assets.tables.lineage import Lineage
 
 
 def lakehouse_definitions(settings: Settings) -> dg.Definitions:
     """The project under these settings."""
-    lineage = Lineage(policy_of(settings))
+    lineage = Lineage(TABLES, policy_of(settings))
     assets = [
         landing_assets(settings, lineage),
-        *(table_asset(table, settings, lineage) for table in DERIVED),
+        *(table_asset(table, settings, lineage) for table in TABLES if table.rule),
     ]
     return dg.Definitions(
         assets=[

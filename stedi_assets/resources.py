@@ -110,17 +110,15 @@ def _on_spark(settings: Settings, storage: Storage) -> "Engine":
 
 def _on_glue(settings: Settings, storage: Storage) -> "Engine":
     with _extra("aws", "STEDI_ENGINE=glue"):
-        from stedi_assets.lakehouse.engines.glue import (  # noqa: PLC0415
-            GlueEngine,
-            pipes_client,
-        )
-    here = settings.model_copy(update={"engine": "duckdb"})
-    exchange, new_client = f"{settings.lakehouse}/pipes", S3Clients(settings.s3_endpoint)
+        from stedi_assets.lakehouse.engines.glue import GlueEngine  # noqa: PLC0415
+
     return GlueEngine(
-        _here(here, storage),
-        lambda: pipes_client(exchange, new_client, settings.glue_endpoint),
-        settings.glue_job,
-        settings.model_dump(include=_OF_TABLES, exclude_defaults=True),
+        here=_here(settings.model_copy(update={"engine": "duckdb"}), storage),
+        job=settings.glue_job,
+        exchange=f"{settings.lakehouse}/pipes",
+        settings=settings.model_dump(include=_OF_TABLES, exclude_defaults=True),
+        new_s3_client=S3Clients(settings.s3_endpoint),
+        endpoint=settings.glue_endpoint,
     )
 
 

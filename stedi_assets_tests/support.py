@@ -5,8 +5,8 @@ import hmac
 import json
 import os
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from inspect import signature
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 from uuid import uuid4
@@ -18,17 +18,23 @@ import pyarrow.parquet as pq
 import pytest
 from pyiceberg.table import StaticTable
 
-from stedi_assets.accounting import ACCOUNTS
-from stedi_assets.tables import DERIVED
-from stedi_assets.checks import CONSENT, SERIAL_NUMBERS
+from stedi_assets import definitions as loaded_by_dagster
+from stedi_assets import tables as definitions
 from stedi_assets.definitions import lakehouse_definitions
-from stedi_assets.resources import open_storage
 from stedi_assets.lakehouse.catalog import Catalog
-from stedi_assets.lakehouse.state import Snapshot
 from stedi_assets.lakehouse.landing.ledger import LandingFolder
-from stedi_assets.tables.XXX import contracts
-from stedi_assets.tables.contract import table_of
+from stedi_assets.lakehouse.state import Snapshot
+from stedi_assets.lakehouse.table import Table
+from stedi_assets.privacy.key import policy_of
+from stedi_assets.resources import open_storage
 from stedi_assets.settings import Settings
+from stedi_assets.tables import DERIVED, definition
+from stedi_assets.tables.definition import apply
+from stedi_assets.tables.policy import Policy
+
+PROJECT = Path(__file__).parents[1]
+SHARED = PROJECT.parent / "shared" / "data"
+"""Real landing data; tests that need it are skipped where it is absent."""
 
 KEY = "a key for tests, of 32 characters or more"
 TABLES = (
@@ -136,27 +142,27 @@ class Pipeline:
     """The rules on an in-memory DuckDB; compiled once, as that takes longer than to run them."""
 
     def __init__(self, settings: Settings) -> None:
-        models = contracts(pseudonymize=settings.pseudonymize).values()
-        tables = [table_of(model) for model in models]
         self.settings = settings
+        self._policy = policy_of(settings)
+        tables = [table.table(self._policy) for table in definitions.TABLES]
         self.schemas = {table.name: table.arrow_schema.remove_metadata() for table in tables}
         backend = ibis.duckdb.connect(threads=1)
         self._connection = backend.con
-        self._given: dict[str, Any] = {
+        self._tables = {
             table.name: backend.create_table(table.name, schema=ibis.schema(table.types))
             for table in tables
         }
-        self._given["settings"] = settings
-        self._rules = {rule.__name__: self._compile(rule) for rule in DERIVED}
-        checks = (*CONSENT.values(), *SERIAL_NUMBERS.values())
-        self._checks = {rule.__name__: self._compile(rule) for rule in checks}
-        self._accounts = {name: self._compile(account) for name, account in ACCOUNTS.items()}
+        self._rules, self._checks, self._accounts = {}, {}, {}
+        for table in DERIVED:
+            self._rules[table.name] = self._compile(table.rule, self.schemas[table.name].names)
+            self._accounts[table.name] = self._compile(table.account)
+            for check in ("consent", "serial_numbers"):
+                if violations := getattr(table, check):
+                    self._checks[f"{check} of {table.name}"] = self._compile(violations)
 
-    def _compile(self, rule: Callable[..., Any]) -> str:
-        expression = rule(**{name: self._given[name] for name in signature(rule).parameters})
-        if rule in DERIVED:
-            expression = expression.select(*self.schemas[rule.__name__].names)
-        return ibis.to_sql(expression, dialect="duckdb")
+    def _compile(self, function: Any, columns: Sequence[str] = ()) -> str:
+        expression = apply(function, self._tables, self._policy)
+        return ibis.to_sql(expression.select(*columns) if columns else expression, dialect="duckdb")
 
     def run(
         self,
@@ -194,8 +200,8 @@ class Pipeline:
 
     def violations(self) -> dict[str, int]:
         """What each consent and serial-number rule finds in the tables, where it finds any."""
-        found = {rule: self.execute(sql)[0][0] for rule, sql in self._checks.items()}
-        return {rule: violations for rule, violations in found.items() if violations}
+        found = {check: self.execute(sql)[0][0] for check, sql in self._checks.items()}
+        return {check: violations for check, violations in found.items() if violations}
 
     def accounts(self) -> dict[str, dict[str, int]]:
         """Rows of each table's input by outcome, as far as there are any."""
@@ -220,6 +226,11 @@ def under(folder: Path, **values: Any) -> Settings:
         name = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
         given |= {"deployment": "aws", "database": f"test_{name}"}
     return Settings.load(**(given | values))
+
+
+def table_named(name: str) -> Table:
+    """A table, as its contract describes it by default."""
+    return definition(name).table(Policy())
 
 
 def catalog_of(settings: Settings) -> Catalog:
@@ -253,9 +264,18 @@ def refuse(patch: pytest.MonkeyPatch, name: str) -> None:
     patch.setattr(LandingFolder, "open", opened)
 
 
+def change_table(patch: pytest.MonkeyPatch, name: str, **changes: Any) -> None:
+    """Let Dagster load a table with another rule, check or account."""
+    changed = tuple(
+        replace(table, **changes) if table.name == name else table
+        for table in loaded_by_dagster.TABLES
+    )
+    patch.setattr(loaded_by_dagster, "TABLES", changed)
+
+
 def stage(settings: Settings, name: str, rows: Rows) -> Snapshot:
     """Put rows of a table on `audit`, without a run."""
-    table, catalog = table_of(contracts()[name]), catalog_of(settings)
+    table, catalog = table_named(name), catalog_of(settings)
     catalog.ensure(table)
     path = f"{catalog.location(name)}/data/{uuid4().hex}.parquet"
     with catalog.io.new_output(path).create() as file:

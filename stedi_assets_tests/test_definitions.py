@@ -10,16 +10,17 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import dagster as dg
 import pytest
 from dagster_aws.s3 import S3Resource
 
 from stedi_assets.definitions import lakehouse_definitions
-from stedi_assets.lakehouse.storage.s3 import S3Lakehouse
+from stedi_assets.lakehouse.storage.s3 import S3Storage
+from stedi_assets.resources import open_lakehouse
 from stedi_assets.settings import Settings
-from stedi_assets_tests.support import TABLES
+from stedi_assets_tests.support import PROJECT, TABLES
 
 DEPLOYMENTS = {
     "local": {},
@@ -241,15 +242,24 @@ def test_schemas_are_the_same_on_every_deployment(specs: dict[str, dg.AssetSpec]
     } == schemas
 
 
-def test_s3_resource_of_dagster_is_what_the_lakehouse_on_aws_uses() -> None:
+def test_s3_resource_of_dagster_is_what_the_lakehouse_on_aws_uses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     settings = Settings.load(**DEPLOYMENTS["aws"], s3_endpoint="https://s3.example.com")
-    lakehouse = (lakehouse_definitions(settings).resources or {})["lakehouse"]
-    assert isinstance(lakehouse, S3Lakehouse)
-    assert isinstance(lakehouse.s3, S3Resource)
-    assert (lakehouse.root, lakehouse.s3.endpoint_url) == (
-        "s3://acme-stedi/lakehouse",
-        "https://s3.example.com",
-    )
+    made: list[S3Resource] = []
+    get_client = S3Resource.get_client
+
+    def remembering(resource: S3Resource) -> Any:
+        made.append(resource)
+        return get_client(resource)
+
+    monkeypatch.setattr(S3Resource, "get_client", remembering)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    lakehouse = open_lakehouse(settings)
+    assert isinstance(lakehouse.storage, S3Storage)
+    assert lakehouse.storage.root == "s3://acme-stedi/lakehouse"
+    assert lakehouse.storage.client.meta.endpoint_url == "https://s3.example.com"
+    assert [resource.endpoint_url for resource in made] == ["https://s3.example.com"]
 
 
 LOAD = """
@@ -257,6 +267,7 @@ import socket, sys
 def refuse(*_):
     raise AssertionError("connected")
 socket.socket.connect = socket.getaddrinfo = refuse
+from stedi_assets_tests.support import PROJECT
 from stedi_assets.definitions import defs
 defs.get_repository_def().load_all_definitions()
 watched = ("boto3", "dagster_pyspark", "matplotlib", "sqlglot.lineage")
@@ -274,7 +285,7 @@ def test_code_location_imports_what_it_needs_draws_and_derives_nothing_and_conne
     needed = deployment_to_load == "aws", engine == "spark"
     values = DEPLOYMENTS[deployment_to_load] | {"engine": engine}
     variables = {f"STEDI_{name.upper()}": value for name, value in values.items()}
-    place = {"HOME": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[1])}
+    place = {"HOME": str(tmp_path), "PYTHONPATH": str(PROJECT)}
     script = tmp_path / "load.py"  # under `-c`, importing pyspark exits
     script.write_text(LOAD)
     loaded = subprocess.run(

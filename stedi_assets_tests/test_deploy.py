@@ -14,14 +14,15 @@ import pytest
 import yaml
 from moto.server import ThreadedMotoServer
 
+from stedi_assets import tables as definitions
 from stedi_assets.lakehouse.table import Zone
-from stedi_assets.tables.XXX import contracts
-from stedi_assets.tables.contract import table_of
+from stedi_assets.privacy.key import subject_key
 from stedi_assets.settings import Settings
+from stedi_assets.tables.policy import Policy
 from stedi_assets_tests.cloudformation import ACCOUNT, REGION, Template, allowed
+from stedi_assets_tests.support import PROJECT
 
 PROGRAMS = Path(sys.executable).parent
-PROJECT = Path(__file__).parents[1]
 DEPLOY = PROJECT / "deploy"
 TEMPLATE = DEPLOY / "lakehouse.yaml"
 KMS_KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/11112222-3333-4444-5555-666677778888"
@@ -30,7 +31,7 @@ EMERGENCY = f"arn:aws:iam::{ACCOUNT}:role/emergency"
 ADMINISTRATOR = f"arn:aws:iam::{ACCOUNT}:role/administrator"
 EVERYTHING: list[dict[str, Any]] = [{"Effect": "Allow", "Action": "*", "Resource": "*"}]
 
-TABLES = [table_of(model) for model in contracts(pseudonymize=True).values()]
+TABLES = [table.table(Policy()) for table in definitions.TABLES]
 
 
 # What moto's CloudFormation leaves out, `Template` works out.
@@ -235,7 +236,7 @@ def test_pseudonym_key_is_made_long_enough(stack: Stack) -> None:
     wanted = stack.template.properties("PseudonymKey")["GenerateSecretString"]
     secrets = stack.client("secretsmanager")
     made = secrets.get_random_password(**wanted)["RandomPassword"]
-    assert Settings(pseudonym_key=made).subject_key() == made
+    assert subject_key(Settings.load(pseudonym_key=made)) == made
 
 
 @pytest.mark.parametrize(

@@ -27,10 +27,10 @@ from stedi_assets_tests.aws_servers import Identity
 from stedi_assets_tests.cloudformation import Template
 from stedi_assets_tests.conftest import Aws
 from stedi_assets_tests.postgres import PostgresServer, programs
-from stedi_assets_tests.support import KEY, TABLES, counts
+from stedi_assets_tests.support import KEY, PROJECT, TABLES, counts
 
 PROGRAMS = Path(sys.executable).parent
-DEPLOY = Path(__file__).parents[1] / "deploy"
+DEPLOY = PROJECT / "deploy"
 SERVICES = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
 LANDING, LAKEHOUSE = "stedi-landing", "stedi-lakehouse"
 DONE = {"SUCCESS", "FAILURE", "CANCELED"}

@@ -1,26 +1,23 @@
 """The files in deploy/ for Spark on AWS: who may do what, and what the job is told."""
 
 import re
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from stedi_assets.tables import DERIVED
-from stedi_assets.resources import open_lakehouse
-from stedi_assets.lakehouse.engines.glue import OnGlue
+from stedi_assets.lakehouse.engines.glue import GlueEngine
 from stedi_assets.lakehouse.engines.spark import configuration
-from stedi_assets.tables.XXX import contracts
-from stedi_assets.tables.contract import table_of
+from stedi_assets.resources import open_lakehouse
 from stedi_assets.settings import Settings
+from stedi_assets.tables import DERIVED, TABLES
+from stedi_assets.tables.policy import Policy
 from stedi_assets_tests.cloudformation import ACCOUNT, REGION, Template, allowed
-from stedi_assets_tests.support import KEY
+from stedi_assets_tests.support import KEY, PROJECT
 
-DEPLOY = Path(__file__).parents[1] / "deploy"
+DEPLOY = PROJECT / "deploy"
 BUCKET, LANDING = "a-lakehouse", "a-landing"
 SECRET = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:PseudonymKey-AbCdEf"
 JOB_ROLE = f"arn:aws:iam::{ACCOUNT}:role/job"
-TABLES = {name: table_of(contract) for name, contract in contracts().items()}
+TABLES = {table.name: table.table(Policy()) for table in TABLES}
 
 GLUE = Template(
     (DEPLOY / "glue.yaml").read_text(),
@@ -63,7 +60,7 @@ def data_file(table: str) -> str:
 
 @pytest.mark.parametrize("table", TABLES)
 def test_job_reads_every_table_and_writes_rows_of_those_it_makes(table: str) -> None:
-    makes = table in {rule.__name__ for rule in DERIVED}
+    makes = table in {derived.name for derived in DERIVED}
     assert may("s3:GetObject", data_file(table))
     for action in ("s3:PutObject", "s3:DeleteObject"):
         assert may(action, data_file(table)) is makes
@@ -110,14 +107,15 @@ def test_job_is_told_where_the_key_is_and_not_the_key() -> None:
 
 
 def test_process_and_template_agree_on_job_and_exchange() -> None:
-    compute: Any = open_lakehouse(
-        Settings(deployment="aws", lakehouse=f"s3://{BUCKET}", engine="glue", pseudonym_key=KEY)
-    ).compute
-    assert isinstance(compute, OnGlue)
+    settings = Settings.load(
+        deployment="aws", lakehouse=f"s3://{BUCKET}", engine="glue", pseudonym_key=KEY
+    )
+    engine = open_lakehouse(settings).engine
+    assert isinstance(engine, GlueEngine)
     defaults = Template((DEPLOY / "glue.yaml").read_text(), {})
-    assert defaults.properties("Job")["Name"] == compute.job
-    assert compute.exchange == f"s3://{BUCKET}/pipes"
-    assert "k" * 40 not in repr(compute.settings)
+    assert defaults.properties("Job")["Name"] == engine.job
+    assert engine.exchange == f"s3://{BUCKET}/pipes"
+    assert KEY not in repr(engine.settings)
 
 
 def test_templates_take_what_the_lakehouse_gives() -> None:

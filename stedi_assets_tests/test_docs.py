@@ -6,7 +6,6 @@
 import re
 import shlex
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -15,14 +14,14 @@ from typer.testing import CliRunner
 
 from stedi_assets import read_table
 from stedi_assets.cli.main import app
-from stedi_assets.sample.landing_files import Sample, write_sample
-from stedi_assets.tables.XXX import contracts
-from stedi_assets.tables.contract import table_of
 from stedi_assets.defs.sensors.training import training_set_sensor
 from stedi_assets.privacy.training_sets import TRAINING_SET
-from stedi_assets_tests.support import KEY, catalog_of, publish, refresh, under
+from stedi_assets.sample.landing_files import Sample, write_sample
+from stedi_assets.tables import definition
+from stedi_assets.tables.contract import table_of
+from stedi_assets_tests.support import KEY, PROJECT, catalog_of, publish, refresh, under
 
-PAGE = Path(__file__).parents[1] / "docs/data-scientists.md"
+PAGE = PROJECT / "docs/data-scientists.md"
 DAY = "2026-11-22"
 """The day of the page's examples, which the test takes for the day of its own training set."""
 
@@ -34,7 +33,7 @@ def columns() -> str:
         "| column | type | unit | what it is | may be missing |",
         "|---|---|---|---|---|",
     ]
-    contract = contracts()[TRAINING_SET]
+    contract = definition(TRAINING_SET).contract
     known = contract.to_schema().columns
     for column in table_of(contract).columns:
         unit = known[column.name].metadata["unit"] or ""

@@ -10,10 +10,10 @@ from typer.testing import CliRunner
 
 from stedi_assets import read_table, training_sets
 from stedi_assets.cli.main import app
-from stedi_assets.resources import open_storage
 from stedi_assets.lakehouse.vacuum import vacuum
-from stedi_assets.read import UnknownTableError
 from stedi_assets.privacy.training_sets import TRAINING_SET
+from stedi_assets.read import UnknownTableError
+from stedi_assets.resources import open_storage
 from stedi_assets_tests.support import ANN, BOB, CY, catalog_of, customer, publish, stage, under
 
 if TYPE_CHECKING:

@@ -8,20 +8,20 @@ from datetime import timedelta
 from inspect import getdoc
 from pathlib import Path
 
-from stedi_assets.tables.XXX import contracts
-from stedi_assets.tables.contract import table_of
 from stedi_assets.settings import PROJECT, Settings
+from stedi_assets.tables import TABLES
+from stedi_assets.tables.policy import Policy
 
-README = Path(__file__).parents[1] / "README.md"
+README = PROJECT / "README.md"
 
 
 def tables() -> str:
     lines = ["| zone | table | what it holds | columns |", "|---|---|---|---|"]
-    for name, contract in contracts().items():
-        table = table_of(contract)
+    for definition in TABLES:
+        table, contract = definition.table(Policy()), definition.contract
         columns = ", ".join(f"*{c.name}*" if c.personal else c.name for c in table.columns)
         doc = " ".join((getdoc(contract) or "").split())
-        lines.append(f"| {table.zone} | {name} | {doc} | {columns} |")
+        lines.append(f"| {table.zone} | {table.name} | {doc} | {columns} |")
     return "\n".join(lines)
 
 

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from stedi_assets.privacy.key import make_missing_key, subject_key
 from stedi_assets.settings import Settings, SettingsError
+from stedi_assets_tests.support import PROJECT
 
 SECRET = "hush-hush-4711"
 KEY = "of tests, so everybody may know it"
@@ -38,7 +40,7 @@ def test_without_settings_everything_is_local_and_pseudonymous(tmp_path: Path) -
 
 def test_default_lakehouse_is_in_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("STEDI_LAKEHOUSE")
-    assert Settings.load().lakehouse == str(Path(__file__).parents[1] / "lakehouse")
+    assert Settings.load().lakehouse == str(PROJECT / "lakehouse")
 
 
 def test_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -311,50 +313,56 @@ def test_kms_and_its_key_go_together(
 # Key
 
 
+def key_of(settings: Settings) -> str:
+    """The key of subject_id, which a refresh makes where there is none."""
+    make_missing_key(settings)
+    return subject_key(settings)
+
+
 @pytest.mark.usefixtures("aws")
 def test_key_is_not_made_on_aws() -> None:
     with pytest.raises(SettingsError, match=r"^STEDI_PSEUDONYM_KEY is not set\. On AWS .*\.$"):
-        Settings.load().subject_key()
+        key_of(Settings.load())
 
 
 def test_key_that_is_set_counts_on_aws(aws: pytest.MonkeyPatch) -> None:
     aws.setenv("STEDI_PSEUDONYM_KEY", KEY)
-    assert Settings.load().subject_key() == KEY
+    assert key_of(Settings.load()) == KEY
 
 
 def test_key_is_made_once_for_its_owner_only(tmp_path: Path) -> None:
-    key = Settings.load().subject_key()
+    key = key_of(Settings.load())
     path = tmp_path / "lakehouse" / "pseudonym.key"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert path.read_text().strip() == key
     assert len(key) >= 32
-    assert Settings.load().subject_key() == key
+    assert key_of(Settings.load()) == key
     assert [found.name for found in path.parent.iterdir()] == ["pseudonym.key"]
 
 
 def test_keys_of_two_lakehouses_differ(tmp_path: Path) -> None:
     one, two = (Settings.load(lakehouse=tmp_path / name) for name in ("one", "two"))
-    assert one.subject_key() != two.subject_key()
+    assert key_of(one) != key_of(two)
 
 
 def test_key_another_process_made_meanwhile_counts(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     settings = Settings.load()
-    theirs = Settings.load().subject_key()
+    theirs = key_of(Settings.load())
     with monkeypatch.context() as patch:
         patch.setattr(Path, "exists", lambda _: False)
-        assert settings.subject_key() == theirs
+        assert key_of(settings) == theirs
     assert len(list((tmp_path / "lakehouse").iterdir())) == 1
 
 
 def test_key_that_is_set_wins_and_is_not_written(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    Settings.load().subject_key()
+    key_of(Settings.load())
     made = (tmp_path / "lakehouse" / "pseudonym.key").read_text()
     monkeypatch.setenv("STEDI_PSEUDONYM_KEY", KEY)
-    assert Settings.load().subject_key() == KEY
+    assert key_of(Settings.load()) == KEY
     assert (tmp_path / "lakehouse" / "pseudonym.key").read_text() == made
 
 
@@ -362,7 +370,7 @@ def test_empty_key_file_is_not_taken_for_a_key(tmp_path: Path) -> None:
     (tmp_path / "lakehouse").mkdir()
     (tmp_path / "lakehouse" / "pseudonym.key").touch()
     with pytest.raises(SettingsError, match=r"pseudonym\.key"):
-        Settings.load().subject_key()
+        key_of(Settings.load())
 
 
 WEAK = {
@@ -385,7 +393,7 @@ def test_key_that_is_easily_guessed_is_refused(
     path.write_text(key)
     path.chmod(0o600)
     with pytest.raises(SettingsError, match=rf"key that is easily guessed, .*{WEAK[key]}"):
-        Settings.load().subject_key()
+        key_of(Settings.load())
     monkeypatch.setenv("STEDI_PSEUDONYM_KEY", key)
     assert said().startswith("STEDI_PSEUDONYM_KEY is wrong: it is easily guessed, ")
     assert WEAK[key] in said()
@@ -394,13 +402,13 @@ def test_key_that_is_easily_guessed_is_refused(
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660])
 def test_key_that_others_can_read_is_refused(tmp_path: Path, mode: int) -> None:
-    key, path = Settings.load().subject_key(), tmp_path / "lakehouse/pseudonym.key"
+    key, path = key_of(Settings.load()), tmp_path / "lakehouse/pseudonym.key"
     path.chmod(mode)
     with pytest.raises(SettingsError, match=f"chmod 600 {path}") as raised:
-        Settings.load().subject_key()
+        key_of(Settings.load())
     assert key not in str(raised.value)
     path.chmod(0o600)
-    assert Settings.load().subject_key() == key
+    assert key_of(Settings.load()) == key
 
 
 def test_lost_key_is_not_replaced_where_there_are_training_sets(
@@ -408,19 +416,19 @@ def test_lost_key_is_not_replaced_where_there_are_training_sets(
 ) -> None:
     folder = tmp_path / "lakehouse/warehouse/curated/machine_learning_curated"
     (folder / "metadata").mkdir(parents=True)  # as before the first training set
-    key, path = Settings.load().subject_key(), tmp_path / "lakehouse/pseudonym.key"
+    key, path = key_of(Settings.load()), tmp_path / "lakehouse/pseudonym.key"
     (folder / "data").mkdir()
     (folder / "data/1.parquet").touch()
     path.unlink()
     with pytest.raises(SettingsError, match=r"restore it from a backup.*stedi rebuild --new-key"):
-        Settings.load().subject_key()
+        key_of(Settings.load())
     assert not path.exists()
     monkeypatch.setenv("STEDI_PSEUDONYM_KEY", key)
-    assert Settings.load().subject_key() == key
+    assert key_of(Settings.load()) == key
 
 
 def test_settings_that_messages_name_exist() -> None:
-    package = Path(__file__).parents[1] / "stedi_assets"
+    package = PROJECT / "stedi_assets"
     named = {
         name
         for source in package.rglob("*.py")

@@ -54,7 +54,7 @@ def table_asset(
         context: dg.AssetExecutionContext, lakehouse: dg.ResourceParam[Lakehouse], **tables: Any
     ) -> Iterator[Any]:
         with as_dagster_failure():
-            if definition is MACHINE_LEARNING_CURATED:
+            if definition.name == MACHINE_LEARNING_CURATED.name:
                 make_missing_key(settings)
             lakehouse.catalog.ensure(table)
             rows: ir.Table = apply(rule, tables, policy)

@@ -36,8 +36,8 @@ def checks_of(table: TableDefinition) -> list[str]:
         "consent": table.consent,
         "serial_numbers": table.serial_numbers,
         "completeness": table.account,
-        "suspended": table is CUSTOMER_TRUSTED,
-        "consent_share": table is CUSTOMER_TRUSTED,
+        "suspended": table.name == CUSTOMER_TRUSTED.name,
+        "consent_share": table.name == CUSTOMER_TRUSTED.name,
     }
     return [check for check, has_it in checks.items() if has_it]
 
@@ -75,7 +75,7 @@ def _findings(
     if not fulfilled.passed:  # the other rules rely on the columns
         yield from (_not_tried(check) for check in checks_of(table)[1:])
         return
-    if table is CUSTOMER_TRUSTED:
+    if table.name == CUSTOMER_TRUSTED.name:
         yield check_suspended(view)
         yield check_consent_share(candidate, view, max_consent_fall)
     if table.consent:
@@ -89,7 +89,7 @@ def _findings(
 def _left_alone(table: TableDefinition, lakehouse: Lakehouse, policy: Policy) -> Verdict:
     """The verdict on a table that was made from the same before; who is suspended stays said."""
     verdict = unchanged(table.name, checks_of(table), lakehouse)
-    if table is not CUSTOMER_TRUSTED or verdict.published is None:
+    if table.name != CUSTOMER_TRUSTED.name or verdict.published is None:
         return verdict
     suspended = check_suspended(View(lakehouse, policy, verdict.published))
     findings = [suspended if f.check == suspended.check else f for f in verdict.findings]

@@ -15,7 +15,7 @@ from sqlglot import exp, parse_one
 from sqlglot.optimizer.scope import Scope, build_scope, find_all_in_scope
 
 from stedi_assets.lakehouse.table import LANDED_AT, PERSON, SOURCE_FILE
-from stedi_assets.tables import DERIVED, SOURCES, TABLES, definition
+from stedi_assets.tables import SOURCES, TABLES
 from stedi_assets.tables.definition import TableDefinition, apply
 from stedi_assets.tables.policy import Policy
 from stedi_assets.tables.sources import files_of
@@ -24,7 +24,6 @@ FILE_PATH, FILE_TEXT, FILE_ARRIVAL = "file path", "file text", "file arrival"
 """What a landing file gives besides the keys of its JSON objects."""
 
 _DIALECT = "duckdb"
-_DERIVED = {table.name for table in DERIVED}
 
 
 class Source(NamedTuple):
@@ -56,14 +55,15 @@ class TableLineage:
 class Lineage:
     """Lineage of all tables; derived when it is first asked for, as that takes a moment."""
 
-    def __init__(self, policy: Policy) -> None:
-        """Read it off the rules, as they are under this policy."""
+    def __init__(self, tables: Iterable[TableDefinition], policy: Policy) -> None:
+        """Read it off the rules of these tables, as they are under this policy."""
+        self._tables = {table.name: table for table in tables}
         # The key makes no difference to it, and without it the lineage can be remembered.
         self._policy = replace(policy, subject_key=_no_key)
 
     def of(self, table: str) -> TableLineage:
         """Lineage of a table, one step back."""
-        return _lineage(definition(table), self._policy)
+        return _lineage(self._tables[table], self._policy)
 
     def markdown(self, table: str) -> str:
         """Lineage of a table back to the landing zone, to be read by people."""
@@ -83,7 +83,7 @@ class Lineage:
             sources = _sorted(
                 before
                 for table, column in sources
-                if table in _DERIVED
+                if table in self._tables and self._tables[table].rule
                 for before in self.of(table).columns.get(column, ())
             )
 

@@ -16,7 +16,8 @@ from urllib.request import urlopen
 
 from playwright.sync_api import Page, expect, sync_playwright
 
-PROJECT = Path(__file__).parents[2]
+from stedi_assets_tests.support import PROJECT
+
 MODULE = "stedi_assets_tests.browser.location"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = (

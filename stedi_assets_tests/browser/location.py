@@ -1,13 +1,14 @@
 """The project as Dagster loads it, with a mistake in a rule while a file `mistake` is there."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import ibis
 import ibis.expr.types as ir
 
 from stedi_assets import definitions
-from stedi_assets.assets import trusted
 from stedi_assets.settings import Settings
+from stedi_assets.tables.trusted import customer_trusted as right
 
 MISTAKE = Path("mistake")
 """In the folder that Dagster was started in."""
@@ -18,13 +19,13 @@ def customer_trusted(customer_landing: ir.Table, quarantine: ir.Table) -> ir.Tab
     landing = customer_landing
     since = ibis.coalesce(landing.sharewithresearchasofdate, landing.landed_at)
     consented = landing.mutate(sharewithresearchasofdate=since)
-    return trusted.customer_trusted(consented, quarantine)
+    return right.customer_trusted(consented, quarantine)
 
 
 if MISTAKE.exists():
-    definitions.RULES = tuple(
-        customer_trusted if rule.__name__ == customer_trusted.__name__ else rule
-        for rule in definitions.RULES
+    definitions.TABLES = tuple(
+        replace(table, rule=customer_trusted) if table.name == "customer_trusted" else table
+        for table in definitions.TABLES
     )
 
 defs = definitions.lakehouse_definitions(Settings.load())

@@ -5,19 +5,19 @@ from pathlib import Path
 
 import pytest
 
-from stedi_assets import resources
 from stedi_assets.lakehouse.catalog import Catalog
 from stedi_assets.lakehouse.engines.duckdb import DuckDBEngine
 from stedi_assets.lakehouse.storage.storage import Storage
 from stedi_assets.lakehouse.table import Table
-from stedi_assets.tables.XXX import contracts
-from stedi_assets.tables.contract import table_of
+from stedi_assets.resources import open_storage
+from stedi_assets.tables import TABLES
+from stedi_assets.tables.policy import Policy
 from stedi_assets_tests.support import under
 
 
 @pytest.fixture(scope="session")
 def tables() -> dict[str, Table]:
-    return {name: table_of(contract) for name, contract in contracts().items()}
+    return {table.name: table.table(Policy()) for table in TABLES}
 
 
 @pytest.fixture(scope="module")
@@ -37,4 +37,4 @@ def catalog(storage: Storage) -> Catalog:
 
 def storage_in(folder: Path) -> Storage:
     """Where the lakehouse in a folder is."""
-    return resources.storage(under(folder, landing=None))
+    return open_storage(under(folder, landing=None))

@@ -13,7 +13,6 @@ from pyiceberg.io.pyarrow import parquet_files_to_data_files
 from pyiceberg.table.update.snapshot import ManageSnapshots
 
 from stedi_assets.lakehouse.catalog import Catalog, PublishConflict
-from stedi_assets.lakehouse.state import Snapshot
 from stedi_assets.lakehouse.faults import LakehouseError
 from stedi_assets.lakehouse.table import Column, Table, Zone
 from stedi_assets_tests.lakehouse.conftest import storage_in
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from stedi_assets.lakehouse.state import Snapshot
     from stedi_assets.lakehouse.storage.storage import Storage
     from stedi_assets_tests.conftest import IcebergReader
 

@@ -13,14 +13,14 @@ from pyiceberg.io.pyarrow import parquet_files_to_data_files
 from pyiceberg.manifest import ManifestEntryStatus
 from pyiceberg.typedef import Record
 
-from stedi_assets import checks
-from stedi_assets.resources import open_storage as storage_of
 from stedi_assets.lakehouse.catalog import Catalog
-from stedi_assets.lakehouse.vacuum import vacuum
 from stedi_assets.lakehouse.manifests import live_entries
+from stedi_assets.lakehouse.vacuum import vacuum
+from stedi_assets.resources import open_storage as storage_of
 from stedi_assets_tests.support import (
     TABLES,
     catalog_of,
+    change_table,
     counts,
     customer,
     deliver,
@@ -173,7 +173,7 @@ def audited_wrongly(monkeypatch: pytest.MonkeyPatch) -> None:
     def one(customer_trusted: Any) -> Any:
         return customer_trusted.count()
 
-    monkeypatch.setitem(checks.CONSENT, "customer_trusted", one)
+    change_table(monkeypatch, "customer_trusted", consent=one)
 
 
 @pytest.mark.usefixtures("audited_wrongly")

@@ -17,19 +17,20 @@ from typer.testing import CliRunner
 from stedi_assets import read_table
 from stedi_assets.cli.main import app
 from stedi_assets.definitions import lakehouse_definitions
-from stedi_assets.resources import open_lakehouse
 from stedi_assets.defs.report import REPORT, report_asset
 from stedi_assets.report.charts import Theme, svg
 from stedi_assets.report.figures import Bars, Histogram, History, Timeline
 from stedi_assets.report.page import page
 from stedi_assets.report.pictures import Absent, Picture, pictures
-from stedi_assets.settings import PROJECT, Settings
 from stedi_assets.report.status import status
+from stedi_assets.resources import open_lakehouse
+from stedi_assets.settings import Settings
 from stedi_assets_tests.support import (
     ANN,
     BOB,
     CY,
     KEY,
+    SHARED,
     TABLES,
     counts,
     customer,
@@ -41,7 +42,7 @@ from stedi_assets_tests.support import (
     write,
 )
 
-DATA = PROJECT.parent / "shared" / "data"
+DATA = SHARED
 DEE, EVE, FAY = "dee@x.io", "eve@x.io", "fay@x.io"
 HOUR = 3_600_000
 NOON = 1_682_942_400_000  # 2023-05-01 12:00 UTC, a Monday
@@ -88,7 +89,9 @@ def made(settings: Settings) -> dict[str, Picture]:
 
 @pytest.fixture(scope="module")
 def run(settings: Settings) -> dg.ExecuteInProcessResult:
-    return dg.materialize([report_asset(settings)], resources={"lakehouse": open_lakehouse(settings)})
+    return dg.materialize(
+        [report_asset(settings)], resources={"lakehouse": open_lakehouse(settings)}
+    )
 
 
 @pytest.fixture(scope="module")

@@ -62,49 +62,29 @@ class Written:
     rows: int
 
 
-def pipes_client(
-    exchange: str, new_s3_client: Callable[[], Any], endpoint: str | None
-) -> PipesGlueClient:
-    """What launches a job.
+@dataclass(frozen=True)
+class GlueEngine:
+    """Has expressions written by a job, and leaves the rest to the engine of this process.
 
-    Args:
+    Attributes:
+        here: What reads landing files and audits, in this process.
+        job: Name of the job.
         exchange: URI below which the order and the answer are.
+        settings: Settings that the job cannot know; no secrets.
         new_s3_client: Makes an S3 client.
         endpoint: Another address of the Glue API.
     """
-    bucket, prefix = split(exchange)
-    s3 = new_s3_client()
-    return PipesGlueClient(
-        client=glue_client(boto3.Session(), endpoint),
-        context_injector=PipesS3ContextInjector(bucket=bucket, client=s3, key_prefix=f"{prefix}/"),
-        message_reader=_Messages(bucket, prefix, s3),
-    )
 
-
-class GlueEngine:
-    """Has expressions written by a job, and leaves the rest to the engine of this process."""
-
-    def __init__(
-        self,
-        here: Engine,
-        client: Callable[[], PipesGlueClient],
-        job: str,
-        settings: Mapping[str, Any],
-    ) -> None:
-        """Ask for a client when there is something to write: each serves one run of the job."""
-        self._here = here
-        self._client = client
-        self._job = job
-        self._settings = settings
-
-    @property
-    def here(self) -> Engine:
-        """The engine of this process."""
-        return self._here
+    here: Engine
+    job: str
+    exchange: str
+    settings: Mapping[str, Any]
+    new_s3_client: Callable[[], Any]
+    endpoint: str | None = None
 
     def open(self, name: str, files: Sequence[str], types: Mapping[str, str]) -> ir.Table:
         """Open Parquet files as the table `name`, with columns of these types."""
-        return self._here.open(name, files, types)
+        return self.here.open(name, files, types)
 
     def spread(
         self,
@@ -113,7 +93,7 @@ class GlueEngine:
         sizes: Sequence[int],
     ) -> list[Result]:
         """Have work done in this process."""
-        return self._here.spread(work, items, sizes)
+        return self.here.spread(work, items, sizes)
 
     def write(self, expression: ir.Table, folder: str) -> list[str]:
         """Have the job write the rows of the table that this step makes below `folder`.
@@ -131,17 +111,29 @@ class GlueEngine:
             columns=expression.columns,
             rule=digest(expression),
             folder=folder,
-            settings=self._settings,
+            settings=self.settings,
         )
         written = self._run(order, context)
         context.log.info(f"The Glue job wrote {written.rows} rows in {len(written.files)} files.")
         return written.files
 
+    def _client(self) -> PipesGlueClient:
+        """A client for one run of the job."""
+        bucket, prefix = split(self.exchange)
+        s3 = self.new_s3_client()
+        return PipesGlueClient(
+            client=glue_client(boto3.Session(), self.endpoint),
+            context_injector=PipesS3ContextInjector(
+                bucket=bucket, client=s3, key_prefix=f"{prefix}/"
+            ),
+            message_reader=_Messages(bucket, prefix, s3),
+        )
+
     def _run(self, order: Order, context: dg.AssetExecutionContext) -> Written:
         try:
             done = self._client().run(
                 context=context,
-                start_job_run_params={"JobName": self._job},
+                start_job_run_params={"JobName": self.job},
                 extras=asdict(order),
             )
         except RuntimeError as error:  # all that Pipes says of a run that failed
@@ -149,7 +141,7 @@ class GlueEngine:
         answers = done.get_custom_messages()
         if not answers:
             raise LakehouseError(
-                f"The Glue job {self._job} ended without an answer: see that its script is "
+                f"The Glue job {self.job} ended without an answer: see that its script is "
                 "deploy/glue_job.py and that its role may write to the prefix pipes/."
             )
         return Written(**answers[0])

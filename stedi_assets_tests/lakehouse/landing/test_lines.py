@@ -21,8 +21,6 @@ from stedi_assets.lakehouse.landing.rows import Rows
 from stedi_assets.lakehouse.landing.shapes import LineMatcher, Matchers
 from stedi_assets.lakehouse.landing.unreadable import Unreadable
 from stedi_assets.lakehouse.landing.values import read_columns
-from stedi_assets.tables.XXX import contracts
-from stedi_assets.tables.contract import table_of
 from stedi_assets_tests.lakehouse.landing.records import (
     EPOCH,
     LANDED_AT,
@@ -38,6 +36,7 @@ from stedi_assets_tests.lakehouse.landing.strategies import (
     files,
     with_history,
 )
+from stedi_assets_tests.support import table_named
 
 if TYPE_CHECKING:
     from stedi_assets.lakehouse.table import Table
@@ -48,7 +47,7 @@ DAY = 86_400_000
 
 @cache
 def table(source: str) -> Table:
-    return table_of(contracts()[f"{source}_landing"])
+    return table_named(f"{source}_landing")
 
 
 class Mixed:

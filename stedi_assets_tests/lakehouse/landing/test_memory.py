@@ -28,12 +28,14 @@ from stedi_assets.lakehouse.embedded import DuckDBEngine
 from stedi_assets.lakehouse.landing.reader import parse
 from stedi_assets.lakehouse.ledger import LandingFolder
 from stedi_assets.lakehouse.storage import LocalStorage
+from stedi_assets.tables import TABLES
+from stedi_assets.tables.policy import Policy
 from stedi_assets.schemas import contracts, table_of
 
 root = Path(sys.argv[1])
 storage = LocalStorage(root / "lakehouse")
 engine = DuckDBEngine(storage, threads=2)
-tables = {name: table_of(contract) for name, contract in contracts().items()}
+tables = {table.name: table.table(Policy()) for table in TABLES}
 
 def parsed(path):
     return parse(

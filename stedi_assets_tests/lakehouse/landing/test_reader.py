@@ -14,9 +14,9 @@ from botocore.exceptions import EndpointConnectionError
 
 from stedi_assets.lakehouse.faults import DamagedError, LakehouseError
 from stedi_assets.lakehouse.landing import parquet, reader, text
+from stedi_assets.lakehouse.landing.ledger import LandingFileError, LandingFolder
 from stedi_assets.lakehouse.landing.lines import read_lines
 from stedi_assets.lakehouse.landing.reader import Counts, Parsed, parse
-from stedi_assets.lakehouse.landing.ledger import LandingFileError, LandingFolder
 from stedi_assets_tests.lakehouse.conftest import storage_in
 from stedi_assets_tests.lakehouse.landing.records import EPOCH, LANDED_AT, READING
 from stedi_assets_tests.lakehouse.landing.test_text import OTHERS

@@ -1,0 +1,318 @@
+"""The Spark engine by itself: what it makes of expressions, files, work and mistakes."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from botocore.exceptions import ClientError
+
+from stedi_assets.lakehouse.faults import LakehouseError, explain, is_transient
+from stedi_assets.lakehouse.landing.ledger import LandingFileError, LandingFolder
+from stedi_assets.lakehouse.landing.reader import Counts, examine, parse
+from stedi_assets.lakehouse.storage.s3 import S3Storage
+from stedi_assets.privacy.key import policy_of
+from stedi_assets.resources import S3Clients, open_lakehouse
+from stedi_assets.settings import Settings, SettingsError
+from stedi_assets.tables.identity import pseudonym
+from stedi_assets_tests.support import (
+    ANN,
+    BOB,
+    FIRST_DELIVERY,
+    customer,
+    deliver,
+    table_named,
+    under,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from stedi_assets.lakehouse.engines.duckdb import DuckDBEngine
+    from stedi_assets.lakehouse.engines.spark import SparkEngine
+    from stedi_assets_tests.conftest import Aws
+
+TYPES = {"name": "string", "number": "int64", "share": "float64"}
+SCHEMA = pa.schema({"name": pa.string(), "number": pa.int64(), "share": pa.float64()})
+
+
+@pytest.fixture
+def settings(tmp_path: Path, spark: str) -> Settings:
+    return under(tmp_path, landing=None, engine="spark", spark_conf=spark)
+
+
+@pytest.fixture
+def engine(settings: Settings) -> SparkEngine:
+    engine: Any = open_lakehouse(settings).engine
+    return engine
+
+
+def parquet(path: Path, rows: list[dict[str, Any]]) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows, SCHEMA), path)
+    return str(path)
+
+
+def test_folder_named_as_a_column_is_none(tmp_path: Path, engine: SparkEngine) -> None:
+    folder = tmp_path / "name=alice/number=7/*[a]"
+    rows = [{"name": "bob", "number": 1, "share": 0.5}]
+    given = parquet(folder / "share=2" / "a.parquet", rows)
+    opened = engine.open("given", [given], TYPES)
+    assert opened.to_pyarrow().to_pylist() == rows
+    written = engine.write(opened, str(folder / "out"))
+    again = engine.open("written", written, TYPES)
+    assert again.to_pyarrow().to_pylist() == rows
+
+
+def test_damaged_file_is_named_with_the_way_back(tmp_path: Path, engine: SparkEngine) -> None:
+    for how, words in (("missing", "is missing"), ("text", "is damaged")):
+        path = Path(parquet(tmp_path / f"warehouse/{how}.parquet", [{"name": "ann@x.io"}]))
+        with pytest.raises(Exception, match="") as raised:
+            path.unlink() if how == "missing" else path.write_text("ann@x.io" * 100)
+            engine.open(how, [str(path)], TYPES).to_pyarrow()
+        said = explain(raised.value) or ""
+        assert f"{path} {words}: restore it from a backup" in said
+
+
+def test_rows_come_back_as_they_were_written(tmp_path: Path, engine: SparkEngine) -> None:
+    rows = [
+        {"name": "ann", "number": 2**63 - 1, "share": 0.1},
+        {"name": None, "number": None, "share": None},
+        {"name": "", "number": -(2**63), "share": 5e-324},
+    ]
+    odd = tmp_path / "{a,b} [c]* 100%"
+    table = engine.open("rows", [parquet(odd / "a?.parquet", rows)], TYPES)
+    written = engine.write(table, str(odd / "out"))
+    assert [Path(file).suffix for file in written] == [".parquet"]
+    again = engine.open("again", written, TYPES).to_pyarrow().to_pylist()
+    assert sorted(again, key=str) == sorted(rows, key=str)
+    left = [path.suffix for path in (odd / "out").rglob("*") if path.is_file()]
+    assert left == [".parquet"], "checksums and marks are dropped"
+
+
+def test_expression_without_rows_writes_no_file(tmp_path: Path, engine: SparkEngine) -> None:
+    table = engine.open("none", [], TYPES)
+    assert {name: str(dtype) for name, dtype in table.schema().items()} == TYPES
+    assert engine.write(table, str(tmp_path / "out")) == []
+
+
+def test_column_that_a_file_lacks_is_null(tmp_path: Path, engine: SparkEngine) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"name": ["ann"]}), path)
+    [row] = engine.open("lacking", [str(path)], TYPES).to_pyarrow().to_pylist()
+    assert row == {"name": "ann", "number": None, "share": None}
+
+
+def test_nothing_goes_through_the_driver_for_the_small_size_of_its_file(
+    tmp_path: Path, engine: SparkEngine
+) -> None:
+    rows = [{"name": ANN, "number": number, "share": 0.0} for number in range(1_000)]
+    left, right = (
+        engine.open(name, [parquet(tmp_path / f"{name}.parquet", rows)], TYPES)
+        for name in ("left", "right")
+    )
+    sql = engine.backend.compile(left.semi_join(right, "name"))
+    plan = engine.backend.session.sql(sql)._jdf.queryExecution().executedPlan()  # noqa: SLF001
+    assert "SortMergeJoin" in plan.toString()
+    assert "Broadcast" not in plan.toString()
+
+
+def total(engine: DuckDBEngine, share: Sequence[int], *, refused: int) -> int:
+    [[found]] = engine.backend.raw_sql(f"SELECT sum(unnest) FROM unnest({list(share)})").fetchall()
+    if refused in share:
+        raise FileNotFoundError(2, "No such file", "a.json")
+    return int(found)
+
+
+def test_work_is_spread_over_tasks_by_size(engine: SparkEngine) -> None:
+    sizes = [100 << 20, 60 << 20, 50 << 20, 1]
+    assert sorted(engine.spread(partial(total, refused=-1), [1, 2, 3, 4], sizes)) == [5, 5]
+    assert engine.spread(partial(total, refused=-1), [], []) == []
+
+
+def test_what_fails_in_a_task_is_raised_as_it_was(engine: SparkEngine) -> None:
+    with pytest.raises(FileNotFoundError) as raised:
+        engine.spread(partial(total, refused=3), [1, 2, 3], [1, 1, 1])
+    assert raised.value.filename == "a.json"
+
+
+def throttled(engine: DuckDBEngine, share: Sequence[int]) -> None:
+    answer = {"Error": {"Code": "SlowDown", "stedi.place": "s3://a/b.json"}}
+    raise OSError("unable to read") from ClientError(answer, "GetObject")
+
+
+def test_fault_that_may_pass_is_known_by_its_cause(engine: SparkEngine) -> None:
+    with pytest.raises(OSError, match="unable to read") as raised:
+        engine.spread(throttled, [1], [1])
+    assert is_transient(raised.value)
+    assert "too busy for GetObject s3://a/b.json" in str(explain(raised.value))
+
+
+def where_it_spills(engine: DuckDBEngine, share: Sequence[int]) -> str:
+    [[folder]] = engine.backend.raw_sql("SELECT current_setting('temp_directory')").fetchall()
+    return str(folder)
+
+
+def test_task_spills_to_where_spark_cleans_up(engine: SparkEngine) -> None:
+    [folder] = engine.spread(where_it_spills, [1], [1])
+    assert Path(folder).parents[1] == Path(os.environ["SPARK_LOCAL_DIRS"])
+
+
+def test_tasks_read_landing_files_from_s3(aws: Aws, engine: SparkEngine) -> None:
+    folder = aws.folder()
+    deliver(folder, "a.json", customer=[customer(ANN), customer(BOB)])
+    storage = S3Storage(str(folder), "stedi", S3Clients(aws.s3.endpoint))
+    landing = LandingFolder(str(folder), storage)
+    on_s3 = type(engine)(storage, lambda: engine.backend.session)
+    paths = [file.path for file in landing.listing("customer").files]
+    [contents] = on_s3.spread(partial(examine, landing=landing), paths, [1])
+    assert contents[paths[0]].digest
+    work = partial(
+        parse,
+        landing=landing,
+        source="customer",
+        table=table_named("customer_landing"),
+        quarantine=table_named("quarantine"),
+        folder=f"{folder}/rows",
+        rejects=f"{folder}/rejects",
+        landed_at=FIRST_DELIVERY,
+    )
+    [parsed] = on_s3.spread(work, paths, [1])
+    assert parsed.counts == {paths[0]: Counts(objects=2, rows=2)}
+    assert [file.location for file in storage.files(f"{folder}/rows")] == parsed.rows
+    nowhere = partial(examine, landing=LandingFolder("s3://no-such-bucket", storage))
+    [contents] = on_s3.spread(nowhere, paths, [1])
+    assert str(contents[paths[0]].fault).startswith("There is no bucket no-such-bucket")
+    with pytest.raises(LandingFileError, match="deleted while it was read"):
+        on_s3.spread(work, ["customer/landing/gone.json"], [1])
+
+
+def test_spark_shows_no_key(tmp_path: Path, engine: SparkEngine, settings: Settings) -> None:
+    table = engine.open("people", [parquet(tmp_path / "a.parquet", [])], TYPES)
+    rule = table.select(subject_id=pseudonym(table.name, policy_of(settings)))
+    sql = engine.backend.compile(rule)
+    keys = {word for word in sql.replace("'", " ").split() if len(word) == 64}
+    assert len(keys) == 2
+    plan = engine.backend.session.sql(sql)._jdf.queryExecution()  # noqa: SLF001
+    for shown in (plan.toString(), plan.simpleString()):
+        assert not any(key in shown for key in keys)
+
+
+def test_spark_spills_to_where_leftovers_are_dropped(engine: SparkEngine) -> None:
+    engine.open("none", [], TYPES)
+    folder = Path(os.environ["SPARK_LOCAL_DIRS"])
+    assert (folder.parent.name, folder.name) == ("scratch", f"{os.getpid()}-spark")
+    assert folder.is_dir()
+
+
+def test_failure_of_spark_is_a_sentence_without_data(tmp_path: Path, engine: SparkEngine) -> None:
+    path = parquet(tmp_path / "a.parquet", [{"name": ANN, "number": 1, "share": 0.0}])
+    table = engine.open("mistaken", [path], TYPES)
+    with pytest.raises(Exception) as raised:
+        table.select(number=table.name.cast("int64")).to_pyarrow()
+    said = explain(raised.value)
+    assert said is not None
+    assert said.startswith("Spark failed with CAST_INVALID_INPUT.")
+    assert ANN not in said
+
+
+def test_configuration_is_this_machine_unless_a_cluster_is_named(spark: str) -> None:
+    from stedi_assets.lakehouse.engines.spark import configuration  # noqa: PLC0415
+
+    here = configuration({})
+    assert (here["spark.master"], here["spark.driver.bindAddress"]) == ("local[*]", "127.0.0.1")
+    assert int(here["spark.driver.memory"].removesuffix("m")) > 1024
+    there = configuration({"spark.master": "yarn", "spark.executor.cores": "4"})
+    assert (there["spark.master"], there["spark.executor.cores"]) == ("yarn", "4")
+    assert not {"spark.driver.bindAddress", "spark.driver.memory"} & there.keys()
+    # Event logs hold plans unredacted, and so the keys of pseudonyms.
+    assert {conf["spark.eventLog.enabled"] for conf in (here, there)} == {"false"}
+    connected = configuration({"spark.remote": "sc://host"})
+    assert not {"spark.master", "spark.ui.enabled"} & connected.keys()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("spark.master=yarn", "write a JSON object"),
+        ("[]", "write a JSON object"),
+        ('{"master": "yarn"}', "write a JSON object"),
+        ('{"spark.a": []}', "write a JSON object"),
+        ('{"spark.remote": "local[*]"}', "spark.remote takes a server's address"),
+        ('{"spark.master": "locl[2]"}', "spark.master is "),
+    ],
+)
+def test_configuration_is_a_json_object_of_sparks_names(
+    monkeypatch: pytest.MonkeyPatch, text: str, said: str
+) -> None:
+    monkeypatch.setenv("STEDI_SPARK_CONF", text)
+    with pytest.raises(SettingsError, match=f"STEDI_SPARK_CONF is wrong: {said}"):
+        Settings.load()
+
+
+def test_values_of_the_configuration_are_passed_as_spark_writes_them() -> None:
+    text = json.dumps({"spark.a": "x", "spark.b": 4, "spark.c": True})
+    found = Settings.load(spark_conf=text).spark_configuration
+    assert found == {"spark.a": "x", "spark.b": "4", "spark.c": "true"}
+
+
+@pytest.mark.parametrize(
+    ("option", "scheme", "kind"),
+    [("spark.remote", "sc", "Spark Connect server"), ("spark.master", "spark", "Spark master")],
+)
+def test_server_that_does_not_answer_is_named_at_once(
+    tmp_path: Path, spark: str, option: str, scheme: str, kind: str
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and does not listen
+        port = taken.getsockname()[1]
+        conf = json.dumps({option: f"{scheme}://127.0.0.1:{port}"})
+        settings = under(tmp_path, landing=None, engine="spark", spark_conf=conf)
+        with pytest.raises(LakehouseError, match=f"No {kind} answers at .*:{port} "):
+            open_lakehouse(settings).engine.open("none", [], TYPES)
+
+
+@pytest.mark.parametrize(
+    ("condition", "said"),
+    [("JAVA_GATEWAY_EXITED", "takes Java 17 or 21"), ("OTHER", "could not start on yarn")],
+)
+def test_spark_that_does_not_start_gives_a_sentence(
+    tmp_path: Path,
+    spark: str,
+    monkeypatch: pytest.MonkeyPatch,
+    condition: str,
+    said: str,
+) -> None:
+    from pyspark.errors import PySparkException  # noqa: PLC0415
+
+    def start(*_: object) -> None:
+        raise PySparkException(condition, errorClass=condition, messageParameters={})
+
+    monkeypatch.setattr("dagster_pyspark.resources.spark_session_from_config", start)
+    conf = json.dumps({"spark.master": "yarn"})
+    settings = under(tmp_path, landing=None, engine="spark", spark_conf=conf)
+    with pytest.raises(LakehouseError, match=said):
+        open_lakehouse(settings).engine.open("none", [], TYPES)
+
+
+def test_token_of_a_server_is_not_shown(
+    tmp_path: Path, spark: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(*_: object) -> None:
+        raise RuntimeError("refused")
+
+    monkeypatch.setattr("dagster_pyspark.resources.spark_session_from_config", start)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = "{}:{}".format(*server.getsockname())
+        conf = json.dumps({"spark.remote": f"sc://{address}/;token=secret"})
+        settings = under(tmp_path, landing=None, engine="spark", spark_conf=conf)
+        with pytest.raises(LakehouseError, match=f"could not start on {address}: ") as raised:
+            open_lakehouse(settings).engine.open("none", [], TYPES)
+    assert "secret" not in str(raised.value)

@@ -1,0 +1,213 @@
+"""Both engines make the same rows of whatever lands, in every table."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import Phase, given
+from hypothesis import settings as hypothesis_settings
+
+from stedi_assets.lakehouse.engines.duckdb import DuckDBEngine
+from stedi_assets.lakehouse.storage.local import LocalStorage
+from stedi_assets.privacy.key import policy_of
+from stedi_assets.refresh.plan import look_ahead
+from stedi_assets.resources import open_lakehouse
+from stedi_assets.sample.landing_files import Sample, write_sample
+from stedi_assets.settings import Settings
+from stedi_assets_tests.lakehouse.engines.spark.servers import (
+    HOST,
+    QUICK,
+    QUICK_JAVA,
+    cluster,
+    connect_server,
+    without_spark,
+)
+from stedi_assets_tests.lakehouse.landing.strategies import EXAMPLES, USER, files
+from stedi_assets_tests.strategies import Landing, landings
+from stedi_assets_tests.support import (
+    KEY,
+    SHARED,
+    TABLES,
+    blocking,
+    catalog_of,
+    counts,
+    deliver,
+    refresh,
+    under,
+)
+
+DRAWN = 40
+
+
+@pytest.fixture(scope="module")
+def landing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Real landing data where there are, every known defect, and what hypothesis thinks of."""
+    folder = tmp_path_factory.mktemp("landing")
+    for path in SHARED.glob("stedi-20*/*/landing/*"):
+        year, source = path.parts[-4], path.parts[-3]
+        copy = folder / source / "landing" / f"{year}-{path.name}"
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)
+    write_sample(folder / "sample", Sample(customers=30))
+    for path in (folder / "sample").glob("*/landing/*"):
+        path.rename(folder / path.relative_to(folder / "sample").with_name(f"sample-{path.name}"))
+    (folder / "accelerometer" / "landing" / "{odd} [name] 100%.json").write_text(USER)
+    for number, example in enumerate(EXAMPLES.values()):
+        file = folder / "accelerometer" / "landing" / f"example-{number}.json"
+        file.write_bytes(f"{USER}\n{example}\n".encode(errors="surrogateescape"))
+    _draw(folder)
+    return folder
+
+
+def _draw(folder: Path) -> None:
+    """Write what hypothesis draws: landing data of hard cases, and files of odd lines."""
+    number = iter(range(1_000_000))
+
+    @hypothesis_settings(
+        max_examples=DRAWN, phases=[Phase.generate], database=None, derandomize=True
+    )
+    @given(landings(), files())
+    def draw(drawn: Landing, odd: tuple[str, bytes]) -> None:
+        name = f"drawn-{next(number)}.json"
+        deliver(
+            folder,
+            name,
+            customer=[
+                {key: value for key, value in record.items() if key != "landed_at"}
+                for record in drawn.customers
+            ],
+            accelerometer=drawn.accelerometer,
+            step_trainer=drawn.step_trainer,
+        )
+        (folder / odd[0] / "landing" / f"odd-{name}").write_bytes(odd[1])
+
+    draw()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def on_duckdb(tmp_path_factory: pytest.TempPathFactory, landing: Path) -> dict[str, Settings]:
+    """The lakehouses that the embedded engine makes of it, by their consent scope."""
+    if reason := without_spark():
+        pytest.skip(reason)
+    made = {}
+    for scope in ("any", "from_consent_date"):
+        made[scope] = under(tmp_path_factory.mktemp("duckdb"), **_given(landing, scope))
+        result = refresh(made[scope])
+        assert result.success
+        assert blocking(result) == []
+    return made
+
+
+def _given(landing: Path, scope: str) -> dict[str, Any]:
+    return {
+        "landing": str(landing),
+        "max_quarantine_share": 1,
+        "consent_scope": scope,
+        "pseudonymize": scope == "any",
+    }
+
+
+@contextmanager
+def refreshing(settings: Settings, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A refresh in a process of its own; it succeeds before this ends."""
+    given = settings.model_dump(mode="json", exclude_defaults=True) | {"pseudonym_key": KEY}
+    environment = {f"STEDI_{name.upper()}": str(value) for name, value in given.items()}
+    with log.open("wb") as said:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "stedi_assets_tests.lakehouse.engines.spark.refresh"],
+            env={**os.environ, **environment, "SPARK_LOCAL_IP": HOST},
+            stdout=said,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        yield process
+        assert process.wait(timeout=300) == 0, log.read_text(errors="replace")[-3000:]
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_local_spark_makes_the_rows_of_the_embedded_engine(
+    tmp_path: Path, landing: Path, on_duckdb: dict[str, Settings], spark: str
+) -> None:
+    settings = under(tmp_path, engine="spark", spark_conf=spark, **_given(landing, "any"))
+    result = refresh(settings)
+    assert result.success
+    assert blocking(result) == []
+    assert differing(on_duckdb["any"], settings, tmp_path) == {}
+
+
+def test_spark_connect_makes_the_rows_of_the_embedded_engine(
+    tmp_path: Path, landing: Path, on_duckdb: dict[str, Settings]
+) -> None:
+    scope = "from_consent_date"
+    with connect_server(tmp_path) as address:
+        conf = json.dumps(QUICK | {"spark.remote": address})
+        settings = under(tmp_path, engine="spark", spark_conf=conf, **_given(landing, scope))
+        with refreshing(settings, tmp_path / "refresh.log"):
+            pass
+    assert differing(on_duckdb[scope], settings, tmp_path) == {}
+
+
+def test_cluster_that_loses_a_worker_makes_the_rows_of_the_embedded_engine(
+    tmp_path: Path, landing: Path, on_duckdb: dict[str, Settings]
+) -> None:
+    log = tmp_path / "refresh.log"
+    with cluster(tmp_path, workers=2) as (address, workers):
+        conf = QUICK | {
+            "spark.master": address,
+            "spark.driver.host": HOST,
+            "spark.driver.bindAddress": HOST,
+            "spark.driver.extraJavaOptions": QUICK_JAVA,
+            "spark.executor.extraJavaOptions": QUICK_JAVA,
+            "spark.executor.cores": 1,
+            "spark.executor.memory": "512m",
+            # Nothing large goes through the driver.
+            "spark.driver.memory": "512m",
+            "spark.driver.maxResultSize": "2m",
+        }
+        given = _given(landing, "any")
+        settings = under(tmp_path, engine="spark", spark_conf=json.dumps(conf), **given)
+        with refreshing(settings, log) as process:
+            while process.poll() is None and "customer_landing" not in counts(settings):
+                time.sleep(0.2)
+            workers[0].stop()
+    assert "Lost executor" in log.read_text(errors="replace")
+    assert differing(on_duckdb["any"], settings, tmp_path) == {}
+
+
+def test_switch_to_spark_makes_no_table_anew_and_starts_no_java(
+    monkeypatch: pytest.MonkeyPatch, on_duckdb: dict[str, Settings]
+) -> None:
+    def start(*_: object) -> None:
+        raise AssertionError("Java was started")
+
+    monkeypatch.setattr("dagster_pyspark.resources.spark_session_from_config", start)
+    settings = on_duckdb["any"].model_copy(update={"engine": "spark"})
+    assert look_ahead(open_lakehouse(settings), settings, policy_of(settings)).is_up_to_date
+
+
+def differing(first: Settings, second: Settings, scratch: Path) -> dict[str, int]:
+    """Tables whose rows differ, but for when they landed, and how many rows do."""
+    engine = DuckDBEngine(LocalStorage(scratch))
+    found = {}
+    for name in TABLES:
+        a, b = (
+            engine.open(f"{name}_{side}", published.files, published.types).drop(
+                *published.types.keys() & {"landed_at"}
+            )
+            for side, settings in enumerate((first, second))
+            if (published := catalog_of(settings).published(name))
+        )
+        only = a.difference(b, distinct=False).union(b.difference(a, distinct=False))
+        if rows := only.count().execute():
+            found[name] = rows
+    return found

@@ -1,0 +1,498 @@
+"""A training set can be read again as long as everybody in it consents, and no longer."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import dagster as dg
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pydantic import SecretStr
+from typer.testing import CliRunner
+
+from stedi_assets import read_table, training_sets
+from stedi_assets.cli.main import app
+from stedi_assets.defs.sensors.training import training_set_sensor
+from stedi_assets.lakehouse.catalog import Catalog
+from stedi_assets.lakehouse.faults import LakehouseError
+from stedi_assets.privacy.key import policy_of
+from stedi_assets.privacy.training_sets import TRAINING_SET, released, tag_training_set, vacuum
+from stedi_assets.read import UnknownTableError
+from stedi_assets.resources import open_lakehouse
+from stedi_assets.tables import definition
+from stedi_assets.tables.identity import key_id
+from stedi_assets_tests.support import (
+    ANN,
+    BOB,
+    CY,
+    KEY,
+    Rows,
+    at,
+    catalog_of,
+    customer,
+    publish,
+    stage,
+    subject_id,
+    under,
+)
+
+if TYPE_CHECKING:
+    from stedi_assets.lakehouse.vacuum import Vacuumed
+    from stedi_assets.settings import Settings
+
+NOW, DAY = timedelta(0), timedelta(days=1)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return under(tmp_path, landing=None)
+
+
+def rows_of(email: str, *times: int) -> Rows:
+    row = {"subject_id": subject_id(email), "distancefromobject": 1.0, "x": 0.0, "y": 0.0, "z": 0.0}
+    return [{**row, "sensorreadingtime": at(time)} for time in times]
+
+
+def tags(settings: Settings) -> dict[str, int]:
+    return {tag.name: tag.snapshot_id for tag in catalog_of(settings).state(TRAINING_SET).tags}
+
+
+# The sensor
+
+
+class Ticks:
+    """Evaluates the sensor as the daemon does, handing on its cursor."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._sensor = training_set_sensor(settings)
+        self.cursor: str | None = None
+
+    def __call__(self) -> list[dict[str, Any]]:
+        """Metadata of the observations that a tick gives."""
+        with dg.DagsterInstance.ephemeral() as instance:
+            context = dg.build_sensor_context(instance=instance, cursor=self.cursor)
+            result = self._sensor.evaluate_tick(context)
+        self.cursor = result.cursor
+        events = result.asset_events
+        assert all(event.asset_key == dg.AssetKey(TRAINING_SET) for event in events)
+        return [{k: v.value for k, v in event.metadata.items()} for event in events]
+
+
+@pytest.fixture
+def tick(settings: Settings) -> Ticks:
+    return Ticks(settings)
+
+
+def test_sensor_runs_unless_somebody_stops_it(settings: Settings) -> None:
+    sensor = training_set_sensor(settings)
+    assert sensor.default_status == dg.DefaultSensorStatus.RUNNING
+    assert sensor.minimum_interval_seconds == 30
+
+
+def test_before_the_first_training_set_nothing_happens(settings: Settings, tick: Ticks) -> None:
+    assert (tick(), tick.cursor) == ([], None)
+    assert not open_lakehouse(settings).storage.exists()
+
+
+def test_sensor_starts_no_spark(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(*_: object) -> None:
+        raise AssertionError("Java was started")
+
+    pytest.importorskip("pyspark", reason="pyspark is not installed: pip install -e '.[spark]'")
+    monkeypatch.setattr("dagster_pyspark.resources.spark_session_from_config", start)
+    publish(settings, TRAINING_SET, rows_of(ANN, 1))
+    [seen] = Ticks(settings.model_copy(update={"engine": "spark"}))()
+    assert seen["people"] == 1
+
+
+def test_published_training_set_is_tagged_with_its_day(settings: Settings, tick: Ticks) -> None:
+    published = publish(settings, TRAINING_SET, [*rows_of(ANN, 1, 2), *rows_of(BOB, 3)])
+    [seen] = tick()
+    tag = f"training-{published.committed_at:%Y-%m-%d}"
+    assert tags(settings) == {tag: published.id}
+    assert seen | {"read_it_again": ""} == {
+        "rows": 3,
+        "people": 2,
+        "snapshot": str(published.id),
+        "tag": tag,
+        "read_it_again": "",
+    }
+
+
+def test_observation_tells_how_to_read_that_set_again(
+    settings: Settings, tick: Ticks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(settings, TRAINING_SET, rows_of(ANN, 1, 2))
+    [seen] = tick()
+    publish(settings, TRAINING_SET, rows_of(ANN, 1, 2, 3))
+    monkeypatch.setenv("STEDI_LAKEHOUSE", settings.lakehouse)
+    code, names = seen["read_it_again"].removeprefix("```python\n").removesuffix("```"), {}
+    exec(code, names)
+    assert list(names["rows"].sensorreadingtime) == [at(1), at(2)]
+
+
+def test_every_training_set_published_between_two_ticks_is_tagged(
+    settings: Settings, tick: Ticks
+) -> None:
+    publish(settings, TRAINING_SET, rows_of(ANN, 1))
+    tick()
+    new = [publish(settings, TRAINING_SET, rows_of(ANN, time)).id for time in (2, 3)]
+    for snapshot in new:
+        assert [seen["snapshot"] for seen in tick()] == [str(snapshot)]
+    assert list(tags(settings).values())[1:] == new
+
+
+def test_tick_without_news_does_nothing(settings: Settings, tick: Ticks) -> None:
+    publish(settings, TRAINING_SET, rows_of(ANN, 1))
+    tick()
+    before = tags(settings), tick.cursor
+    assert tick() == []
+    assert (tags(settings), tick.cursor) == before
+
+
+def test_second_training_set_of_a_day_is_numbered(settings: Settings, tick: Ticks) -> None:
+    first = publish(settings, TRAINING_SET, rows_of(ANN, 1))
+    tick()
+    second = publish(settings, TRAINING_SET, [])  # empty ones are training sets too
+    if first.committed_at.date() != second.committed_at.date():
+        pytest.skip("it is midnight")
+    [seen] = tick()
+    assert list(tags(settings).values()) == [first.id, second.id]
+    assert (seen["tag"][-2:], seen["rows"], seen["people"]) == ("-2", 0, 0)
+
+
+def test_candidate_that_is_held_back_gets_no_tag(settings: Settings, tick: Ticks) -> None:
+    publish(settings, TRAINING_SET, rows_of(ANN, 1))
+    tick()
+    stage(settings, TRAINING_SET, rows_of(CY, 1))
+    assert tick() == []
+    assert len(tags(settings)) == 1
+
+
+def test_tag_that_is_there_is_used_though_the_cursor_was_lost(
+    settings: Settings, tick: Ticks
+) -> None:
+    publish(settings, TRAINING_SET, rows_of(ANN, 1))
+    first, before = tick(), tags(settings)
+    tick.cursor = None
+    assert tick() == first
+    assert tags(settings) == before
+
+
+def test_tag_of_somebody_else_does_not_count(settings: Settings, tick: Ticks) -> None:
+    catalog_of(settings).tag(publish(settings, TRAINING_SET, rows_of(ANN, 1)), "my-model")
+    [seen] = tick()
+    assert set(tags(settings)) == {"my-model", seen["tag"]}
+
+
+def test_day_is_that_on_which_the_snapshot_was_made_in_utc(settings: Settings) -> None:
+    published = publish(settings, TRAINING_SET, rows_of(ANN, 1))
+    late = replace(published, committed_at=datetime(2026, 11, 21, 23, 59, tzinfo=UTC))
+    assert tag_training_set(catalog_of(settings), late) == "training-2026-11-21"
+
+
+@pytest.mark.parametrize(
+    ("fault", "sentence"),
+    [
+        (LakehouseError("The catalog is away."), "The catalog is away."),
+        (duckdb.BinderException(f"no {ANN}"), "The engine failed with BinderException."),
+    ],
+)
+def test_fault_is_said_in_a_sentence_and_the_next_tick_makes_up_for_it(
+    settings: Settings,
+    tick: Ticks,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: Exception,
+    sentence: str,
+) -> None:
+    def fail(*_: object) -> None:
+        raise fault
+
+    publish(settings, TRAINING_SET, rows_of(ANN, 1))
+    context = dg.build_sensor_context(cursor="7")
+    with monkeypatch.context() as patch:
+        patch.setattr(Catalog, "tag", fail)
+        with pytest.raises(LakehouseError) as raised:
+            training_set_sensor(settings)(context)
+    assert str(raised.value).startswith(sentence)
+    assert ANN not in str(raised.value)
+    assert raised.value.__suppress_context__
+    assert context.cursor == "7"
+    assert len(tick()) == 1
+
+
+# Withdrawal
+
+
+def consenting(settings: Settings, **since: int) -> None:
+    """Publish who consents, and since when."""
+    people = {"ann": ANN, "bob": BOB}
+    records = [
+        customer(people[name], sharewithresearchasofdate=time) for name, time in since.items()
+    ]
+    publish(settings, "customer_trusted", records)
+
+
+def train(settings: Settings, rows: Rows, **properties: str) -> str:
+    """Publish a training set and tag it with a day of its own."""
+    catalog = catalog_of(settings)
+    table = definition(TRAINING_SET).table(policy_of(settings))
+    catalog.ensure(table)
+    path = f"{catalog.location(TRAINING_SET)}/data/{uuid4().hex}.parquet"
+    with catalog.io.new_output(path).create() as file:
+        pq.write_table(pa.Table.from_pylist(rows, table.arrow_schema), file)
+    published = catalog.stage(
+        TRAINING_SET, [path] if rows else [], {"run-id": "of a test"} | properties
+    )
+    catalog.publish(published)
+    tag = f"training-2026-11-{len(catalog.state(TRAINING_SET).tags) + 1:02}"
+    catalog.tag(published, tag)
+    return tag
+
+
+def clean(settings: Settings, retention: timedelta = NOW, **options: bool) -> Vacuumed:
+    settings = settings.model_copy(update={"retention": retention})
+    return vacuum(open_lakehouse(settings), settings, NOW, **options)
+
+
+def files(settings: Settings) -> set[str]:
+    storage = open_lakehouse(settings).storage
+    return {file.location for file in storage.files(f"{storage.root}/warehouse")}
+
+
+def test_tagged_training_set_stays_while_all_consent_and_goes_with_a_withdrawal(
+    settings: Settings,
+) -> None:
+    consenting(settings, ann=1, bob=1)
+    both = train(settings, [*rows_of(ANN, 1), *rows_of(BOB, 2)])
+    bobs = train(settings, rows_of(BOB, 2))
+    newest = train(settings, rows_of(BOB, 2, 3))
+    made_of = catalog_of(settings).state(TRAINING_SET).tagged(both)
+    assert made_of
+
+    assert clean(settings).tags == {}
+    assert list(tags(settings)) == [both, bobs, newest]
+
+    consenting(settings, bob=1)  # Ann withdrew
+    assert clean(settings, retention=DAY).tags == {}
+    told = clean(settings, dry_run=True)
+    assert (told.tags, told.snapshots) == (
+        {TRAINING_SET: [both]},
+        {TRAINING_SET: 1, "customer_trusted": 1},
+    )
+    assert read_table(TRAINING_SET, both, settings=settings).count().to_pyarrow().as_py() == 2
+    assert set(made_of.files) <= files(settings)
+
+    assert clean(settings).tags == {TRAINING_SET: [both]}
+    assert list(tags(settings)) == [bobs, newest]
+    assert not set(made_of.files) & files(settings)
+    with pytest.raises(UnknownTableError, match=f"no snapshot {both}; its tags are: {bobs}"):
+        read_table(TRAINING_SET, both, settings=settings)
+    for tag, rows in ((bobs, 1), (newest, 2)):
+        assert read_table(TRAINING_SET, tag, settings=settings).to_pyarrow().num_rows == rows
+
+
+def test_damaged_training_set_goes_and_keeps_nothing_else(settings: Settings) -> None:
+    consenting(settings, ann=1, bob=1)
+    of_key = {"key-id": key_id(policy_of(settings))}
+    damaged = train(settings, rows_of(ANN, 1), **of_key)
+    newest = train(settings, rows_of(BOB, 1, 2), **of_key)
+    made_of = catalog_of(settings).state(TRAINING_SET).tagged(damaged)
+    assert made_of
+    for file in made_of.files:
+        Path(file).write_bytes(b"damaged")
+    assert clean(settings).tags == {TRAINING_SET: [damaged]}
+    assert list(tags(settings)) == [newest]
+
+
+def test_of_each_day_the_last_set_is_kept_and_of_the_days_the_newest(settings: Settings) -> None:
+    consenting(settings, ann=1)
+    names = (
+        "training-2026-11-19",
+        "training-2026-11-20",
+        "training-2026-11-20-2",
+        "training-2026-11-20-10",
+        "by-hand",
+        "training-2026-11-21",
+    )
+    for time, name in enumerate(names, start=1):
+        catalog_of(settings).tag(publish(settings, TRAINING_SET, rows_of(ANN, time)), name)
+    cleaned = clean(settings.model_copy(update={"training_sets": 2}))
+    assert cleaned.tags == {TRAINING_SET: list(names[:3])}
+    assert list(tags(settings)) == list(names[3:])
+
+
+def test_tag_given_by_hand_keeps_withdrawn_people_no_longer_either(settings: Settings) -> None:
+    consenting(settings, ann=1, bob=1)
+    train(settings, rows_of(ANN, 1))
+    catalog_of(settings).tag(publish(settings, TRAINING_SET, rows_of(ANN, 1, 2)), "my-model")
+    newest = train(settings, rows_of(BOB, 1))
+    consenting(settings, bob=1)
+    clean(settings)
+    assert list(tags(settings)) == [newest]
+
+
+def test_what_is_published_stays_though_somebody_in_it_withdrew(settings: Settings) -> None:
+    consenting(settings, ann=1, bob=1)
+    tag = train(settings, [*rows_of(ANN, 1), *rows_of(BOB, 2)])
+    consenting(settings, bob=1)  # and the training set has not been refreshed yet
+    at_once = settings.model_copy(update={"retention": NOW})
+    assert released(open_lakehouse(settings), at_once).tags == (tag,)
+    assert released(open_lakehouse(settings), settings).tags == ()
+    assert clean(settings).tags == {}
+    assert list(tags(settings)) == [tag]
+
+
+def test_rows_from_before_a_later_consent_date_count_in_that_scope_only(settings: Settings) -> None:
+    settings = settings.model_copy(update={"retention": NOW})
+    dated = settings.model_copy(update={"consent_scope": "from_consent_date"})
+    consenting(settings, ann=10)
+    tag = train(settings, rows_of(ANN, 10, 11))
+    assert released(open_lakehouse(dated), dated).tags == ()
+    consenting(settings, ann=11)  # withdrew, and came back later
+    assert released(open_lakehouse(settings), settings).tags == ()
+    assert released(open_lakehouse(dated), dated).tags == (tag,)
+
+
+def test_training_set_without_rows_stays(settings: Settings) -> None:
+    publish(settings, "customer_trusted", [])
+    tag = train(settings, [])
+    train(settings, [])
+    clean(settings)
+    assert tag in tags(settings)
+
+
+@pytest.mark.parametrize("says_key", [True, False])
+def test_sets_under_another_key_are_left_alone_and_nothing_else_is(
+    settings: Settings, says_key: bool
+) -> None:
+    consenting(settings, ann=1)
+    consenting(settings, ann=1, bob=1)
+    properties = {"key-id": key_id(policy_of(settings))} if says_key else {}
+    for _ in range(2):
+        train(settings, rows_of(ANN, 1), **properties)
+    before = tags(settings)
+    other = settings.model_copy(update={"pseudonym_key": SecretStr(KEY[::-1])})
+    with pytest.raises(LakehouseError) as raised:
+        clean(other)
+    assert str(raised.value).startswith(
+        f"The training sets {', '.join(before)} were made under another key of subject_id"
+    )
+    assert "set STEDI_PSEUDONYM_KEY to the key they were made with" in str(raised.value)
+    assert tags(settings) == before
+    assert [found["tag"] for found in training_sets(settings).to_dict("records")] == [*before]
+    assert len(states(settings, "customer_trusted")) == 1  # the older one is gone
+    assert clean(settings).tags == {}
+
+
+def test_sets_go_where_everybody_in_them_withdrew(settings: Settings) -> None:
+    consenting(settings, ann=1, bob=1)
+    for people in (ANN, BOB):
+        train(settings, rows_of(people, 1), **{"key-id": key_id(policy_of(settings))})
+    newest = train(settings, [])
+    publish(settings, "customer_trusted", [customer(CY)])
+    gone = ["training-2026-11-01", "training-2026-11-02"]
+    assert clean(settings).tags == {TRAINING_SET: gone}
+    assert list(tags(settings)) == [newest]
+
+
+@pytest.mark.parametrize("key", [KEY, KEY[::-1]])
+def test_sets_go_where_nobody_consents_whatever_the_key(settings: Settings, key: str) -> None:
+    consenting(settings, ann=1)
+    train(settings, rows_of(ANN, 1), **{"key-id": key_id(policy_of(settings))})
+    train(settings, rows_of(ANN, 1))
+    newest = train(settings, [])
+    publish(settings, "customer_trusted", [])
+    clean(settings.model_copy(update={"pseudonym_key": SecretStr(key)}))
+    assert list(tags(settings)) == [newest]
+
+
+def test_set_that_names_people_goes_once_they_are_to_be_pseudonyms(settings: Settings) -> None:
+    named = settings.model_copy(update={"pseudonymize": False})
+    consenting(settings, ann=1)
+    rows = [row | {"user": ANN, "serialnumber": "d"} for row in rows_of(ANN, 1)]
+    with_names = train(named, rows)
+    without = train(settings, rows_of(ANN, 1))
+    newest = train(settings, rows_of(ANN, 1))
+    assert clean(named).tags == {}
+    assert clean(settings).tags == {TRAINING_SET: [with_names]}
+    assert list(tags(settings)) == [without, newest]
+
+
+def states(settings: Settings, table: str) -> list[int]:
+    """Ids of all snapshots that a table has."""
+    where = open_lakehouse(settings).storage
+    found = where.iceberg.load_table((where.namespace, table))
+    return [made.snapshot_id for made in found.metadata.snapshots]
+
+
+# The command
+
+
+@pytest.fixture
+def here(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """A lakehouse that commands use, with a training set from which Ann withdrew."""
+    monkeypatch.setenv("STEDI_LAKEHOUSE", settings.lakehouse)
+    monkeypatch.setenv("STEDI_PSEUDONYM_KEY", KEY)
+    consenting(settings, bob=1)
+    train(settings, rows_of(ANN, 1))
+    train(settings, rows_of(BOB, 2))
+    return settings
+
+
+def stedi(*words: str) -> str:
+    result = CliRunner().invoke(app, [*words], catch_exceptions=False)
+    return " ".join(result.output.split())
+
+
+def test_status_lists_the_training_sets(here: Settings) -> None:
+    listed = json.loads(stedi("status", "--json"))["training_sets"]
+    assert listed == [
+        {"tag": tag, "rows": 1, "snapshot": snapshot} for tag, snapshot in tags(here).items()
+    ]
+    said = stedi("status")
+    assert all(f"{tag} 1 {snapshot}" in said for tag, snapshot in tags(here).items())
+
+
+def test_training_sets_are_listed_for_data_scientists(here: Settings) -> None:
+    listed = training_sets()
+    assert list(listed.columns) == ["tag", "made_at", "rows", "snapshot"]
+    assert dict(zip(listed.tag, listed.snapshot, strict=True)) == tags(here)
+    assert list(listed.rows) == [1, 1]
+    assert listed.made_at.is_monotonic_increasing
+
+
+def test_before_the_first_training_set_there_are_none_to_list(settings: Settings) -> None:
+    with pytest.raises(UnknownTableError, match="There is no table machine_learning_curated"):
+        training_sets(settings)
+    publish(settings, TRAINING_SET, rows_of(ANN, 1))
+    assert training_sets(settings).empty
+
+
+def test_show_takes_a_tag(here: Settings) -> None:
+    tag = next(iter(tags(here)))
+    assert subject_id(ANN) in stedi("show", TRAINING_SET, "--snapshot", tag)
+    assert subject_id(ANN) not in stedi("show", TRAINING_SET)
+    assert "has no snapshot v9; its tags are: training-" in stedi(
+        "show", TRAINING_SET, "--snapshot", "v9"
+    )
+
+
+def test_vacuum_says_which_training_sets_go(
+    here: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STEDI_RETENTION", "0d")
+    first, newest = tags(here)
+    for words, told in ((["--dry-run"], "Would remove "), ([], "Removed ")):
+        said = stedi("vacuum", *words)
+        assert said.startswith(told)
+        assert said.endswith(f", the tags {first}.")
+    assert "training" not in stedi("vacuum")
+    assert list(tags(here)) == [newest]
