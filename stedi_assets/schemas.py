@@ -1,7 +1,7 @@
 """The contract of each table: the one place that names columns, types and personal data.
 
 Everything else that needs a column list (landing reader, Iceberg schema, Dagster column schema,
-the README's table) derives it from here.
+docs/tables.md) derives it from here.
 """
 
 import hashlib
