@@ -1,6 +1,6 @@
 """Writes what pages say of tables, columns and settings, from the code.
 
-`python -m docs.generate` writes it; with `--check` it only compares, and fails where a page differs.
+`python -m docs.generate` writes it; with `--check` it only compares, and fails if a page differs.
 In a page, what is written stands between `<!-- name -->` and `<!-- /name -->`.
 """
 
@@ -143,7 +143,7 @@ def main() -> None:
     found = outdated()
     if check and found:
         named = ", ".join(f"docs/{page}" for page in found)
-        parser.exit(1, f"Not as the code says: {named}. Run make docs, and commit what it writes.\n")
+        parser.exit(1, f"Out of date: {named}. Run make docs, and commit what it writes.\n")
     for page in found:
         (DOCS / page).write_text(written(page))
 
