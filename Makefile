@@ -6,32 +6,29 @@ BIN := $(VENV)/bin
 export LAKEHOUSE := $(or $(STEDI_LAKEHOUSE),$(CURDIR)/lakehouse)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev system run run-s3 test dev screenshots lint bench clean
+.PHONY: help setup setup-dev system run run-s3 test dev screenshots docs lint lock bench clean
 
-help:
-	@echo "make run    refresh the lakehouse, on sample data if there is no landing data"
-	@echo "make dev    open the lakehouse in the Dagster UI"
-	@echo "make run-s3 refresh a lakehouse on S3 and Glue servers of this machine, and remove it"
-	@echo "make test   run the whole test suite"
-	@echo "make lint   check style and types"
-	@echo "make bench  measure a refresh beside other ways to the same tables"
-	@echo "make clean  remove the tables and the run history; landing files and key stay"
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
 
-setup: $(VENV)/ready
-setup-dev: $(VENV)/ready-dev
+setup: $(VENV)/ready ## install what `stedi` needs, in .venv
+setup-dev: $(VENV)/ready-dev ## install what tests and checks need, too
 
-$(VENV)/ready: pyproject.toml setup.py
+# The versions that the tests ran with; `make lock` writes them anew.
+INSTALL := -m pip install --quiet --constraint constraints.txt
+
+$(VENV)/ready: pyproject.toml setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable .
+	$(BIN)/python $(INSTALL) --editable .
 	@touch $@
 
 $(VENV)/ready-dev: $(VENV)/ready
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python $(INSTALL) --editable '.[dev]'
 	@touch $@
 
 # What the tests of the production settings, of the UI and of Spark need; without it they are
 # skipped with a message.
-system:
+system: ## install PostgreSQL, Chromium and Java for the tests, if they are missing
 	@missing=""; \
 	[ -n "$$(ls /usr/lib/postgresql/*/bin/initdb 2>/dev/null)" ] || missing="postgresql"; \
 	command -v chromium >/dev/null || missing="$$missing chromium"; \
@@ -41,38 +38,50 @@ system:
 		apt-get install -y -qq --no-install-recommends $$missing >/dev/null; } \
 		|| echo "Could not install $$missing: the tests that need it are skipped."; fi
 
-run: setup
+run: setup ## refresh the lakehouse, on sample data if there is no landing data
 	@if [ "$$STEDI_DEPLOYMENT" != aws ] && [ -z "$$STEDI_LANDING" ] && [ ! -e "$$LAKEHOUSE/catalog.db" ] \
 		&& [ -z "$$(find "$$LAKEHOUSE/landing" -type f 2>/dev/null | head -n 1)" ]; then \
 		echo "No landing data yet: writing sample data."; $(BIN)/stedi sample; fi
 	$(BIN)/stedi refresh
 	$(BIN)/stedi status
 
-run-s3: setup-dev
+run-s3: setup-dev ## refresh a lakehouse on S3 and Glue servers of this machine, and remove it
 	env -u STEDI_LANDING $(BIN)/python -m stedi_assets_tests.aws_servers \
 		-- stedi sample -- stedi refresh -- stedi status
 
-test: setup-dev system
+test: setup-dev system ## run the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-dev: setup
+dev: setup ## open the lakehouse in the Dagster UI
 	@if [ "$$STEDI_DEPLOYMENT" != aws ] && [ -z "$$STEDI_LANDING" ]; then umask 077; \
 		mkdir -p $(foreach source,customer accelerometer step_trainer,"$$LAKEHOUSE/landing/$(source)/landing"); \
 		echo "Drop landing files into $$LAKEHOUSE/landing/{customer,accelerometer,step_trainer}/landing."; fi
 	@# The history of runs, and what they write, is for its user alone.
 	umask 077; DAGSTER_HOME="$$PWD" $(BIN)/dagster dev -h 127.0.0.1
 
-screenshots: setup-dev system
+screenshots: setup-dev system ## take the pictures of docs/ anew
 	$(BIN)/python -m stedi_assets_tests.browser.screenshots
 
-lint: setup-dev
+docs: setup-dev ## write what docs/ says of tables and settings anew
+	$(BIN)/python -m docs.generate
+
+lint: setup-dev ## check style, spelling, types and generated pages
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
 	$(BIN)/mypy
+	$(BIN)/python -m docs.generate --check
+
+# In a folder of its own, so that the newest versions that fit are installed.
+lock: ## write constraints.txt anew, with the newest versions that fit
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && $(PYTHON) -m venv "$$folder" \
+		&& "$$folder/bin/python" -m pip install --quiet --editable '.[dev]' \
+		&& "$$folder/bin/python" -m pip freeze --all --exclude pip --exclude-editable >"$$folder/found" \
+		&& grep -E '^[A-Za-z0-9._-]+==[^ ]+$$' "$$folder/found" >constraints.txt
 
 # Java, where there is one, for the sides on Spark.
-bench: $(VENV)/ready-dev
+bench: $(VENV)/ready-dev ## measure a refresh beside other ways to the same tables
 	$(BIN)/python -m benchmarks.bench $(BENCH)
 
-clean:
+clean: ## remove the tables and the run history; landing files and key stay
 	rm -rf "$$LAKEHOUSE/warehouse" "$$LAKEHOUSE/catalog.db" "$$LAKEHOUSE/scratch" "$$LAKEHOUSE/report" .dagster

@@ -329,7 +329,7 @@ def _assert_known(names: Iterable[str]) -> None:
     known = {f"STEDI_{name}".upper() for name in Settings.model_fields}
     for name in sorted(set(names) - known):
         close = difflib.get_close_matches(name, known, n=1, cutoff=0.85)
-        hint = f"; did you mean {close[0]}?" if close else "; the README lists them all."
+        hint = f"; did you mean {close[0]}?" if close else "; docs/settings.md lists them all."
         raise SettingsError(f"There is no setting {name}{hint}")
 
 

@@ -1,7 +1,4 @@
-"""The page for data scientists: what it shows runs, and its columns are those of the contract.
-
-`python -m stedi_assets_tests.test_docs` writes the columns anew.
-"""
+"""The page for data scientists: what it shows runs."""
 
 import re
 import shlex
@@ -17,8 +14,6 @@ from stedi_assets.cli.main import app
 from stedi_assets.defs.sensors.training import training_set_sensor
 from stedi_assets.privacy.training_sets import TRAINING_SET
 from stedi_assets.sample.landing_files import Sample, write_sample
-from stedi_assets.tables import definition
-from stedi_assets.tables.contract import table_of
 from stedi_assets_tests.support import KEY, PROJECT, catalog_of, publish, refresh, under
 
 PAGE = PROJECT / "docs/data-scientists.md"
@@ -26,40 +21,6 @@ DAY = "2026-11-22"
 """The day of the page's examples, which the test takes for the day of its own training set."""
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
-
-def columns() -> str:
-    lines = [
-        "| column | type | unit | what it is | may be missing |",
-        "|---|---|---|---|---|",
-    ]
-    contract = definition(TRAINING_SET).contract
-    known = contract.to_schema().columns
-    for column in table_of(contract).columns:
-        unit = known[column.name].metadata["unit"] or ""
-        missing = "yes" if column.nullable else "no"
-        about = known[column.name].description
-        lines.append(f"| {column.name} | {column.type} | {unit} | {about} | {missing} |")
-    return "\n".join(lines)
-
-
-def with_columns(page: str) -> str:
-    pattern = r"(<!-- columns -->\n).*?(<!-- /columns -->)"
-    return re.sub(pattern, rf"\1{columns()}\n\2", page, flags=re.DOTALL)
-
-
-def test_page_lists_the_columns_as_they_are() -> None:
-    page = PAGE.read_text()
-    assert page == with_columns(page), "run python -m stedi_assets_tests.test_docs"
-
-
-def test_links_of_the_page_lead_somewhere() -> None:
-    page = PAGE.read_text()
-    for target, anchor in re.findall(r"\]\((?!https:)([^)#]*)#?([^)]*)\)", page):
-        text = (PAGE.parent / target).read_text() if target else page
-        headings = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
-        slugs = {re.sub(r"[^\w\s-]", "", h).strip().lower().replace(" ", "-") for h in headings}
-        assert not anchor or anchor in slugs, (target, anchor)
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +74,3 @@ def test_everything_the_page_shows_runs(day: str, capsys: pytest.CaptureFixture[
     assert not withdrawn & set(names["allowed"].subject_id)
     assert set(names["allowed"].subject_id) == set(names["newest"].subject_id)
     assert len(names["allowed"]) == len(names["newest"])
-
-
-if __name__ == "__main__":
-    PAGE.write_text(with_columns(PAGE.read_text()))

@@ -442,7 +442,7 @@ def test_settings_that_messages_name_exist() -> None:
     ("name", "hint"),
     [
         ("STEDI_RETENSION", "; did you mean STEDI_RETENTION?"),
-        ("STEDI_QWERTZUIOP", "; the README lists them all."),
+        ("STEDI_QWERTZUIOP", "; docs/settings.md lists them all."),
     ],
 )
 def test_misspelt_setting_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, hint: str) -> None:
