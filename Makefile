@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export LAKEHOUSE := $(or $(STEDI_LAKEHOUSE),$(CURDIR)/lakehouse)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev system run run-s3 test dev screenshots docs lint lock bench clean
+.PHONY: help setup setup-dev system run run-s3 test dev screenshots docs snapshots lint lock bench clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
@@ -64,6 +64,9 @@ screenshots: setup-dev system ## take the pictures of docs/ anew
 
 docs: setup-dev ## write what docs/ says of tables and settings anew
 	$(BIN)/python -m docs.generate
+
+snapshots: setup-dev ## write anew what tests keep of tables' SQL and of Dagster's assets
+	$(BIN)/python -m stedi_assets_tests.snapshots.make
 
 lint: setup-dev ## check style, spelling, types and generated pages
 	$(BIN)/ruff check .
