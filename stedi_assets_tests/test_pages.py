@@ -20,7 +20,7 @@ OURS = [
     for folder in PROJECT.iterdir()
     if folder.is_dir() and folder.name[0] != "." and folder.name not in {"build", "lakehouse"}
 ]
-PAGES = [*PROJECT.glob("*.md"), *(page for folder in OURS for page in folder.rglob("*.md"))]
+PAGES = sorted([*PROJECT.glob("*.md"), *(page for folder in OURS for page in folder.rglob("*.md"))])
 
 every_page = pytest.mark.parametrize(
     "page", PAGES, ids=[str(page.relative_to(PROJECT)) for page in PAGES]
