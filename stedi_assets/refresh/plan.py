@@ -2,18 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import ibis
-import ibis.expr.types as ir
 
-from stedi_assets.lakehouse.catalog import Catalog
 from stedi_assets.lakehouse.expressions import fingerprint
 from stedi_assets.lakehouse.lakehouse import Lakehouse
 from stedi_assets.lakehouse.landing.arrivals import Arrived, Ledgers
 from stedi_assets.lakehouse.landing.ledger import Entry, LandingFolder
 from stedi_assets.lakehouse.state import Snapshot, TableState
 from stedi_assets.settings import Settings
-from stedi_assets.tables import DERIVED, SOURCES, TABLES
+from stedi_assets.tables import SOURCES, TABLES
 from stedi_assets.tables.definition import TableDefinition, apply
 from stedi_assets.tables.landing.quarantine import QUARANTINE
 from stedi_assets.tables.policy import Policy
@@ -50,7 +49,7 @@ def look_ahead(lakehouse: Lakehouse, settings: Settings, policy: Policy) -> Outl
     known = [source for source in arrived if source]
     return Outlook(
         not any(source is None or source.has_news or source.replaced for source in arrived)
-        and _are_current(lakehouse, policy),
+        and _are_all_made(lakehouse, policy),
         tuple(entry for source in known for entry in source.held_back),
         tuple(path for source in known for path in source.listing.ignored),
     )
@@ -70,83 +69,109 @@ def _arrived(files: Ledgers, source: str, table: str) -> Arrived | None:
         return None
 
 
-def _are_current(lakehouse: Lakehouse, policy: Policy) -> bool:
+def _are_all_made(lakehouse: Lakehouse, policy: Policy) -> bool:
     """Whether a refresh would make no table, as far as all of them can be read."""
     try:
-        return (
-            _are_published(lakehouse, policy)
-            and _is_quarantine_current(lakehouse, policy)
-            and all(_is_current(table, lakehouse, policy) for table in DERIVED)
-        )
+        others = out_of_date(lakehouse, policy)
+        return _are_landed(lakehouse, policy) and others == OutOfDate({}, (), ())
     except Exception:  # a run says what is wrong with a table, and sees to the others
         return False
 
 
-def _are_published(lakehouse: Lakehouse, policy: Policy) -> bool:
-    """Whether every table is published under its contract, and nothing waits on audit."""
-    states = ((lakehouse.catalog.find(table.name), table) for table in TABLES)
-    return all(
+def _are_landed(lakehouse: Lakehouse, policy: Policy) -> bool:
+    """Whether the landing tables and quarantine are published, and nothing waits on `audit`."""
+    catalog = lakehouse.catalog
+    states = {t: catalog.find(t.name) for t in TABLES if t.name in {*SOURCES, QUARANTINE.name}}
+    return _has_all_rejects(lakehouse, policy) and all(
         state is not None
         and state.published is not None
         and state.candidate is None
         and state.contract == table.table(policy).fingerprint
-        for state, table in states
+        for table, state in states.items()
     )
 
 
-def _is_quarantine_current(lakehouse: Lakehouse, policy: Policy) -> bool:
-    """Whether quarantine has the rejects of all files the landing tables hold."""
+def _has_all_rejects(lakehouse: Lakehouse, policy: Policy) -> bool:
+    """Whether quarantine holds what could not be read of the files in the landing tables."""
     published = lakehouse.published(QUARANTINE.name)
     rejects = lakehouse.rejects(SOURCES, QUARANTINE.table(policy))
     return set(published.files) == set(rejects.files)
 
 
-def _is_current(table: TableDefinition, lakehouse: Lakehouse, policy: Policy) -> bool:
-    """Whether a table is made from what is published, by the rule and contract of today."""
-    inputs = {name: _unopened(lakehouse.published(name)) for name in table.inputs}
-    assert table.rule
-    expression = apply(table.rule, inputs, policy)
-    state = lakehouse.catalog.state(table.name)
-    made_from = fingerprint(expression, state.contract)
-    return state.published is not None and state.published.properties["fingerprint"] == made_from
+@dataclass(frozen=True)
+class OutOfDate:
+    """Tables that are not what their rules make of what is published.
 
-
-def _unopened(snapshot: Snapshot) -> ir.Table:
-    """The table as expressions see it; no engine opens it, as nothing is computed."""
-    return ibis.table(snapshot.types, name=snapshot.name)
-
-
-def out_of_date(catalog: Catalog) -> dict[str, str]:
-    """Tables that are out of date, each with the input snapshots it should be made from.
-
-    A table is not out of date where a check holds back what it was made into, nor are those after
-    it, and not where an input was never published. Tables that cannot be read are passed over.
+    Attributes:
+        behind: To be made, each with the input snapshots to make it from.
+        held_back: Those that a check holds back, and those after them.
+        unreadable: Those that cannot be read, or whose rule cannot be compared.
     """
-    states = {name: state for name in catalog.names() if (state := _read(catalog, name))}
-    published = {name: s.published.state for name, s in states.items() if s.published}
-    held_back: set[str] = set()
-    behind = {}
-    for table in DERIVED:
-        name = table.name
-        made_of = {f"input.{i}": published[i] for i in table.inputs if i in published}
-        state = states.get(name)
-        waits = state and state.is_held_back and _is_of(state.candidate, made_of)
-        if held_back.intersection(table.inputs) or waits:
-            held_back.add(name)
-        elif len(made_of) == len(table.inputs) and not (state and _is_of(state.published, made_of)):
-            behind[name] = " ".join(sorted(made_of.values()))
-    return behind
+
+    behind: Mapping[str, str]
+    held_back: tuple[str, ...]
+    unreadable: tuple[str, ...]
 
 
-def _read(catalog: Catalog, name: str) -> TableState | None:
-    """A table, with what is published of it and what waits; nothing where it cannot be read."""
-    try:
-        state = catalog.state(name)
-        _ = state.published, state.candidate
-    except Exception:  # whatever is wrong with it: a refresh says so
-        return None
-    return state
+def out_of_date(lakehouse: Lakehouse, policy: Policy) -> OutOfDate:
+    """Compare each table with what its rule would be applied to; nothing is computed.
+
+    A table of which an input was never published is not out of date.
+    """
+    published: dict[str, Snapshot] = {}
+    behind: dict[str, str] = {}
+    held_back: list[str] = []
+    unreadable: list[str] = []
+    for table in TABLES:
+        try:
+            state = lakehouse.catalog.find(table.name)
+            if state and state.published:
+                published[table.name] = state.published
+            inputs = {name: published[name] for name in table.inputs if name in published}
+            if not table.rule or len(inputs) < len(table.inputs):
+                continue
+            if set(held_back).intersection(inputs) or (state and _is_held_back(state, inputs)):
+                held_back.append(table.name)
+            elif not (state and _is_made_from(state, table, inputs, policy)):
+                behind[table.name] = " ".join(sorted(read.state for read in inputs.values()))
+        except Exception:  # whatever is wrong with it: a refresh says so
+            unreadable.append(table.name)
+    return OutOfDate(behind, tuple(held_back), tuple(unreadable))
 
 
-def _is_of(made: Snapshot | None, inputs: Mapping[str, str]) -> bool:
-    return made is not None and inputs.items() <= made.properties.items()
+def _is_held_back(state: TableState, inputs: Mapping[str, Snapshot]) -> bool:
+    """Whether a check holds back what the table was made into from these inputs."""
+    made_from = {f"input.{name}": read.state for name, read in inputs.items()}
+    candidate = state.candidate
+    return (
+        candidate is not None
+        and state.is_held_back
+        and made_from.items() <= candidate.properties.items()
+    )
+
+
+def _is_made_from(
+    state: TableState, table: TableDefinition, inputs: Mapping[str, Snapshot], policy: Policy
+) -> bool:
+    """Whether a table is published as its rule and contract of today make it of these inputs."""
+    if state.published is None or state.candidate or state.contract != _contract(table, policy):
+        return False
+    names = tuple((name, read.name) for name, read in inputs.items())
+    expected = _fingerprint(table, names, policy)
+    return state.published.properties.get("fingerprint") == expected
+
+
+def _contract(table: TableDefinition, policy: Policy) -> str:
+    return table.table(policy).fingerprint
+
+
+@lru_cache(maxsize=64)  # to compile a rule takes a while, and a sensor asks every few seconds
+def _fingerprint(
+    table: TableDefinition, inputs: tuple[tuple[str, str], ...], policy: Policy
+) -> str:
+    """Fingerprint of what a rule gives for inputs, each with the name that engines know it by."""
+    types = {each.name: each.table(policy).types for each in TABLES}
+    # No engine opens them, as nothing is computed.
+    tables = {name: ibis.table(types[name], name=opened_as) for name, opened_as in inputs}
+    assert table.rule
+    return fingerprint(apply(table.rule, tables, policy), _contract(table, policy))

@@ -22,10 +22,12 @@ from stedi_assets.lakehouse.faults import LakehouseError, sentence
 from stedi_assets.lakehouse.lakehouse import Lakehouse
 from stedi_assets.lakehouse.landing.arrivals import Arrived
 from stedi_assets.lakehouse.landing.ledger import LandingFile
+from stedi_assets.privacy.key import policy_of
 from stedi_assets.refresh.plan import landing_files, out_of_date
 from stedi_assets.resources import open_lakehouse
 from stedi_assets.settings import Settings
 from stedi_assets.tables import SOURCES
+from stedi_assets.tables.policy import Policy
 
 STILL_ARRIVING, WAITED_ENOUGH = 5, 600
 """Seconds: a new file younger than that may not be the last; one older does not wait for others."""
@@ -44,6 +46,7 @@ def landing_sensor(settings: Settings) -> dg.SensorDefinition:
     And where a refresh took in files and ended before it made the tables from them: somebody who
     withdrew must not wait in them for the next file.
     """
+    policy = policy_of(settings)
 
     @dg.sensor(
         name="landing_files",
@@ -56,7 +59,7 @@ def landing_sensor(settings: Settings) -> dg.SensorDefinition:
         # Not as a resource of Dagster's: that locks the tables, and so waits for a refresh.
         lakehouse = open_lakehouse(settings)
         end_dead_runs(context.instance, lakehouse, (VACUUM, *_JOBS))
-        return _Tick(context, settings, lakehouse).result()
+        return _Tick(context, settings, policy, lakehouse).result()
 
     return sensor
 
@@ -137,13 +140,14 @@ class _Tick:
         self,
         context: dg.SensorEvaluationContext,
         settings: Settings,
+        policy: Policy,
         lakehouse: Lakehouse,
     ) -> None:
         self._interval = settings.refresh_interval.total_seconds()
         self._instance = context.instance
         self._log = context.log
         self._cursor = _Cursor.read(context.cursor)
-        self._settings = settings
+        self._settings, self._policy = settings, policy
         self._lakehouse = lakehouse
         self._files = landing_files(lakehouse, settings)
         self._now = time()
@@ -161,9 +165,7 @@ class _Tick:
         sources = [source for source in looked if source]
         left = {}
         if at_work is False and not _news(sources):
-            left = {s.table: s.gone for s in sources if s.gone} | (
-                self._attempt(out_of_date, self._lakehouse.catalog) or {}
-            )
+            left = {s.table: s.gone for s in sources if s.gone} | self._behind()
         # Where it is not known whether a refresh is at work, none is requested.
         reason = self._reason_to_skip(sources, left, at_work=at_work is not False)
         faults = " ".join(dict.fromkeys(self._faults))
@@ -184,6 +186,11 @@ class _Tick:
             cursor=json.dumps(asdict(cursor)),
             asset_events=[source.observation() for source in changed],
         )
+
+    def _behind(self) -> dict[str, str]:
+        """Tables that the last refresh did not come to; what cannot be read is passed over."""
+        looked = self._attempt(out_of_date, self._lakehouse, self._policy)
+        return dict(looked.behind) if looked else {}
 
     def _attempt(self, look: Callable[..., _T], *given: Any) -> _T | None:
         try:

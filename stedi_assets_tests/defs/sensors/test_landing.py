@@ -22,7 +22,7 @@ from stedi_assets.read import read_table
 from stedi_assets.refresh import land as landing_tables
 from stedi_assets.resources import open_lakehouse
 from stedi_assets.settings import Settings
-from stedi_assets.tables import DERIVED
+from stedi_assets.tables import TABLES
 from stedi_assets.tables.definition import TableDefinition
 from stedi_assets_tests.conftest import Aws
 from stedi_assets_tests.fault_proxy import FaultProxy, access_denied
@@ -68,7 +68,7 @@ class Watch:
         """A tick that leaves no trace."""
         context = dg.build_sensor_context(instance=self.instance, cursor=self.cursor)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("stedi_assets.refresh.plan.DERIVED", self.tables)
+            patch.setattr("stedi_assets.refresh.plan.TABLES", self.tables)
             result: Any = sensor.landing_sensor(self.settings)(context)
         return result
 
@@ -268,7 +268,7 @@ def test_refreshes_keep_the_least_time_between_them(
 def test_refresh_that_ended_after_the_landing_tables_is_asked_for_again(
     watch: Watch, landing: Path
 ) -> None:
-    watch.tables = DERIVED
+    watch.tables = TABLES
     deliver(landing, "first.json", **FIRST)
     assert watch.requests()
     watch.refresh(*LANDING, "quarantine")
@@ -301,7 +301,7 @@ def test_file_held_back_is_no_news_and_forgotten_once_it_is_removed(
 def test_table_that_was_dropped_for_breaking_consent_is_asked_for_again_after_a_pause(
     watch: Watch, landing: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    watch.tables = DERIVED
+    watch.tables = TABLES
     deliver(landing, "first.json", **FIRST)
     assert refresh(watch.settings, watch.instance).success
     deliver(landing, "second.json", customer=[customer(BOB, "e")], accelerometer=phone(BOB, 1))
