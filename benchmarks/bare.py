@@ -1,19 +1,17 @@
-"""The same tables without a framework: what `stedi refresh` is compared with.
+"""The same tables as one DuckDB script: what `stedi refresh` is compared with.
 
-One DuckDB script from landing JSON lines to Parquet files. It follows the rules of the tables under
-consent scope `any` and leaves out all else: no catalog, no checks, no quarantine, nothing kept from
-one run to the next. It wants clean JSON lines, keys spelled as in the 2023 data, and shares no code
-with the project. Subjects are hashed under STEDI_PSEUDONYM_KEY, or a key of this run where unset.
+It makes Parquet files of landing files by the rules of the tables under consent scope `any`. All
+else is left out: no catalog, no checks, no quarantine, nothing known of an earlier run. It wants
+JSON lines with keys spelled as in the 2023 data; apart from times, values have the right type. It
+shares no code with the project.
+
+    python bare.py LANDING OUT
 """
 
-from __future__ import annotations
-
-import argparse
 import hashlib
 import hmac
 import json
 import os
-import resource
 import secrets
 import sys
 import time
@@ -21,71 +19,93 @@ from pathlib import Path
 
 import duckdb
 
-KEYS = {
-    "customer": {
-        "serialNumber": "VARCHAR",
-        "shareWithPublicAsOfDate": "BIGINT",
-        "birthDay": "VARCHAR",
-        "registrationDate": "BIGINT",
-        "shareWithResearchAsOfDate": "BIGINT",
-        "customerName": "VARCHAR",
-        "email": "VARCHAR",
-        "lastUpdateDate": "BIGINT",
-        "phone": "VARCHAR",
-        "shareWithFriendsAsOfDate": "BIGINT",
-    },
-    "accelerometer": {
-        "timestamp": "BIGINT",
-        "x": "DOUBLE",
-        "y": "DOUBLE",
-        "z": "DOUBLE",
-        "user": "VARCHAR",
-        "serialNumber": "VARCHAR",
-    },
+# The times of customers are read as text: one that is no time suspends its person, an absent one
+# does not. A reading without a time is left out, whatever is in its place.
+_CUSTOMER = """
+    serialNumber birthDay customerName email phone registrationDate lastUpdateDate
+    shareWithPublicAsOfDate shareWithResearchAsOfDate shareWithFriendsAsOfDate
+"""
+FIELDS = {
+    "customer": dict.fromkeys(_CUSTOMER.split(), "VARCHAR"),
+    "accelerometer": {"user": "VARCHAR", "serialNumber": "VARCHAR"}
+    | dict.fromkeys(("timestamp", "x", "y", "z"), "DOUBLE"),
     "step_trainer": {
-        "sensorReadingTime": "BIGINT",
+        "sensorReadingTime": "DOUBLE",
         "serialNumber": "VARCHAR",
         "distanceFromObject": "DOUBLE",
     },
 }
 
+# What is there but is no number becomes NaN, which is no time. E-mails of printable ASCII, as most
+# are, take the short way.
 MACROS = r"""
-    CREATE MACRO normalized(email) AS lower(trim(email, e' \t\n\r\x0b\x0c'));
+    CREATE MACRO number(value) AS
+        CASE WHEN value ~ '.*\S.*' THEN coalesce(try_cast(value AS DOUBLE), 'nan') END;
+    CREATE MACRO is_time(number) AS number = floor(number)
+        AND number BETWEEN 946684800000 AND getvariable('landed_at') + 86400000;
+    CREATE MACRO person(email) AS
+        CASE WHEN email ~ '[!-~]+' THEN lower(email) ELSE nullif(regexp_replace(
+            nfc_normalize(lower(nfc_normalize(regexp_replace(email, '\p{Cf}', '', 'g')))),
+            '^[\t-\r\x1c- \x{85}\p{Z}]+|[\t-\r\x1c- \x{85}\p{Z}]+$', '', 'g'), '') END;
     CREATE MACRO pseudonym(email) AS
         sha256(getvariable('outer_key') || sha256(getvariable('inner_key') || email))[:32];
 """
 
-# Beside the tables: who alone claims a serial number, and whose reading it is. A reading without a
-# user belongs to whoever alone claims its serial number.
-SHARED = """
+CUSTOMERS = """
+    CREATE TEMP TABLE customers AS
+    SELECT *, coalesce(list_bool_and(
+        list_transform(list_value(*COLUMNS('.*date')), lambda moment: is_time(moment))), true
+    ) AS readable
+    FROM (
+        SELECT person(email) AS email, serialnumber, birthday, customername, phone,
+            number(COLUMNS('(registration|lastupdate)date')),
+            nullif(number(COLUMNS('share.*date')), 0)
+        FROM customer
+    )
+    WHERE email IS NOT NULL
+"""
+
+# A reading without a user belongs to whoever alone claims its serial number.
+READINGS = """
     CREATE TEMP TABLE sole_claims AS
-    SELECT serialnumber, min(normalized(email)) AS email
-    FROM customer_landing WHERE serialnumber IS NOT NULL
-    GROUP BY serialnumber HAVING min(normalized(email)) = max(normalized(email));
+    SELECT serialnumber, min(email) AS email FROM customer_landing WHERE serialnumber IS NOT NULL
+    GROUP BY serialnumber HAVING min(email) = max(email);
 
     CREATE TEMP VIEW readings AS
-    SELECT "timestamp", x, y, z, coalesce(normalized("user"), email) AS "user", serialnumber
+    SELECT coalesce("user", email) AS "user", "timestamp", x, y, z,
+        CASE WHEN "user" IS NULL THEN serialnumber END AS serialnumber
     FROM accelerometer_landing LEFT JOIN sole_claims USING (serialnumber)
-    WHERE coalesce(normalized("user"), email) IS NOT NULL;
+    WHERE coalesce("user", email) IS NOT NULL;
 """
 
 TABLES = {
+    "customer_landing": """
+        SELECT email, serialnumber, birthday, customername, phone, COLUMNS('.*date')::BIGINT
+        FROM customers WHERE readable
+    """,
+    "accelerometer_landing": """
+        SELECT person("user") AS "user", serialnumber, "timestamp"::BIGINT AS "timestamp", x, y, z
+        FROM accelerometer
+        WHERE is_time("timestamp") AND coalesce("user", serialnumber) IS NOT NULL
+    """,
+    "step_trainer_landing": """
+        SELECT sensorreadingtime::BIGINT AS sensorreadingtime, serialnumber, distancefromobject
+        FROM step_trainer WHERE is_time(sensorreadingtime) AND serialnumber <> ''
+    """,
     "customer_trusted": """
         SELECT * EXCLUDE (place) FROM (
             SELECT *, row_number() OVER (
                 PARTITION BY email
-                ORDER BY coalesce(lastupdatedate, registrationdate) DESC NULLS LAST,
+                ORDER BY coalesce(lastupdatedate, registrationdate, getvariable('landed_at')) DESC,
                     registrationdate DESC NULLS LAST,
-                    coalesce(sharewithresearchasofdate > 0, false),
+                    sharewithresearchasofdate IS NOT NULL,
                     serialnumber, sharewithpublicasofdate, birthday, sharewithresearchasofdate,
                     customername, lastupdatedate, phone, sharewithfriendsasofdate
             ) AS place
-            FROM (
-                SELECT * EXCLUDE (source_file) REPLACE (normalized(email) AS email)
-                FROM customer_landing
-            )
+            FROM customer_landing
         )
-        WHERE place = 1 AND sharewithresearchasofdate > 0
+        ANTI JOIN (SELECT email FROM customers WHERE NOT readable) USING (email)
+        WHERE place = 1 AND sharewithresearchasofdate IS NOT NULL
     """,
     "accelerometer_trusted": """
         SELECT * FROM readings SEMI JOIN customer_trusted ON "user" = email
@@ -98,37 +118,42 @@ TABLES = {
             SELECT DISTINCT serialnumber, sensorreadingtime AS moment FROM step_trainer_landing
         ), users AS (
             SELECT DISTINCT "user" AS email, "timestamp" AS moment FROM readings
-        ), matches AS MATERIALIZED (
+        ), devices AS (
+            SELECT serialnumber, count(*) AS readings FROM times GROUP BY serialnumber
+        ), matches AS (
             SELECT serialnumber, email, count(*) AS matched
             FROM times JOIN users USING (moment) GROUP BY ALL
-        ), leaders AS (
-            SELECT serialnumber, arg_max(email, matched) AS leader,
-                max(matched) AS most, coalesce(max(matched, 2)[2], 0) AS second
-            FROM matches GROUP BY serialnumber
-        ), claims AS (
-            SELECT serialnumber, email AS claimant, matched AS claimed
-            FROM sole_claims LEFT JOIN matches USING (serialnumber, email)
-        ), devices AS (
-            SELECT serialnumber, readings, leader, claimant, coalesce(most, 0) AS most,
-                coalesce(second, 0) AS second, coalesce(claimed, 0) AS claimed
-            FROM (SELECT serialnumber, count(*) AS readings FROM times GROUP BY serialnumber)
-            LEFT JOIN leaders USING (serialnumber) LEFT JOIN claims USING (serialnumber)
+        ), candidates AS (
+            SELECT serialnumber, email, coalesce(matched, 0) AS matched, sole
+            FROM matches
+            FULL JOIN (SELECT *, true AS sole FROM sole_claims) USING (serialnumber, email)
         ), judged AS (
-            SELECT *, most >= 5 AND most > second AND most * 10 >= readings * 9 AS shared,
-                CASE WHEN claimant = leader THEN second ELSE most END AS others
-            FROM devices
+            SELECT *, matched >= 5 AND matched > others AND matched * 10 >= readings * 9 AS shared
+            FROM devices JOIN (
+                SELECT *, coalesce(max(matched) OVER (
+                    PARTITION BY serialnumber
+                    ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING EXCLUDE CURRENT ROW
+                ), 0) AS others FROM candidates
+            ) USING (serialnumber)
         )
-        SELECT serialnumber, CASE WHEN shared THEN leader ELSE claimant END AS email,
-            CASE WHEN shared THEN 'shared_readings' ELSE 'sole_claim' END AS basis, readings,
-            CASE WHEN shared THEN most ELSE claimed END AS matched,
-            CASE WHEN shared THEN second ELSE others END AS runner_up_matched
-        FROM judged WHERE shared OR (claimant IS NOT NULL AND others < 5)
+        SELECT serialnumber, email, readings, matched, others AS runner_up_matched,
+            CASE WHEN shared THEN 'shared_readings' ELSE 'sole_claim' END AS basis
+        FROM judged WHERE shared OR (sole AND others < 5)
     """,
     "step_trainer_trusted": """
-        SELECT * EXCLUDE (source_file) FROM step_trainer_landing
-        WHERE serialnumber IN (
-            SELECT serialnumber FROM device_ownership SEMI JOIN customers_curated USING (email)
+        WITH owners AS (
+            SELECT serialnumber, email
+            FROM device_ownership SEMI JOIN customers_curated USING (email)
+        ), owned AS (
+            SELECT * FROM step_trainer_landing JOIN owners USING (serialnumber)
+        ), without_owner AS (
+            SELECT * FROM owned
+            ANTI JOIN readings ON email = "user" AND sensorreadingtime = "timestamp"
+        ), of_others AS (
+            SELECT * FROM without_owner SEMI JOIN readings ON sensorreadingtime = "timestamp"
         )
+        SELECT * EXCLUDE (email) FROM owned
+        ANTI JOIN of_others USING (serialnumber, sensorreadingtime)
     """,
     "machine_learning_curated": """
         WITH owners AS (
@@ -142,73 +167,35 @@ TABLES = {
 }
 
 
-def main() -> None:
-    """Write the tables, and print what it took as one line of JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("landing", type=Path, help="root of the landing folders")
-    parser.add_argument("out", type=Path, help="folder for the Parquet files")
-    parser.add_argument("--memory-limit", metavar="SIZE", help="of DuckDB, such as 4GB")
-    options = parser.parse_args()
-    print(json.dumps(write_tables(options.landing, options.out, options.memory_limit)))
-
-
-def write_tables(landing: Path, out: Path, memory_limit: str | None) -> dict[str, object]:
-    """Write every table as `out`/TABLE.parquet.
-
-    Returns:
-        Seconds and rows per table, seconds in all, and the peak memory of this process.
-    """
-    started = time.perf_counter()
+def write_tables(landing: Path, out: Path) -> dict[str, int]:
+    """Write every table as `out`/TABLE.parquet, and count its rows."""
     out.mkdir(parents=True, exist_ok=True)
-    seconds, rows = {}, {}
-    queries = {f"{source}_landing": _landing(landing, source) for source in KEYS} | TABLES
-    with _connect(out, memory_limit) as connection:
-        for table, query in queries.items():
-            start = time.perf_counter()
-            if table == next(iter(TABLES)):
-                connection.execute(SHARED)
-            rows[table] = _write(connection, query, table, out)
-            seconds[table] = round(time.perf_counter() - start, 3)
-    unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
-    return {
-        "seconds": seconds,
-        "total_seconds": round(time.perf_counter() - started, 3),
-        "rows": rows,
-        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // unit,
-    }
-
-
-def _connect(out: Path, memory_limit: str | None) -> duckdb.DuckDBPyConnection:
-    limit = {"memory_limit": memory_limit} if memory_limit else {}
-    connection = duckdb.connect(
-        config={"preserve_insertion_order": False, "temp_directory": str(out / "spill"), **limit}
-    )
-    connection.execute(MACROS)
-    key = (os.environ.get("STEDI_PSEUDONYM_KEY") or secrets.token_hex(32)).encode()
-    for use in ("inner", "outer"):
-        derived = hmac.digest(key, use.encode(), hashlib.sha256).hex()
-        connection.execute(f"SET VARIABLE {use}_key = '{derived}'")
-    return connection
-
-
-def _landing(landing: Path, source: str) -> str:
-    # A key spelled otherwise would be a column of nulls; `stedi refresh` looks the spelling up.
-    files = _text(landing / source / "landing" / "*.json*")
-    types = ", ".join(f"{_text(key)}: '{dtype}'" for key, dtype in KEYS[source].items())
-    columns = ", ".join(f'"{key}" AS "{key.lower()}"' for key in KEYS[source])
-    return f"""
-        SELECT {columns}, substr(filename, {len(str(landing)) + 2}) AS source_file
-        FROM read_json({files}, format='newline_delimited', filename=true,
-            hive_partitioning=false, columns={{{types}}})
-    """
-
-
-def _write(connection: duckdb.DuckDBPyConnection, query: str, table: str, out: Path) -> int:
-    """Write a table, and have later queries read what was written."""
-    path = _text(out / f"{table}.parquet")
-    copied = connection.execute(f"COPY ({query}) TO {path} (FORMAT parquet)").fetchone()
-    connection.execute(f"CREATE TEMP VIEW {table} AS SELECT * FROM read_parquet({path})")
-    return int(copied[0]) if copied else 0
+    rows = {}
+    spill = {"preserve_insertion_order": False, "temp_directory": str(out / "spill")}
+    with duckdb.connect(config=spill) as connection:
+        connection.execute(f"SET VARIABLE landed_at = {time.time_ns() // 1_000_000}")
+        key = (os.environ.get("STEDI_PSEUDONYM_KEY") or secrets.token_hex(32)).encode()
+        for use in ("inner", "outer"):
+            derived = hmac.digest(key, use.encode(), hashlib.sha256).hex()
+            connection.execute(f"SET VARIABLE {use}_key = '{derived}'")
+        connection.execute(MACROS)
+        for source, fields in FIELDS.items():
+            files = _text(landing / source / "landing" / "*.json")
+            names = ", ".join(f'"{name}" AS "{name.lower()}"' for name in fields)
+            connection.execute(f"""
+                CREATE TEMP VIEW {source} AS SELECT {names}
+                FROM read_json({files}, columns={fields}, format='newline_delimited',
+                    ignore_errors=true, hive_partitioning=false)
+            """)
+        connection.execute(CUSTOMERS)
+        for table, query in TABLES.items():
+            if table == "customer_trusted":
+                connection.execute(READINGS)
+            path = _text(out / f"{table}.parquet")
+            copied = connection.execute(f"COPY ({query}) TO {path} (FORMAT parquet)").fetchone()
+            connection.execute(f"CREATE TEMP VIEW {table} AS FROM read_parquet({path})")
+            rows[table] = int(copied[0]) if copied else 0
+    return rows
 
 
 def _text(value: object) -> str:
@@ -216,4 +203,4 @@ def _text(value: object) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    print(json.dumps(write_tables(*map(Path, sys.argv[1:]))))

@@ -6,6 +6,7 @@ import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ET
+from collections import Counter
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
@@ -13,10 +14,11 @@ from pathlib import Path
 import dagster as dg
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from benchmarks import bench, report, samples
+from benchmarks import bare, bench, report, samples
 from benchmarks.audit_seconds import audit_seconds
 from benchmarks.chart import svg
 from benchmarks.glue_way import JOBS, LANDING
@@ -35,8 +37,10 @@ from benchmarks.sides import (
     Setup,
     differing,
 )
+from stedi_assets.read import read_table
+from stedi_assets.sample import Sample, write_sample
 from stedi_assets.settings import PROJECT
-from stedi_assets_tests.support import ANN, BOB, CY, at, phone
+from stedi_assets_tests.support import ANN, BOB, CY, KEY, at, counts, deliver, phone, refresh, under
 
 # What is measured of a command
 
@@ -243,6 +247,57 @@ def test_page_and_chart_say_what_was_measured_and_what_was_not() -> None:
     } <= said
     plain = json.dumps([size.plain() for size in sizes])
     assert "printed" not in plain
+
+
+# The bare script
+
+
+def times_in_any_spelling(landing: Path) -> None:
+    """Records, and a device of Ann's that Bob uses once, which no sample has."""
+    spelled = [at(1), f"{at(2)}.0", f" {at(3)} ", 1.655564400004e12, at(5)]
+    deliver(
+        landing,
+        "spelled.json",
+        customer=[
+            *({"email": ANN, "shareWithResearchAsOfDate": time} for time in spelled),
+            {"email": f"\u200b{BOB.upper()}\u00a0", "shareWithResearchAsOfDate": f"{at(9)}"},
+            {"email": BOB, "shareWithResearchAsOfDate": at(9), "lastUpdateDate": " "},
+            # Who does not consent: no date, suspended by what is no time, tied with a withdrawal.
+            {"email": CY, "shareWithResearchAsOfDate": 0},
+            *({"email": f"{number}@x.io", "shareWithResearchAsOfDate": at(1)} for number in range(4)),
+            {"email": "0@x.io", "registrationDate": "2022-06-18"},
+            {"email": "1@x.io", "lastUpdateDate": 3.7},
+            {"email": "2@x.io", "shareWithFriendsAsOfDate": True},
+            {"email": "3@x.io"},
+        ],
+        accelerometer=[
+            *({"user": ANN.title(), "timestamp": time, "x": 1.0} for time in spelled),
+            {"user": ANN, "timestamp": "soon"},
+            {"user": BOB, "timestamp": at(6), "x": 2.0},
+        ],
+        step_trainer=[
+            {"serialNumber": "of Ann", "sensorReadingTime": time, "distanceFromObject": 3.0}
+            for time in [*spelled, str(at(6)), at(7), 3.7]
+        ],
+    )
+
+
+@pytest.mark.parametrize("shared_serials", [False, True])
+def test_bare_script_makes_the_tables_of_the_lakehouse(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, shared_serials: bool
+) -> None:
+    sample = Sample(200, changing_consent=True, late_readings=True, shared_serials=shared_serials)
+    write_sample(tmp_path / "landing", sample)
+    times_in_any_spelling(tmp_path / "landing")
+    settings = under(tmp_path, max_quarantine_share=1)
+    refresh(settings)
+    monkeypatch.setenv("STEDI_PSEUDONYM_KEY", KEY)
+    rows = bare.write_tables(tmp_path / "landing", tmp_path / "bare")
+    assert rows == {table: counts(settings)[table] for table in rows}
+    for table in (table for table in rows if not table.endswith("_landing")):
+        theirs = read_table(table, settings=settings).to_pyarrow()
+        ours = pq.read_table(tmp_path / "bare" / f"{table}.parquet").select(theirs.column_names)
+        assert Counter(map(str, ours.to_pylist())) == Counter(map(str, theirs.to_pylist())), table
 
 
 # The usual Spark jobs
