@@ -259,14 +259,17 @@ def times_in_any_spelling(landing: Path) -> None:
         landing,
         "spelled.json",
         customer=[
-            *({"email": ANN, "shareWithResearchAsOfDate": time} for time in spelled),
+            *(
+                {"email": ANN, "shareWithResearchAsOfDate": time, "serialNumber": "of Ann"}
+                for time in spelled
+            ),
             {"email": f"\u200b{BOB.upper()}\u00a0", "shareWithResearchAsOfDate": f"{at(9)}"},
             {"email": BOB, "shareWithResearchAsOfDate": at(9), "lastUpdateDate": " "},
             # Who does not consent: no date, suspended by what is no time, tied with a withdrawal.
             {"email": CY, "shareWithResearchAsOfDate": 0},
             *({"email": f"{number}@x.io", "shareWithResearchAsOfDate": at(1)} for number in range(4)),
             {"email": "0@x.io", "registrationDate": "2022-06-18"},
-            {"email": "1@x.io", "lastUpdateDate": 3.7},
+            {"email": "1@x.io", "lastUpdateDate": at(3) + 0.5},
             {"email": "2@x.io", "shareWithFriendsAsOfDate": True},
             {"email": "3@x.io"},
         ],
@@ -277,7 +280,7 @@ def times_in_any_spelling(landing: Path) -> None:
         ],
         step_trainer=[
             {"serialNumber": "of Ann", "sensorReadingTime": time, "distanceFromObject": 3.0}
-            for time in [*spelled, str(at(6)), at(7), 3.7]
+            for time in [*spelled, str(at(6)), at(7), at(8) + 0.5]
         ],
     )
 
