@@ -25,13 +25,13 @@ FROM (
         number(COLUMNS('(registration|lastUpdate)Date')),
         nullif(number(COLUMNS('share.*Date')), 0)
     FROM read_json(
-            getvariable('landing') || '/customer/landing/*.json', format = 'newline_delimited',
-            hive_partitioning = false, columns = {
-                serialNumber: 'VARCHAR', birthDay: 'VARCHAR', customerName: 'VARCHAR',
-                email: 'VARCHAR', phone: 'VARCHAR', registrationDate: 'VARCHAR',
-                lastUpdateDate: 'VARCHAR', shareWithPublicAsOfDate: 'VARCHAR',
-                shareWithResearchAsOfDate: 'VARCHAR', shareWithFriendsAsOfDate: 'VARCHAR'
-            })
+        getvariable('landing') || '/customer/landing/*.json', format = 'newline_delimited',
+        hive_partitioning = false, columns = {
+            serialNumber: 'VARCHAR', birthDay: 'VARCHAR', customerName: 'VARCHAR',
+            email: 'VARCHAR', phone: 'VARCHAR', registrationDate: 'VARCHAR',
+            lastUpdateDate: 'VARCHAR', shareWithPublicAsOfDate: 'VARCHAR',
+            shareWithResearchAsOfDate: 'VARCHAR', shareWithFriendsAsOfDate: 'VARCHAR'
+        })
 )
 WHERE email IS NOT NULL;
 
