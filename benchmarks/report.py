@@ -1,220 +1,209 @@
-"""Says what was measured: the same tables for the terminal and for RESULTS.md."""
+"""Says and draws what was measured."""
 
-from __future__ import annotations
-
+import io
 import os
 import platform
-import shutil
-import subprocess
+import re
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
+from functools import partial
+from importlib.metadata import version
+from math import log
 from pathlib import Path
-from statistics import median
-from typing import TYPE_CHECKING
+from statistics import linear_regression, median
+from typing import Any
 
-from rich import box
-from rich.markup import escape
-from rich.table import Table
+import matplotlib as mpl
+from cycler import cycler
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
-from benchmarks.results import GROWTH_BOUND, RATIOS, growth
-from benchmarks.sides import GLUE, REFRESH
+from benchmarks.measure import Run
+from benchmarks.sides import AGAIN, BARE, GLUE, NEW_FILES, REFRESH, SHARED, SPARK
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+MILLION = 1_000_000
+RATIOS = (
+    (REFRESH, BARE, "seconds", " (at most 1.3)"),
+    (GLUE, REFRESH, "seconds", " (at least 6)"),
+    (SPARK, REFRESH, "seconds", ""),
+    (NEW_FILES, REFRESH, "seconds", " (at most 0.35)"),
+    (AGAIN, REFRESH, "seconds", ""),
+    (SHARED, REFRESH, "seconds", " (at most 2)"),
+    (REFRESH, BARE, "cpu_seconds", ", CPU time"),
+    (REFRESH, BARE, "megabytes", ", peak memory"),
+)
+"""What is divided by what, in which quantity, and what is asked of it."""
 
-    from benchmarks.measure import Run
-    from benchmarks.results import Bound, Size
+# Colors of Okabe and Ito, which the color-blind tell apart; the markers tell them apart in grey.
+_COLORS = ("#0072b2", "#000000", "#d55e00", "#cc79a7", "#009e73", "#b07800", "#56b4e9", "#e69f00")
+_STYLE: Any = {
+    "axes.prop_cycle": cycler(color=_COLORS, marker=list("os^vDPX*")),
+    "axes.grid": True,
+    "grid.color": "#d0d7de",
+    "svg.fonttype": "none",
+    "svg.hashsalt": "stedi",
+}
 
-PACKAGES = ("dagster", "duckdb", "ibis-framework", "pandera", "pyiceberg", "pyspark")
-TRAINING_SET = "machine_learning_curated"
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A table of text; the first column is to the left, numbers to the right."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: Sequence[tuple[str, ...]]
-
-    def rich(self) -> Table:
-        """For the terminal."""
-        table = Table(title=self.title, title_justify="left", box=box.SIMPLE)
-        for number, column in enumerate(self.columns):
-            table.add_column(column, justify="right" if number else "left", no_wrap=bool(number))
-        for row in self.rows:
-            table.add_row(*map(escape, row))
-        return table
-
-    def markdown(self) -> str:
-        """For a page."""
-        lines = [self.columns, ["---"] + ["---:"] * (len(self.columns) - 1), *self.rows]
-        return f"**{self.title}**\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
+Values = dict[str, list[float]]
+"""A number of each round, by what it is of."""
 
 
-def ratios(size: Size) -> Grid:
-    """The ratios of a size, each beside what it is asked to be."""
-    rows = []
-    for ratio in RATIOS:
-        if values := ratio.values(size):
-            middle, bound = median(values), ratio.bound_at(size)
-            spread = f"{min(values):.2f} to {max(values):.2f}"
-            rows.append((ratio.name, f"{middle:.2f}", spread, *_asked(bound, middle)))
-    return Grid("Ratios", ("ratio", "median", "min to max", "asked", ""), rows)
+@dataclass
+class Size:
+    """What was measured at a size.
+
+    Attributes:
+        customers: Customers of the sample.
+        rounds: Each round's runs by name.
+        failures: What could not be measured, and why; it has no run in that round and those after.
+    """
+
+    customers: int
+    rounds: list[dict[str, Run]] = field(default_factory=list)
+    failures: dict[str, str] = field(default_factory=dict)
+
+    def values(self, quantity: str) -> Values:
+        """A quantity of all runs."""
+        found: Values = {}
+        for name, run in (each for runs in self.rounds for each in runs.items()):
+            found.setdefault(name, []).append(getattr(run, quantity))
+        return found
+
+    def ratios(self) -> Values:
+        """The ratios within each round, and the peak memory; what is asked is in their names."""
+        found: Values = {}
+        for of, over, quantity, asked in RATIOS:
+            for runs in (runs for runs in self.rounds if {of, over} <= runs.keys()):
+                ratio = getattr(runs[of], quantity) / getattr(runs[over], quantity)
+                found.setdefault(f"{of} : {over}{asked}", []).append(ratio)
+        if memory := self.values("megabytes").get(REFRESH):
+            asked = " (at most 4)" if self.customers == MILLION else ""
+            found[f"{REFRESH}, peak memory in GB{asked}"] = [peak / 1000 for peak in memory]
+        return found
 
 
-def _asked(bound: Bound | None, value: float) -> tuple[str, str]:
-    if bound is None:
-        return "", ""
-    return str(bound), "reached" if bound.reached(value) else "not reached"
-
-
-def growths(sizes: Sequence[Size]) -> Grid:
-    """How time and memory grow with the number of customers."""
-    rows = [
-        (
-            f"{found.name}, {found.quantity}",
-            f"{found.largest:,}",
-            f"{found.overall:.2f}",
-            f"{found.at_the_end:.2f}",
-            *_asked(GROWTH_BOUND if found.name == REFRESH else None, found.steepest),
-        )
-        for found in growth(sizes)
-    ]
-    columns = (
-        "grows with the customers to the power of",
-        "up to",
-        "all sizes",
-        "largest two",
-        "asked",
-        "",
-    )
-    return Grid("Growth", columns, rows)
-
-
-def times(size: Size) -> Grid:
-    """What each process took, on this machine."""
-    rows: list[tuple[str, ...]] = []
-    for name in dict.fromkeys(name for runs in size.rounds for name in runs):
-        runs = [runs[name] for runs in size.rounds if name in runs]
-        seconds = [run.seconds for run in runs]
-        rows.append(
-            (
-                name,
-                f"{median(seconds):,.2f}",
-                f"{min(seconds):,.2f} to {max(seconds):,.2f}",
-                f"{median(run.cpu_seconds for run in runs):,.2f}",
-                f"{median(run.megabytes for run in runs):,.0f}",
-            )
-        )
-        rows += _parts(runs)
-    columns = ("process", "seconds", "min to max", "CPU s", "peak MB")
-    return Grid("Times on this machine, medians", columns, rows)
-
-
-def _parts(runs: list[Run]) -> list[tuple[str, ...]]:
-    return [
-        (f"- {part}", f"{median(run.parts[part] for run in runs):,.2f}", "", "", "")
-        for part in runs[0].parts
-    ]
-
-
-def training_sets(size: Size) -> str:
-    """How many rows each way gives the training set; empty where not both were measured."""
-    rows = {
-        name: runs[name].rows[TRAINING_SET]
-        for runs in size.rounds
-        for name in (REFRESH, GLUE)
-        if name in runs and TRAINING_SET in runs[name].rows
-    }
-    if rows.keys() != {REFRESH, GLUE}:
-        return ""
-    return (
-        f"Rows of {TRAINING_SET}: {rows[REFRESH]:,} by the refresh, {rows[GLUE]:,} by the "
-        "Glue-style jobs, which join on the time alone and trust the records' serial numbers."
-    )
-
-
-def failures(size: Size) -> list[str]:
-    """What could not be measured at a size, a line each."""
-    return [f"Not measured: {name}: {last_line(said)}" for name, said in size.failures.items()]
-
-
-def last_line(said: str) -> str:
-    """The last line of what a command said: of a traceback, the error."""
-    return said.strip().splitlines()[-1]
-
-
-def heading(size: Size) -> str:
-    """What a size is."""
-    plural = "" if len(size.rounds) == 1 else "s"
-    landed = f"{size.landing_bytes / 1e6:,.0f} MB of landing files"
-    return f"{size.customers:,} customers: {landed}, {len(size.rounds)} round{plural}"
-
-
-def markdown(sizes: Sequence[Size], skipped: Sequence[str]) -> str:
-    """The page of results."""
-    sections = [
-        "# What the lakehouse costs",
-        f"Measured on {datetime.now(UTC):%Y-%m-%d} by `make bench`. The ratios mean something "
-        "elsewhere, too; the times are those of one machine. How it is measured: "
-        "[README](README.md).",
-        "![Times and ratios over the number of customers; the numbers are in the tables below]"
-        "(results.svg)",
-        machine().markdown(),
-    ]
-    if len(sizes) > 1:
-        sections.append(growths(sizes).markdown())
-    sections += skipped
+def lines(sizes: Sequence[Size], of: Callable[[Size], Values]) -> dict[str, dict[int, float]]:
+    """The medians over the rounds, by name and by customers."""
+    found: dict[str, dict[int, float]] = {}
     for size in sizes:
-        sections += [f"## {heading(size)}", ratios(size).markdown()]
-        sections += [*failures(size), training_sets(size), times(size).markdown()]
-    return "\n\n".join(section for section in sections if section) + "\n"
+        for name, values in of(size).items():
+            found.setdefault(name, {})[size.customers] = median(values)
+    return found
 
 
-def machine() -> Grid:
+def grid(title: str, columns: str, rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    names = columns.split("|")
+    head = [names, ["---", *["---:"] * (len(names) - 1)]]
+    return f"**{title}**\n\n" + "\n".join(f"| {' | '.join(row)} |" for row in [*head, *rows])
+
+
+def spread(values: Sequence[float]) -> tuple[str, str, str]:
+    """Median, minimum and maximum."""
+    return f"{median(values):,.2f}", f"{min(values):,.2f}", f"{max(values):,.2f}"
+
+
+def limit(name: str) -> tuple[str, float] | None:
+    """What a name such as `time (at most 2)` asks."""
+    asked = re.search(r"\((at most|at least) (.+)\)", name)
+    return (asked[1], float(asked[2])) if asked else None
+
+
+def judged(name: str, value: float) -> str:
+    """Whether a value is what its name asks, if it asks anything."""
+    if (asked := limit(name)) is None:
+        return ""
+    kind, bound = asked
+    reached = value <= bound if kind == "at most" else value >= bound
+    return "reached" if reached else "not reached"
+
+
+def growth(sizes: Sequence[Size]) -> str:
+    """How time and memory grow with the customers; `largest two` leaves the start-up out."""
+    rows = []
+    for quantity in ("seconds", "megabytes"):
+        grown = lines(sizes, partial(Size.values, quantity=quantity))
+        for name, asked in ((REFRESH, " (at most 1.05)"), (BARE, ""), (SPARK, "")):
+            if len(points := grown.get(name, {})) > 1:
+                slopes = slope(points), slope(dict(sorted(points.items())[-2:]))
+                row = f"{name}, {quantity}{asked}"
+                rows.append((row, *(f"{s:.2f}" for s in slopes), judged(row, max(slopes))))
+    columns = "grows with the customers to the power of|all sizes|largest two|"
+    return grid("Growth", columns, rows) if rows else ""
+
+
+def slope(points: Mapping[int, float]) -> float:
+    """Slope in log-log, by least squares: the power of x that y grows with."""
+    return linear_regression(list(map(log, points)), list(map(log, points.values()))).slope
+
+
+def section(size: Size) -> str:
+    """All that is known of a size."""
+    cpu, memory = size.values("cpu_seconds"), size.values("megabytes")
+    times = [
+        (name, *spread(seconds), f"{median(cpu[name]):,.2f}", f"{median(memory[name]):,.0f}")
+        for name, seconds in size.values("seconds").items()
+    ]
+    ratios = [(name, *spread(v), judged(name, median(v))) for name, v in size.ratios().items()]
+    parts = [
+        f"## {size.customers:,} customers, rounds: {len(size.rounds)}",
+        grid("Ratios", "ratio, and what is asked of it|median|min|max|", ratios),
+        *(f"Not measured: {name}: {said}" for name, said in size.failures.items()),
+        grid("Times on this machine", "process|seconds|min|max|CPU s|peak MB", times),
+    ]
+    return "\n\n".join(parts)
+
+
+def page(sizes: Sequence[Size], skipped: Sequence[str]) -> str:
+    """RESULTS.md."""
+    intro = (
+        f"# What the lakehouse costs\n\nMeasured on {datetime.now(UTC):%Y-%m-%d} by `make bench`. "
+        "The ratios mean something elsewhere, too; the times are those of one machine. How it is "
+        "measured: [README](README.md).\n\n![Times, memory and ratios over the number of "
+        "customers; the numbers are in the tables below](results.svg)"
+    )
+    parts = [intro, machine(), growth(sizes), *skipped, *map(section, sizes)]
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def machine() -> str:
     """What it was measured on."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    rows = [
-        ("cores", str(os.cpu_count())),
-        ("memory", f"{memory / 1e9:.1f} GB"),
-        ("CPU", _cpu()),
-        ("system", _system()),
-        ("Python", platform.python_version()),
-        *((package, _version(package)) for package in PACKAGES),
-        ("Java", _java()),
-        ("options of make bench", " ".join(sys.argv[1:])),
-    ]
-    return Grid("Machine", ("", ""), rows)
+    model = re.search("model name.*: (.*)", Path("/proc/cpuinfo").read_text())
+    rows = {
+        "machine": f"{os.cpu_count()} cores, {memory / 1e9:.1f} GB of memory",
+        "CPU": model[1] if model else platform.machine(),
+        "system": f"{platform.platform(terse=True)}, Python {platform.python_version()}",
+        **{name: version(name) for name in ("dagster", "duckdb", "ibis-framework", "pyiceberg")},
+        "options of make bench": " ".join(sys.argv[1:]),
+    }
+    return grid("Machine", "|", rows.items())
 
 
-def _cpu() -> str:
-    known = Path("/proc/cpuinfo")
-    lines = known.read_text().splitlines() if known.exists() else []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return f"{next(names, 'unknown')}, {platform.machine()}"
-
-
-def _system() -> str:
-    if sys.platform != "linux":
-        return platform.platform(terse=True)
-    try:
-        return platform.freedesktop_os_release()["PRETTY_NAME"]
-    except OSError:
-        return "Linux"
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
-
-
-def _java() -> str:
-    if not shutil.which("java"):
-        return "not installed"
-    said = subprocess.run(["java", "-version"], capture_output=True, text=True, check=False)
-    return (said.stderr or said.stdout).partition("\n")[0]
+def svg(sizes: Sequence[Size]) -> bytes:
+    """Draw time, memory and ratios over the customers; the same results give the same bytes."""
+    ratios = lines(sizes, Size.ratios).items()
+    pictures = {
+        "Time, seconds": lines(sizes, lambda size: size.values("seconds")),
+        "Peak memory, MB": lines(sizes, lambda size: size.values("megabytes")),
+        "Ratios, and what is asked of them (dashed)": {n: v for n, v in ratios if " : " in n},
+    }
+    customers = [size.customers for size in sizes]
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(10, 11), layout="constrained")
+        for axes, (title, drawn) in zip(figure.subplots(3), pictures.items(), strict=True):
+            for name, points in drawn.items():
+                [line] = axes.plot(list(points), list(points.values()), label=name)
+                if asked := limit(name):
+                    axes.axhline(asked[1], color=line.get_color(), linestyle="--", marker="")
+            axes.set(xscale="log", yscale="log", xlabel="customers")
+            axes.set_title(title, loc="left")
+            axes.set_xticks(customers, [f"{number:,}" for number in customers])
+            axes.xaxis.set_minor_locator(NullLocator())
+            axes.yaxis.set_major_formatter("{x:,g}")
+            axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+        file = io.BytesIO()
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+        return file.getvalue()

@@ -74,7 +74,7 @@ def test_description_and_links_lead_to_the_rule_and_the_contract(
 ) -> None:
     spec, contract = specs[name], definition(name).contract
     assert (spec.description or "").startswith(table_of(contract).description)
-    assert f"`{contract.__name__}` in `stedi_assets.schemas`" in (spec.description or "")
+    assert f"`{contract.__name__}` in `stedi_assets.tables." in (spec.description or "")
     found = spec.metadata["dagster/code_references"].code_references
     lines = {
         link.label: linecache.getline(link.file_path, link.line_number).strip() for link in found
@@ -82,7 +82,7 @@ def test_description_and_links_lead_to_the_rule_and_the_contract(
     assert lines["contract"].startswith(f"class {contract.__name__}(")
     if name in RULED:
         assert lines["rule"].startswith(f"def {name}(")
-        assert f"`{name}` in `stedi_assets.assets." in (spec.description or "")
+        assert f"`{name}` in `stedi_assets.tables." in (spec.description or "")
     else:
         assert lines["rule"].startswith("def stage")
 

@@ -24,13 +24,12 @@ LITTLE, WRITTEN, PARSED = 190, 450, 700
 PARSE = """
 import json, resource, sys
 from pathlib import Path
-from stedi_assets.lakehouse.embedded import DuckDBEngine
+from stedi_assets.lakehouse.engines.duckdb import DuckDBEngine
+from stedi_assets.lakehouse.landing.ledger import LandingFolder
 from stedi_assets.lakehouse.landing.reader import parse
-from stedi_assets.lakehouse.ledger import LandingFolder
-from stedi_assets.lakehouse.storage import LocalStorage
+from stedi_assets.lakehouse.storage.local import LocalStorage
 from stedi_assets.tables import TABLES
 from stedi_assets.tables.policy import Policy
-from stedi_assets.schemas import contracts, table_of
 
 root = Path(sys.argv[1])
 storage = LocalStorage(root / "lakehouse")
