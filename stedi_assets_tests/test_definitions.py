@@ -254,7 +254,8 @@ def test_s3_resource_of_dagster_is_what_the_lakehouse_on_aws_uses(
         return get_client(resource)
 
     monkeypatch.setattr(S3Resource, "get_client", remembering)
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    for name in ("AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "us-east-1")
     lakehouse = open_lakehouse(settings)
     assert isinstance(lakehouse.storage, S3Storage)
     assert lakehouse.storage.root == "s3://acme-stedi/lakehouse"

@@ -19,11 +19,12 @@ from stedi_assets.settings import Settings
 
 def lakehouse_resource(settings: Settings) -> dg.ResourceDefinition:
     """The lakehouse under these settings, locked for the time of a run."""
+    # Opened at once: that a library is missing shows when Dagster loads the project.
+    opened = open_lakehouse(settings)
 
     @contextlib.contextmanager
     def lakehouse(context: dg.InitResourceContext) -> Iterator[Lakehouse]:
         log = context.log or dg.get_dagster_logger()
-        opened = open_lakehouse(settings)
         with contextlib.ExitStack() as stack:
             with in_a_sentence():
                 stack.enter_context(opened.locked(log.warning))

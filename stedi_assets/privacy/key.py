@@ -25,9 +25,13 @@ def subject_key(settings: Settings) -> str:
         return settings.pseudonym_key.get_secret_value()
     _assert_may_be_made(settings)
     path = key_file(settings)
-    if not path.exists():
-        raise SettingsError(f"There is no key of subject_id yet ({path}): a refresh makes one.")
-    if path.stat().st_mode & 0o077:
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        raise SettingsError(
+            f"There is no key of subject_id yet ({path}): a refresh makes one."
+        ) from None
+    if mode & 0o077:
         raise SettingsError(
             f"{path} can be read by others, who could tell whose subject_id is whose: see who "
             f"had access, then run chmod 600 {path}."

@@ -113,7 +113,7 @@ def test_unforeseen_error_is_one_sentence_without_its_message(broken: Answer) ->
     assert broken.code == 1
     [line] = broken.err.splitlines()
     assert line.startswith("It stopped with KeyError at stedi_assets")
-    assert line.endswith("python -X dev -m stedi_assets.cli status shows all of it.")
+    assert line.endswith("python -X dev -m stedi_assets status shows all of it.")
     assert "ann@x.io" not in broken.text
 
 

@@ -16,9 +16,9 @@ from stedi_assets_tests.support import customer, publish, under
 RUN = """
 import os, sys
 os.umask(0)
-from stedi_assets import cli
+from stedi_assets.cli.main import main
 sys.argv = ["stedi", *sys.argv[1:]]
-cli.main()
+main()
 """
 
 
