@@ -202,7 +202,7 @@ def test_run_and_sensor_say_a_sentence_without_data(place: Path, settings: Setti
 def test_catalog_in_use_for_long_is_a_sentence(
     place: Path, run: Stedi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stedi_assets.lakehouse.storage.BUSY", 0.1)
+    monkeypatch.setattr("stedi_assets.lakehouse.storage.local.BUSY", 0.1)
     with closing(sqlite3.connect(place / "lakehouse/catalog.db")) as other:
         other.execute("BEGIN EXCLUSIVE")
         assert_one_sentence(run("status"), "catalog.db is in use by another process")

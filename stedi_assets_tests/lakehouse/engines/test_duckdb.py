@@ -85,7 +85,7 @@ def test_reading_drops_what_killed_processes_left(tmp_path: Path) -> None:
     left = tmp_path / "scratch" / f"{ended.pid}-a"
     left.mkdir(parents=True)
     (left / "spilled").write_text("personal")
-    shared_engine(LocalStorage(tmp_path))
+    _ = shared_engine(LocalStorage(tmp_path)).backend
     assert not left.exists()
 
 

@@ -275,7 +275,7 @@ def test_job_that_fails_gives_a_sentence_without_rows_and_publishes_nothing(
     failing.write_text(FAILING.format(parts=ANN.split("@")))
     monkeypatch.setattr(jobs, "command", [sys.executable, failing])
     # Readings from before a consent date, which that scope leaves out, would be taken out.
-    monkeypatch.setattr("stedi_assets.privacy.withdrawals.take_out", lambda *_: ([], {}))
+    monkeypatch.setattr("stedi_assets.defs.failures.take_out", lambda *_: ([], {}))
     published, instance = snapshots(settings), dg.DagsterInstance.ephemeral()
     other = settings.model_copy(update={"consent_scope": "from_consent_date"})
     result = refresh(other, instance, only=["accelerometer_trusted"])

@@ -22,6 +22,7 @@ from stedi_assets.privacy.key import policy_of
 from stedi_assets.resources import S3Clients, open_lakehouse
 from stedi_assets.settings import Settings, SettingsError
 from stedi_assets.tables.identity import pseudonym
+from stedi_assets_tests.aws_servers import ADMIN, REGION
 from stedi_assets_tests.support import (
     ANN,
     BOB,
@@ -165,10 +166,22 @@ def test_task_spills_to_where_spark_cleans_up(engine: SparkEngine) -> None:
     assert Path(folder).parents[1] == Path(os.environ["SPARK_LOCAL_DIRS"])
 
 
+class ClientsOfTasks(S3Clients):
+    """Tasks are of processes that began before the servers: they are told the credentials."""
+
+    def __call__(self) -> Any:
+        os.environ |= {
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_ACCESS_KEY_ID": ADMIN.access_key,
+            "AWS_SECRET_ACCESS_KEY": ADMIN.secret_key,
+        }
+        return super().__call__()
+
+
 def test_tasks_read_landing_files_from_s3(aws: Aws, engine: SparkEngine) -> None:
     folder = aws.folder()
     deliver(folder, "a.json", customer=[customer(ANN), customer(BOB)])
-    storage = S3Storage(str(folder), "stedi", S3Clients(aws.s3.endpoint))
+    storage = S3Storage(str(folder), "stedi", ClientsOfTasks(aws.s3.endpoint))
     landing = LandingFolder(str(folder), storage)
     on_s3 = type(engine)(storage, lambda: engine.backend.session)
     paths = [file.path for file in landing.listing("customer").files]
