@@ -20,6 +20,7 @@ from stedi_assets.definitions import lakehouse_definitions
 from stedi_assets.lakehouse.storage.s3 import S3Storage
 from stedi_assets.resources import open_lakehouse
 from stedi_assets.settings import Settings
+from stedi_assets_tests.graph import BLOCKING_CHECKS, GROUPS, OTHER_CHECKS
 from stedi_assets_tests.support import PROJECT, TABLES
 
 DEPLOYMENTS = {
@@ -27,22 +28,6 @@ DEPLOYMENTS = {
     "aws": {"deployment": "aws", "lakehouse": "s3://acme-stedi/lakehouse"},
 }
 
-GROUPS = {
-    "customer_files": "sources",
-    "accelerometer_files": "sources",
-    "step_trainer_files": "sources",
-    "customer_landing": "landing",
-    "accelerometer_landing": "landing",
-    "step_trainer_landing": "landing",
-    "quarantine": "landing",
-    "customer_trusted": "trusted",
-    "accelerometer_trusted": "trusted",
-    "customers_curated": "curated",
-    "device_ownership": "landing",  # it names people who did not consent
-    "step_trainer_trusted": "trusted",
-    "machine_learning_curated": "curated",
-    "lakehouse_report": "report",
-}
 
 DEPENDENCIES = {
     "customer_files": set(),
@@ -71,36 +56,6 @@ DEPENDENCIES = {
     "lakehouse_report": {"quarantine", "machine_learning_curated"},
 }
 
-LANDING_CHECKS = {"contract", "readable", "completeness", "files"}
-
-# What a landing table does not pass keeps the table back, not the tables after it.
-OTHER_CHECKS = {
-    "customer_landing": LANDING_CHECKS,
-    "accelerometer_landing": LANDING_CHECKS,
-    "step_trainer_landing": LANDING_CHECKS,
-    "quarantine": {"contract", "completeness"},
-    "customer_trusted": {"suspended", "consent_share"},
-    "accelerometer_trusted": set(),
-    "customers_curated": set(),
-    "device_ownership": set(),
-    "step_trainer_trusted": set(),
-    "machine_learning_curated": set(),
-    "lakehouse_report": set(),
-}
-
-BLOCKING_CHECKS = {
-    "customer_landing": set(),
-    "accelerometer_landing": set(),
-    "step_trainer_landing": set(),
-    "quarantine": set(),
-    "customer_trusted": {"contract", "consent", "completeness"},
-    "accelerometer_trusted": {"contract", "consent", "completeness"},
-    "customers_curated": {"contract", "consent", "completeness"},
-    "device_ownership": {"contract", "serial_numbers", "completeness"},
-    "step_trainer_trusted": {"contract", "consent", "serial_numbers", "completeness"},
-    "machine_learning_curated": {"contract", "consent", "serial_numbers", "completeness"},
-    "lakehouse_report": set(),
-}
 
 JOBS = {"refresh_lakehouse", "vacuum_lakehouse"}
 

@@ -11,8 +11,8 @@ from stedi_assets.sample.landing_files import Sample, write_sample
 from stedi_assets.settings import Settings
 from stedi_assets_tests.browser.dagster_ui import CHROMIUM, DagsterUI, browser, dagster_dev
 from stedi_assets_tests.browser.location import MISTAKE
+from stedi_assets_tests.graph import BLOCKING_CHECKS, GROUPS, OTHER_CHECKS
 from stedi_assets_tests.support import TABLES, snapshots
-from stedi_assets_tests.test_definitions import BLOCKING_CHECKS, GROUPS, OTHER_CHECKS
 
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="There is no Chromium: install Debian's package chromium."

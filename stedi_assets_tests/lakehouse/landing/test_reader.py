@@ -18,8 +18,8 @@ from stedi_assets.lakehouse.landing.ledger import LandingFileError, LandingFolde
 from stedi_assets.lakehouse.landing.lines import read_lines
 from stedi_assets.lakehouse.landing.reader import Counts, Parsed, parse
 from stedi_assets_tests.lakehouse.conftest import storage_in
+from stedi_assets_tests.lakehouse.landing.formats import OTHERS
 from stedi_assets_tests.lakehouse.landing.records import EPOCH, LANDED_AT, READING
-from stedi_assets_tests.lakehouse.landing.test_text import OTHERS
 from stedi_assets_tests.support import on_this_machine
 
 if TYPE_CHECKING:

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import bz2
 import gzip
-import lzma
-import tarfile
-import zipfile
 import zlib
-from io import BytesIO
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from stedi_assets.lakehouse.landing.text import BLOCK, HEAD, OtherFormatError
+from stedi_assets_tests.lakehouse.landing.formats import OTHERS
 from stedi_assets_tests.lakehouse.landing.records import (
     EPOCH,
     ONE,
@@ -143,43 +137,6 @@ def test_utf_16_file_that_looks_like_utf_32_is_read_to_its_end(read: Read) -> No
     found = read(f"\ufeff\0{ONE}\n{TWO}".encode("utf-16-le"))
     assert (found[0], len(found[1])) == ([], 1)
     assert found[1][0].raw.count("\ufffd") > 50
-
-
-def archive() -> bytes:
-    packed = BytesIO()
-    with zipfile.ZipFile(packed, "w") as file:
-        file.writestr("a.json", ONE)
-    return packed.getvalue()
-
-
-def parquet() -> bytes:
-    packed = BytesIO()
-    pq.write_table(pa.table({"user": ["ann@x.io"]}), packed)
-    return packed.getvalue()
-
-
-def tar() -> bytes:
-    packed = BytesIO()
-    with tarfile.open(fileobj=packed, mode="w") as file:
-        file.addfile(tarfile.TarInfo("a.json"))
-    return packed.getvalue()
-
-
-OTHERS = {
-    "a zip archive": archive(),
-    "a bzip2 file": bz2.compress(ONE.encode()),
-    "an xz file": lzma.compress(ONE.encode()),
-    "a zstd file": pa.compress(ONE.encode(), "zstd", asbytes=True),
-    "a Parquet file": parquet(),
-    "an Avro file": b"Obj\x01\x04\x14avro.codec\x08null",
-    "a SQLite database": b"SQLite format 3\0" + bytes(84),
-    "a PDF document": b"%PDF-1.7\n1 0 obj\n<<>>\n",
-    "a GIF image": b"GIF89a\x01\x00\x01\x00\x80",
-    "an ORC file": b"ORC\n\x03\x00\x00",
-    "a tar archive": tar(),
-    "a PNG image": b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR",
-    "a gzip file inside a gzip file": gzip.compress(gzip.compress(ONE.encode())),
-}
 
 
 @pytest.mark.parametrize(("what", "content"), OTHERS.items(), ids=OTHERS.keys())

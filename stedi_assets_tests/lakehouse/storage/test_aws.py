@@ -30,7 +30,7 @@ from stedi_assets.tables.contract import OWNER, table_of
 from stedi_assets.tables.policy import Policy
 from stedi_assets_tests.aws_servers import ADMIN, BUCKET, REGION
 from stedi_assets_tests.conftest import Aws, IcebergReader
-from stedi_assets_tests.refresh.test_pipeline import FIRST, FIRST_COUNTS, SECOND, SECOND_COUNTS
+from stedi_assets_tests.refresh.pipeline.support import FIRST, FIRST_COUNTS, SECOND, SECOND_COUNTS
 from stedi_assets_tests.support import TABLES, Rows, deliver, refresh, table_named, under, write
 
 GLUE_TYPES = {"string": "string", "int64": "bigint", "float64": "double"}

@@ -26,7 +26,7 @@ from stedi_assets.settings import Settings
 from stedi_assets_tests.aws_servers import BUCKET, Identity, S3Server
 from stedi_assets_tests.conftest import Aws
 from stedi_assets_tests.fault_proxy import Exchange, FaultProxy
-from stedi_assets_tests.refresh.test_pipeline import FIRST, FIRST_COUNTS
+from stedi_assets_tests.refresh.pipeline.support import FIRST, FIRST_COUNTS
 from stedi_assets_tests.support import (
     TABLES,
     catalog_of,

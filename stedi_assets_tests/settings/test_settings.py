@@ -1,30 +1,16 @@
-"""Settings: what is wrong is said in a sentence, and the key is made once."""
+"""The settings, read from the environment."""
 
 from __future__ import annotations
 
-import os
 import re
-import stat
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from stedi_assets.privacy.key import make_missing_key, subject_key
 from stedi_assets.settings import Settings, SettingsError
+from stedi_assets_tests.settings.support import KEY, SECRET, said
 from stedi_assets_tests.support import PROJECT
-
-SECRET = "hush-hush-4711"
-KEY = "of tests, so everybody may know it"
-
-
-@pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No setting but a lakehouse of the test's own."""
-    for name in os.environ:
-        if name.startswith("STEDI_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("STEDI_LAKEHOUSE", str(tmp_path / "lakehouse"))
 
 
 def test_without_settings_everything_is_local_and_pseudonymous(tmp_path: Path) -> None:
@@ -178,25 +164,6 @@ def test_webserver_is_an_address_that_a_path_can_follow(
     assert said().startswith("STEDI_WEBSERVER is wrong; write an address such as https://")
 
 
-# AWS
-
-
-@pytest.fixture
-def aws(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Settings of a lakehouse on AWS."""
-    monkeypatch.setenv("STEDI_DEPLOYMENT", "aws")
-    monkeypatch.setenv("STEDI_LAKEHOUSE", "s3://acme/stedi")
-    return monkeypatch
-
-
-def said() -> str:
-    """What is wrong with the settings: one sentence."""
-    with pytest.raises(SettingsError) as caught:
-        Settings.load()
-    assert re.fullmatch(r"STEDI_[^\n]*\.", str(caught.value))
-    return str(caught.value)
-
-
 @pytest.mark.usefixtures("aws")
 def test_on_aws_nothing_but_the_lakehouse_need_be_set() -> None:
     settings = Settings.load()
@@ -308,145 +275,3 @@ def test_kms_and_its_key_go_together(
         )
     else:
         assert said() == "STEDI_S3_ENCRYPTION=aws:kms and STEDI_S3_KMS_KEY go together."
-
-
-# Key
-
-
-def key_of(settings: Settings) -> str:
-    """The key of subject_id, which a refresh makes where there is none."""
-    make_missing_key(settings)
-    return subject_key(settings)
-
-
-@pytest.mark.usefixtures("aws")
-def test_key_is_not_made_on_aws() -> None:
-    with pytest.raises(SettingsError, match=r"^STEDI_PSEUDONYM_KEY is not set\. On AWS .*\.$"):
-        key_of(Settings.load())
-
-
-def test_key_that_is_set_counts_on_aws(aws: pytest.MonkeyPatch) -> None:
-    aws.setenv("STEDI_PSEUDONYM_KEY", KEY)
-    assert key_of(Settings.load()) == KEY
-
-
-def test_key_is_made_once_for_its_owner_only(tmp_path: Path) -> None:
-    key = key_of(Settings.load())
-    path = tmp_path / "lakehouse" / "pseudonym.key"
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert path.read_text().strip() == key
-    assert len(key) >= 32
-    assert key_of(Settings.load()) == key
-    assert [found.name for found in path.parent.iterdir()] == ["pseudonym.key"]
-
-
-def test_keys_of_two_lakehouses_differ(tmp_path: Path) -> None:
-    one, two = (Settings.load(lakehouse=tmp_path / name) for name in ("one", "two"))
-    assert key_of(one) != key_of(two)
-
-
-def test_key_another_process_made_meanwhile_counts(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    settings = Settings.load()
-    theirs = key_of(Settings.load())
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "exists", lambda _: False)
-        assert key_of(settings) == theirs
-    assert len(list((tmp_path / "lakehouse").iterdir())) == 1
-
-
-def test_key_that_is_set_wins_and_is_not_written(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    key_of(Settings.load())
-    made = (tmp_path / "lakehouse" / "pseudonym.key").read_text()
-    monkeypatch.setenv("STEDI_PSEUDONYM_KEY", KEY)
-    assert key_of(Settings.load()) == KEY
-    assert (tmp_path / "lakehouse" / "pseudonym.key").read_text() == made
-
-
-def test_empty_key_file_is_not_taken_for_a_key(tmp_path: Path) -> None:
-    (tmp_path / "lakehouse").mkdir()
-    (tmp_path / "lakehouse" / "pseudonym.key").touch()
-    with pytest.raises(SettingsError, match=r"pseudonym\.key"):
-        key_of(Settings.load())
-
-
-WEAK = {
-    "k" * 40: "fewer than 8 different characters",
-    "0000000000000000000000000000001234": "fewer than 8 different characters",
-    "password" * 5: "fewer than 8 different characters",
-    "correct-horse!" * 3: "a pattern that repeats",
-    "abcdefghijklmnopqrstuvwxyz012345": "a run such as abcdef or 012345",
-    "zyxwvutsrqponmlkjihgfedcba987654": "a run such as abcdef or 012345",
-    "0123456789" * 4: "a pattern that repeats",
-}
-
-
-@pytest.mark.parametrize("key", WEAK)
-def test_key_that_is_easily_guessed_is_refused(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, key: str
-) -> None:
-    path = tmp_path / "lakehouse/pseudonym.key"
-    path.parent.mkdir()
-    path.write_text(key)
-    path.chmod(0o600)
-    with pytest.raises(SettingsError, match=rf"key that is easily guessed, .*{WEAK[key]}"):
-        key_of(Settings.load())
-    monkeypatch.setenv("STEDI_PSEUDONYM_KEY", key)
-    assert said().startswith("STEDI_PSEUDONYM_KEY is wrong: it is easily guessed, ")
-    assert WEAK[key] in said()
-    assert key not in said()
-
-
-@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660])
-def test_key_that_others_can_read_is_refused(tmp_path: Path, mode: int) -> None:
-    key, path = key_of(Settings.load()), tmp_path / "lakehouse/pseudonym.key"
-    path.chmod(mode)
-    with pytest.raises(SettingsError, match=f"chmod 600 {path}") as raised:
-        key_of(Settings.load())
-    assert key not in str(raised.value)
-    path.chmod(0o600)
-    assert key_of(Settings.load()) == key
-
-
-def test_lost_key_is_not_replaced_where_there_are_training_sets(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    folder = tmp_path / "lakehouse/warehouse/curated/machine_learning_curated"
-    (folder / "metadata").mkdir(parents=True)  # as before the first training set
-    key, path = key_of(Settings.load()), tmp_path / "lakehouse/pseudonym.key"
-    (folder / "data").mkdir()
-    (folder / "data/1.parquet").touch()
-    path.unlink()
-    with pytest.raises(SettingsError, match=r"restore it from a backup.*stedi rebuild --new-key"):
-        key_of(Settings.load())
-    assert not path.exists()
-    monkeypatch.setenv("STEDI_PSEUDONYM_KEY", key)
-    assert key_of(Settings.load()) == key
-
-
-def test_settings_that_messages_name_exist() -> None:
-    package = PROJECT / "stedi_assets"
-    named = {
-        name
-        for source in package.rglob("*.py")
-        for name in re.findall(r"STEDI_[A-Z0-9_]*[A-Z0-9]", source.read_text())
-    }
-    assert len(named) > 10
-    assert named <= {f"STEDI_{name.upper()}" for name in Settings.model_fields}
-
-
-@pytest.mark.parametrize(
-    ("name", "hint"),
-    [
-        ("STEDI_RETENSION", "; did you mean STEDI_RETENTION?"),
-        ("STEDI_QWERTZUIOP", "; docs/settings.md lists them all."),
-    ],
-)
-def test_misspelt_setting_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, hint: str) -> None:
-    monkeypatch.setenv(name, "3d")
-    with pytest.raises(SettingsError) as raised:
-        Settings.load()
-    assert str(raised.value) == f"There is no setting {name}{hint}"

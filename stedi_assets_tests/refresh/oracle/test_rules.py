@@ -1,70 +1,22 @@
-"""The oracle against examples worked out by hand, and against the counts of the real deliveries."""
-
-import json
-from collections import Counter
-from collections.abc import Sequence
-from typing import Any
+"""The oracle computes what the design says, rule by rule."""
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from stedi_assets_tests.oracle import COLUMNS, compute, normalise, sort_rows
-from stedi_assets_tests.strategies import Landing, landings
-from stedi_assets_tests.support import SHARED
-
-DATA = SHARED
-LATER = 2_000_000_000_000
-"""A time in milliseconds after all times of landing data."""
-
-SENSOR_READINGS_FROM_CONSENT_DATE = 11_297
-"""Rows of step_trainer_trusted for stedi-2023 in the scope of that name."""
-
-ANN, BOB, CY = "ann@x.io", "bob@x.io", "cy@x.io"
-FIRST, SECOND = 100, 200
-"""When the deliveries landed; the oracle takes any number for a time, so small ones will do."""
-
-
-def customer(email: str | None, **fields: Any) -> dict[str, Any]:
-    """A customer record of the first delivery, consenting since 1 unless told otherwise."""
-    return {"email": email, "sharewithresearchasofdate": 1, "landed_at": FIRST, **fields}
-
-
-def unreadable(person: str | None, landed_at: int, source: str = "customer") -> dict[str, Any]:
-    return {"source": source, "person": person, "landed_at": landed_at}
-
-
-def phone(user: str | None, *times: int, **fields: Any) -> list[dict[str, Any]]:
-    return [{"user": user, "timestamp": time, "x": 0.0, **fields} for time in times]
-
-
-def device(serialnumber: str, *times: int, **fields: Any) -> list[dict[str, Any]]:
-    return [{"serialnumber": serialnumber, "sensorreadingtime": time, **fields} for time in times]
-
-
-def deciding(*records: dict[str, Any], column: str = "phone") -> list[Any]:
-    """One column of customer_trusted."""
-    rows = compute(list(records), [], [], [])["customer_trusted"]
-    return [row[COLUMNS["customer_trusted"].index(column)] for row in rows]
-
-
-def consenting(records: list[dict[str, Any]], quarantine: list[dict[str, Any]]) -> list[Any]:
-    """E-mails in customer_trusted."""
-    rows = compute(records, [], [], quarantine)["customer_trusted"]
-    return [row[COLUMNS["customer_trusted"].index("email")] for row in rows]
-
-
-def ownership(
-    readings: list[dict[str, Any]],
-    step_trainer: list[dict[str, Any]],
-    claims: Sequence[tuple[str, str]] = (),
-) -> list[tuple[Any, ...]]:
-    """device_ownership, given (e-mail, serial number) claims."""
-    customers = [customer(email, serialnumber=serialnumber) for email, serialnumber in claims]
-    return compute(customers, readings, step_trainer, [])["device_ownership"]
-
-
-# customer_trusted
+from stedi_assets_tests.oracle import COLUMNS, compute
+from stedi_assets_tests.refresh.oracle.support import (
+    ANN,
+    BOB,
+    CY,
+    FIRST,
+    SECOND,
+    consenting,
+    customer,
+    deciding,
+    device,
+    ownership,
+    phone,
+    unreadable,
+)
 
 
 def test_customer_row_has_normalised_email_and_the_other_fields_as_landed() -> None:
@@ -156,9 +108,6 @@ def test_remaining_fields_break_the_last_tie_in_column_order() -> None:
     assert deciding(customer(ANN, phone=None), customer(ANN, phone="9")) == ["9"]
 
 
-# Suspension
-
-
 def test_unreadable_record_that_landed_last_suspends_whom_it_names() -> None:
     records = [customer(ANN), customer(BOB)]
     assert consenting(records, [unreadable(ANN, SECOND)]) == [BOB]
@@ -208,9 +157,6 @@ def test_suspended_person_is_in_no_table_but_keeps_device_and_claims() -> None:
     assert not any(tables.values())
 
 
-# accelerometer_trusted and customers_curated
-
-
 def test_readings_of_consenting_customers_are_kept_as_often_as_they_landed() -> None:
     records = [customer(ANN), customer(ANN), customer(BOB, sharewithresearchasofdate=None)]
     readings = [*phone(" Ann@x.io", 7, 7), *phone(BOB, 7), *phone(CY, 7)]
@@ -245,9 +191,6 @@ def test_user_on_a_reading_beats_its_serialnumber() -> None:
     records = [customer(ANN, serialnumber="d"), customer(BOB, serialnumber="e")]
     rows = compute(records, phone(BOB, 1, serialnumber="d"), [], [])["accelerometer_trusted"]
     assert rows == [(BOB, None, 1, 0.0, None, None)]
-
-
-# device_ownership
 
 
 def test_shared_readings_win_whatever_the_records_claim() -> None:
@@ -312,9 +255,6 @@ def test_matches_count_readings_that_carry_the_serialnumber_instead_of_the_user(
     readings = phone(None, *range(5), serialnumber="e")
     owned = ownership(readings, device("d", *range(5)), claims=[(ANN, "e")])
     assert owned == [("d", ANN, "shared_readings", 5, 5, 0)]
-
-
-# step_trainer_trusted and machine_learning_curated
 
 
 def test_device_of_a_user_without_consent_falls_to_nobody_else() -> None:
@@ -406,129 +346,3 @@ def test_phone_of_the_owner_counts_for_them_in_any_of_their_spellings() -> None:
 def test_unknown_scope_is_refused() -> None:
     with pytest.raises(ValueError, match="everything"):
         compute([], [], [], [], scope="everything")
-
-
-# Any landing data
-
-
-@given(landings())
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_order_of_landing_objects_does_not_matter(landing: Landing) -> None:
-    assert compute(*landing) == compute(*(objects[::-1] for objects in landing))
-
-
-@given(landings())
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_trusted_readings_are_a_sub_multiset_of_the_landed_ones(landing: Landing) -> None:
-    tables = compute(*landing)
-    steps, phones = tables["step_trainer_trusted"], tables["accelerometer_trusted"]
-    landed_steps = [
-        tuple(landed.get(column) for column in COLUMNS["step_trainer_trusted"])
-        for landed in landing.step_trainer
-    ]
-    landed_phones = [
-        tuple(landed.get(column) for column in ("timestamp", "x", "y", "z"))
-        for landed in landing.accelerometer
-    ]
-    assert Counter(steps) <= Counter(landed_steps)
-    assert Counter(row[2:] for row in phones) <= Counter(landed_phones)
-
-
-@given(landings(), st.sampled_from(["any", "from_consent_date"]))
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_one_more_unreadable_record_takes_its_person_out_and_adds_nothing(
-    landing: Landing, scope: str
-) -> None:
-    before = compute(*landing, scope)
-    for person in {row[6] for row in before["customer_trusted"]}:
-        suspending = [*landing.quarantine, unreadable(person, LATER)]
-        after = compute(*landing._replace(quarantine=suspending), scope)
-        assert all(Counter(after[table]) <= Counter(before[table]) for table in COLUMNS)
-        assert after["device_ownership"] == before["device_ownership"]
-        assert [row for row in before["customer_trusted"] if row[6] != person] == after[
-            "customer_trusted"
-        ]
-        assert person not in {row[0] for row in after["accelerometer_trusted"]}
-        assert person not in {row[0] for row in after["machine_learning_curated"]}
-
-
-# Real deliveries
-
-
-def delivery(name: str, source: str) -> list[dict[str, Any]]:
-    """The objects of one source of a delivery, keys lower-case, as one refresh lands them."""
-    objects = []
-    for file in sorted((DATA / name / source / "landing").glob("*.json")):
-        for line in file.read_text(encoding="utf-8").splitlines():
-            landed = json.loads(line.rstrip().removesuffix(","))
-            given = {key.lower(): value for key, value in landed.items()}
-            no_date = {key for key, value in given.items() if "asofdate" in key and value == 0}
-            objects.append({**given, **dict.fromkeys(no_date), "landed_at": LATER})
-    return objects
-
-
-def computed_counts(name: str, scope: str) -> dict[str, int]:
-    """The computed row count of each table of a delivery."""
-    if not DATA.is_dir():
-        pytest.skip("the real deliveries (shared/data beside the project) are not here")
-    sources = {
-        source: delivery(name, source) for source in ("customer", "accelerometer", "step_trainer")
-    }
-    tables = {f"{source}_landing": objects for source, objects in sources.items()}
-    computed = compute(*sources.values(), [], scope)
-    return {table: len(rows) for table, rows in (tables | {"quarantine": []} | computed).items()}
-
-
-@pytest.mark.parametrize(
-    ("name", "scope"),
-    [("stedi-2023", "any"), ("stedi-2023", "from_consent_date"), ("stedi-2022", "any")],
-)
-def test_row_counts_of_real_deliveries(name: str, scope: str) -> None:
-    computed = computed_counts(name, scope)
-    expected = json.loads((DATA / "expected.json").read_text(encoding="utf-8"))[name][scope]
-    assert {table: computed[table] for table in expected} == expected
-
-
-def test_sensor_readings_follow_the_consent_date_in_a_real_delivery() -> None:
-    computed = computed_counts("stedi-2023", "from_consent_date")
-    assert computed["step_trainer_trusted"] == SENSOR_READINGS_FROM_CONSENT_DATE
-
-
-# What the oracle is made of
-
-
-def test_rows_sort_with_none_last() -> None:
-    assert sort_rows([(None, 1), ("b", None), ("b", 2), ("a", 3)]) == [
-        ("a", 3),
-        ("b", 2),
-        ("b", None),
-        (None, 1),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("email", "person"),
-    [
-        (" A b@X.io\n", "a b@x.io"),
-        ("\u00a0ann@x.io\u3000\u2009", ANN),
-        ("\ufeffa\u200bn\u00adn@x.io\u200e", ANN),
-        ("\u200b \u2060", None),
-        ("de\u0301e@x.io", "dée@x.io"),
-        ("DE\u0301E@x.io", "dée@x.io"),
-        # Only together do a letter and its accent have one sign, and only in lower-case.
-        ("J\u030c@x.io", "\u01f0@x.io"),
-        # A format character between a letter and its accent keeps them apart no longer.
-        ("e\u200d\u0301@x.io", "é@x.io"),
-        ("\u0130pek@x.io", "i\u0307pek@x.io"),
-        ("I\u0307PEK@x.io", "i\u0307pek@x.io"),
-        ("GRO\u1e9e@x.io", "groß@x.io"),
-        ("GROSS@x.io", "gross@x.io"),
-        ("\u039d\u039f\u03a3@x.io", "νος@x.io"),
-        ("\u2126@x.io", "ω@x.io"),
-        # Compatibility forms are other letters.
-        ("\uff21nn@x.io", "\uff41nn@x.io"),
-    ],
-)
-def test_person_has_one_spelling(email: str, person: str | None) -> None:
-    assert normalise(email) == person
-    assert normalise(person) == person

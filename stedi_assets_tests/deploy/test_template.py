@@ -1,44 +1,40 @@
-"""The files in deploy/: the CloudFormation template and who may do what under it, the image."""
+"""The CloudFormation template of the lakehouse: who may do what."""
 
 import re
-import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
-from zipfile import ZipFile
 
 import boto3
 import pytest
-import yaml
 from moto.server import ThreadedMotoServer
 
-from stedi_assets import tables as definitions
 from stedi_assets.lakehouse.table import Zone
 from stedi_assets.privacy.key import subject_key
 from stedi_assets.settings import Settings
-from stedi_assets.tables.policy import Policy
 from stedi_assets_tests.cloudformation import ACCOUNT, REGION, Template, allowed
-from stedi_assets_tests.support import PROJECT
-
-PROGRAMS = Path(sys.executable).parent
-DEPLOY = PROJECT / "deploy"
-TEMPLATE = DEPLOY / "lakehouse.yaml"
-KMS_KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/11112222-3333-4444-5555-666677778888"
-SECRET = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:PseudonymKey-AbCdEf"
-EMERGENCY = f"arn:aws:iam::{ACCOUNT}:role/emergency"
-ADMINISTRATOR = f"arn:aws:iam::{ACCOUNT}:role/administrator"
-EVERYTHING: list[dict[str, Any]] = [{"Effect": "Allow", "Action": "*", "Resource": "*"}]
-
-TABLES = [table.table(Policy()) for table in definitions.TABLES]
-
+from stedi_assets_tests.deploy.permissions import (
+    DATA_SCIENTIST,
+    NOT_DATA_SCIENTIST,
+    NOT_PIPELINE,
+    NOT_PRODUCER,
+    PIPELINE,
+    PRODUCER,
+)
+from stedi_assets_tests.deploy.support import (
+    ADMINISTRATOR,
+    DEPLOY,
+    EMERGENCY,
+    EVERYTHING,
+    KMS_KEY,
+    PROGRAMS,
+    SECRET,
+    TABLES,
+    TEMPLATE,
+)
 
 # What moto's CloudFormation leaves out, `Template` works out.
 pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse AWS:UserWarning")
-
-
-# The template
 
 
 class Stack:
@@ -268,89 +264,6 @@ def test_roles_name_what_they_may(chosen: Stack, role: str) -> None:
 Requests = list[tuple[str, str, str]]
 """Action, kind of ARN, and what `Stack.arn` makes one of."""
 
-PIPELINE = [
-    ("s3:GetObject", "s3", "landing/customer/landing/a.json"),
-    ("s3:ListBucket", "s3", "landing"),
-    ("s3:ListBucket", "s3", "lakehouse"),
-    *(
-        (action, "s3", f"lakehouse/warehouse/{table.zone}/{table.name}/data/a.parquet")
-        for action in ("s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload")
-        for table in TABLES
-    ),
-    ("s3:PutObject", "s3", "lakehouse/compute-logs/storage/run/compute_logs/step.out"),
-    ("s3:PutObject", "s3", "lakehouse/report/report.html"),
-    ("s3:GetObject", "s3", "lakehouse/compute-logs/storage/run/compute_logs/step.out"),
-    *(
-        (f"glue:{action}", "glue", where)
-        for action in ("GetTable", "GetTables", "CreateTable", "UpdateTable")
-        for where in ("table/stedi/quarantine", "database/stedi", "catalog")
-    ),
-    ("glue:GetDatabase", "glue", "database/stedi"),
-    ("glue:CreateDatabase", "glue", "database/stedi"),
-]
-NOT_PIPELINE = [
-    ("s3:PutObject", "s3", "landing/customer/landing/a.json"),
-    ("s3:DeleteObject", "s3", "landing/customer/landing/a.json"),
-    ("s3:DeleteObjectVersion", "s3", "landing/customer/landing/a.json"),
-    ("s3:DeleteObject", "s3", "lakehouse/compute-logs/storage/run/compute_logs/step.out"),
-    ("s3:GetObject", "s3", "lakehouse/athena-results/a.csv"),
-    ("s3:PutBucketPolicy", "s3", "lakehouse"),
-    ("s3:DeleteBucket", "s3", "lakehouse"),
-    ("glue:UpdateTable", "glue", "table/others/a"),
-    ("glue:GetTable", "glue", "table/others/a"),
-    ("glue:DeleteTable", "glue", "table/stedi/customer_landing"),
-    ("glue:DeleteDatabase", "glue", "database/stedi"),
-    ("glue:CreateDatabase", "glue", "database/others"),
-    ("athena:StartQueryExecution", "athena", "workgroup/{WorkGroup}"),
-]
-DATA_SCIENTIST = [
-    ("s3:GetObject", "s3", "lakehouse/warehouse/curated/machine_learning_curated/data/a.parquet"),
-    ("s3:GetObject", "s3", "lakehouse/warehouse/curated/customers_curated/metadata/a.json"),
-    ("s3:GetBucketLocation", "s3", "lakehouse"),
-    ("s3:PutObject", "s3", "lakehouse/athena-results/a.csv"),
-    ("s3:GetObject", "s3", "lakehouse/athena-results/a.csv"),
-    ("glue:GetTable", "glue", "table/stedi/machine_learning_curated"),
-    ("glue:GetTable", "glue", "table/stedi/customers_curated"),
-    ("glue:GetDatabase", "glue", "database/stedi"),
-    ("athena:StartQueryExecution", "athena", "workgroup/{WorkGroup}"),
-    ("athena:GetQueryResults", "athena", "workgroup/{WorkGroup}"),
-]
-NOT_DATA_SCIENTIST = [
-    ("s3:GetObject", "s3", "landing/customer/landing/a.json"),
-    ("s3:ListBucket", "s3", "landing"),
-    ("s3:ListBucket", "s3", "lakehouse"),  # with no prefix
-    *(
-        (action, "s3", f"lakehouse/warehouse/{table.zone}/{table.name}/data/a.parquet")
-        for action in ("s3:GetObject", "s3:GetObjectVersion")
-        for table in TABLES
-        if table.zone != Zone.CURATED
-    ),
-    ("s3:PutObject", "s3", "lakehouse/warehouse/curated/customers_curated/data/a.parquet"),
-    ("s3:DeleteObject", "s3", "lakehouse/warehouse/curated/customers_curated/data/a.parquet"),
-    ("s3:GetObject", "s3", "lakehouse/compute-logs/storage/run/compute_logs/step.out"),
-    *(
-        ("glue:GetTable", "glue", f"table/stedi/{table.name}")
-        for table in TABLES
-        if table.zone != Zone.CURATED
-    ),
-    ("glue:UpdateTable", "glue", "table/stedi/customers_curated"),
-    ("glue:GetTable", "glue", "table/others/a"),
-    ("athena:StartQueryExecution", "athena", "workgroup/primary"),
-]
-PRODUCER = [
-    (action, "s3", f"landing/{source}/landing/2023/a.json.gz")
-    for action in ("s3:PutObject", "s3:AbortMultipartUpload")
-    for source in ("customer", "accelerometer", "step_trainer")
-]
-NOT_PRODUCER = [
-    ("s3:GetObject", "s3", "landing/customer/landing/a.json"),
-    ("s3:DeleteObject", "s3", "landing/customer/landing/a.json"),
-    ("s3:ListBucket", "s3", "landing"),
-    ("s3:PutObject", "s3", "landing/elsewhere/a.json"),
-    ("s3:PutObject", "s3", "lakehouse/warehouse/landing/customer_landing/data/a.parquet"),
-    ("glue:GetTable", "glue", "table/stedi/customer_landing"),
-]
-
 
 @pytest.mark.parametrize(
     ("role", "needs", "more"),
@@ -464,101 +377,3 @@ def test_data_scientists_see_exactly_the_curated_tables(stack: Stack) -> None:
 
 def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
-
-
-# Image and containers
-
-
-def test_image_has_what_the_package_needs(tmp_path: Path) -> None:
-    pytest.importorskip("setuptools", minversion="77", reason="builds the package")
-    copied = re.findall(r"^COPY (.+) (/\S+)$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
-    sources = {source: target for names, target in copied for source in names.split()}
-    sent = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
-    assert set(sources) == {line[1:] for line in sent if line.startswith("!")}
-    for source, target in sources.items():
-        place = tmp_path / target.strip("/")
-        if (PROJECT / source).is_dir():
-            ignored = shutil.ignore_patterns("__pycache__")
-            shutil.copytree(PROJECT / source, place, ignore=ignored)
-        else:
-            place.mkdir(parents=True, exist_ok=True)
-            shutil.copy(PROJECT / source, place)
-
-    build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--quiet"]
-    wheels = tmp_path / "wheels"
-    subprocess.run([*build, "--wheel-dir", wheels, tmp_path / "src"], check=True)
-    (wheel,) = wheels.iterdir()
-    with ZipFile(wheel) as files:
-        packed = {name for name in files.namelist() if name.startswith("stedi_assets/")}
-        (entry_points,) = [name for name in files.namelist() if name.endswith("entry_points.txt")]
-        assert b"stedi = stedi_assets.__main__:main" in files.read(entry_points)
-    files = (path for path in (PROJECT / "stedi_assets").rglob("*") if path.is_file())
-    assert packed == {str(f.relative_to(PROJECT)) for f in files if f.suffix != ".pyc"}
-    assert {path.name for path in (tmp_path / "opt/dagster").iterdir()} == {
-        "dagster.yaml",
-        "workspace.yaml",
-    }
-
-
-def test_image_runs_as_nobody_special() -> None:
-    lines = (DEPLOY / "Dockerfile").read_text().splitlines()
-    users = [line.split()[1] for line in lines if line.startswith("USER ")]
-    assert users == ["stedi"]
-    assert lines.index("USER stedi") > max(
-        number for number, line in enumerate(lines) if line.startswith(("RUN ", "COPY "))
-    )
-
-
-COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
-SERVICES = COMPOSE["services"]
-EXAMPLE = dict(
-    line.removeprefix("# ").split("=", 1)
-    for line in (DEPLOY / "example.env").read_text().splitlines()
-    if re.match(r"(# )?[A-Z0-9_]+=", line)
-)
-
-
-def test_containers_are_healthy_or_started_again() -> None:
-    assert set(SERVICES) == {"postgres", "code", "webserver", "daemon"}
-    for service in SERVICES.values():
-        assert service["restart"] == "unless-stopped"
-        assert service["healthcheck"]["test"]
-        for other, needed in service.get("depends_on", {}).items():
-            assert other in SERVICES
-            assert needed == {"condition": "service_healthy"}
-    assert {SERVICES[name]["image"] for name in ("code", "webserver", "daemon")} == {
-        "stedi-lakehouse"
-    }
-
-
-def test_only_the_ui_is_reached_from_outside_and_only_from_this_machine() -> None:
-    published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
-    assert published == {"webserver": ["${DAGSTER_UI:-127.0.0.1:3000}:3000"]}
-
-
-def test_only_the_code_location_gets_the_settings_and_the_key() -> None:
-    assert [name for name, service in SERVICES.items() if "env_file" in service] == ["code"]
-    given = {variable for service in SERVICES.values() for variable in service["environment"]}
-    assert not [variable for variable in given if variable.startswith("STEDI_")]
-
-
-def test_containers_get_every_variable_that_dagster_asks_for() -> None:
-    text = (DEPLOY / "dagster.yaml").read_text() + (DEPLOY / "workspace.yaml").read_text()
-    asked = set(re.findall(r"\{env: (\w+)}", text))
-    assert len(asked) == 8
-    for name in ("code", "webserver", "daemon"):
-        assert asked <= set(SERVICES[name]["environment"])
-
-
-def test_example_names_every_variable_and_no_secret() -> None:
-    asked = re.findall(r"\$\{(\w+)", (DEPLOY / "compose.yaml").read_text())
-    assert set(asked) <= set(EXAMPLE)
-    settings = {f"STEDI_{name.upper()}" for name in Settings.model_fields}
-    assert {name for name in EXAMPLE if name.startswith("STEDI_")} <= settings
-    assert {EXAMPLE[name] for name in EXAMPLE if name.endswith(("PASSWORD", "PSEUDONYM_KEY"))} == {
-        ""
-    }
-    named = {value[1:-1] for value in EXAMPLE.values() if value.startswith("<")}
-    assert named <= set(Template(TEMPLATE.read_text(), {"KmsKeyArn": KMS_KEY}).outputs())
-    ignored = (DEPLOY / ".gitignore").read_text().splitlines()
-    assert "/.env" in ignored

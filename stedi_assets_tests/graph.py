@@ -1,0 +1,48 @@
+"""The assets that Dagster should show, with their groups and checks."""
+
+LANDING_CHECKS = {"contract", "readable", "completeness", "files"}
+
+GROUPS = {
+    "customer_files": "sources",
+    "accelerometer_files": "sources",
+    "step_trainer_files": "sources",
+    "customer_landing": "landing",
+    "accelerometer_landing": "landing",
+    "step_trainer_landing": "landing",
+    "quarantine": "landing",
+    "customer_trusted": "trusted",
+    "accelerometer_trusted": "trusted",
+    "customers_curated": "curated",
+    "device_ownership": "landing",  # it names people who did not consent
+    "step_trainer_trusted": "trusted",
+    "machine_learning_curated": "curated",
+    "lakehouse_report": "report",
+}
+
+OTHER_CHECKS = {
+    "customer_landing": LANDING_CHECKS,
+    "accelerometer_landing": LANDING_CHECKS,
+    "step_trainer_landing": LANDING_CHECKS,
+    "quarantine": {"contract", "completeness"},
+    "customer_trusted": {"suspended", "consent_share"},
+    "accelerometer_trusted": set(),
+    "customers_curated": set(),
+    "device_ownership": set(),
+    "step_trainer_trusted": set(),
+    "machine_learning_curated": set(),
+    "lakehouse_report": set(),
+}
+
+BLOCKING_CHECKS = {
+    "customer_landing": set(),
+    "accelerometer_landing": set(),
+    "step_trainer_landing": set(),
+    "quarantine": set(),
+    "customer_trusted": {"contract", "consent", "completeness"},
+    "accelerometer_trusted": {"contract", "consent", "completeness"},
+    "customers_curated": {"contract", "consent", "completeness"},
+    "device_ownership": {"contract", "serial_numbers", "completeness"},
+    "step_trainer_trusted": {"contract", "consent", "serial_numbers", "completeness"},
+    "machine_learning_curated": {"contract", "consent", "serial_numbers", "completeness"},
+    "lakehouse_report": set(),
+}
