@@ -18,6 +18,13 @@ from stedi_assets_tests.aws_servers import BUCKET, GlueServer, S3Server, setting
 # The libraries bring many objects that stay: looking for garbage among them less often saves time.
 gc.set_threshold(50_000, 20, 50)
 
+
+def pytest_collection_finish() -> None:
+    """Never look for garbage among what is there once all tests are imported."""
+    gc.collect()
+    gc.freeze()
+
+
 IcebergReader = Callable[[str], list[dict[str, Any]]]
 
 

@@ -25,7 +25,6 @@ from stedi_assets_tests.support import (
     customer,
     deliver,
     device,
-    on_this_machine,
     phone,
     refresh,
     snapshots,
@@ -74,8 +73,25 @@ def readings(email: str, first: int) -> dict[str, Any]:
     }
 
 
-@pytest.fixture(params=[True, False], ids=["pseudonyms", "names"])
-def settings(request: pytest.FixtureRequest, folder: Path) -> Settings:
+def on(*places: tuple[str, str]) -> pytest.MarkDecorator:
+    """Runs a test for these deployments, each with names or pseudonyms in the training set."""
+    ids = ["-".join(place) for place in places]
+    return pytest.mark.parametrize(("new_folder", "subjects"), places, indirect=True, ids=ids)
+
+
+on_this_machine = on(("local", "pseudonyms"), ("local", "names"))
+everywhere = on(("local", "pseudonyms"), ("local", "names"), ("aws", "pseudonyms"))
+"""What is in a file has to do with names; which files there are, with the deployment."""
+
+
+@pytest.fixture
+def subjects(request: pytest.FixtureRequest) -> str:
+    """How the training set tells people apart: by `names` or by `pseudonyms`."""
+    return str(request.param)
+
+
+@pytest.fixture
+def settings(subjects: str, folder: Path) -> Settings:
     """A lakehouse of three people: all have devices, and two of them consent."""
     for number, email in enumerate(PEOPLE):
         deliver(
@@ -84,7 +100,7 @@ def settings(request: pytest.FixtureRequest, folder: Path) -> Settings:
             customer=[record(email, TIME, email != NEVER)],
             **readings(email, 100 * number),
         )
-    return under(folder, pseudonymize=request.param)
+    return under(folder, pseudonymize=subjects == "pseudonyms")
 
 
 @pytest.fixture
@@ -146,6 +162,7 @@ LANDING = {
 }
 
 
+@everywhere
 def test_who_never_consented_is_in_no_file_outside_the_landing_zone(
     settings: Settings, warehouse: Storage, folder: Path
 ) -> None:
@@ -156,6 +173,7 @@ def test_who_never_consented_is_in_no_file_outside_the_landing_zone(
     assert places(warehouse, NEVER) == LANDING
 
 
+@everywhere
 def test_who_withdrew_is_in_no_file_outside_the_landing_zone_after_a_vacuum(
     settings: Settings, warehouse: Storage, folder: Path
 ) -> None:
@@ -176,6 +194,7 @@ def audited_wrongly(monkeypatch: pytest.MonkeyPatch) -> None:
     change_table(monkeypatch, "customer_trusted", consent=one)
 
 
+@everywhere
 @pytest.mark.usefixtures("audited_wrongly")
 def test_candidate_that_breaks_the_consent_rule_goes_with_its_files(
     settings: Settings, warehouse: Storage, read_iceberg: IcebergReader
@@ -240,6 +259,7 @@ def telling(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
+@everywhere
 def test_vacuum_rewrites_metadata_that_tells_of_people_and_nothing_is_to_do_then(
     telling: pytest.MonkeyPatch,
     settings: Settings,
@@ -283,6 +303,7 @@ def test_vacuum_rewrites_metadata_that_tells_of_people_and_nothing_is_to_do_then
 # What manifests say
 
 
+@everywhere
 def test_snapshot_has_one_manifest_of_live_files_without_bounds(
     settings: Settings, warehouse: Storage, folder: Path
 ) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import Phase, given
+from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
 
 from stedi_assets.lakehouse.engines.duckdb import DuckDBEngine
@@ -72,7 +72,11 @@ def _draw(folder: Path) -> None:
     number = iter(range(1_000_000))
 
     @hypothesis_settings(
-        max_examples=DRAWN, phases=[Phase.generate], database=None, derandomize=True
+        max_examples=DRAWN,
+        phases=[Phase.generate],
+        database=None,
+        derandomize=True,
+        suppress_health_check=[HealthCheck.too_slow],  # on a busy machine
     )
     @given(landings(), files())
     def draw(drawn: Landing, odd: tuple[str, bytes]) -> None:
