@@ -50,6 +50,12 @@ def table(source: str) -> Table:
     return table_named(f"{source}_landing")
 
 
+@cache
+def database() -> duckdb.DuckDBPyConnection:
+    """One for all tests, and one thread for their few lines: to start takes longer than to read."""
+    return duckdb.connect(config={"threads": 1})
+
+
 class Mixed:
     """What both ways together find in a file."""
 
@@ -74,10 +80,10 @@ def made(plain: PlainLines, landing: Table) -> list[Row]:
     """Rows of plain lines, by DuckDB."""
     files = pa.array(["a.json"] * len(plain.lines)).dictionary_encode()
     batches = pa.table({"line": plain.lines, "source_file": files})
-    with duckdb.connect() as connection:
-        connection.register("batches", batches)
-        found = connection.execute(rows_of_lines(landing, plain.matcher, LANDED_AT))
-        rows: list[Row] = found.to_arrow_table().to_pylist()
+    connection = database()
+    connection.register("batches", batches)
+    found = connection.execute(rows_of_lines(landing, plain.matcher, LANDED_AT))
+    rows: list[Row] = found.to_arrow_table().to_pylist()
     assert {(row["source_file"], row["landed_at"]) for row in rows} == {("a.json", LANDED_AT)}
     return rows
 
