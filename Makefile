@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export LAKEHOUSE := $(or $(STEDI_LAKEHOUSE),$(CURDIR)/lakehouse)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev system run run-s3 test dev screenshots docs snapshots lint lock bench clean
+.PHONY: help setup setup-dev system run run-s3 test fast-test dev screenshots docs snapshots lint lock bench clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
@@ -51,6 +51,9 @@ run-s3: setup-dev ## refresh a lakehouse on S3 and Glue servers of this machine,
 
 test: setup-dev system ## run the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+fast-test: setup-dev ## run the tests that need no server, process or refresh: under a minute
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 dev: setup ## open the lakehouse in the Dagster UI
 	@if [ "$$STEDI_DEPLOYMENT" != aws ] && [ -z "$$STEDI_LANDING" ]; then umask 077; \

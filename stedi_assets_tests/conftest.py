@@ -3,6 +3,8 @@
 import gc
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,38 @@ import pytest
 from botocore.loaders import create_loader
 from cloudpathlib import S3Client
 
+from stedi_assets.cli import refresh
+from stedi_assets_tests import commands, support
 from stedi_assets_tests.aws_servers import BUCKET, GlueServer, S3Server, settings
 
 # The libraries bring many objects that stay: looking for garbage among them less often saves time.
 gc.set_threshold(50_000, 20, 50)
+
+
+SERVERS = {"aws", "spark", "ui"}
+"""Fixtures that start servers or a browser; `aws` names a deployment, too."""
+
+TAKES_SECONDS = (support.refresh, refresh.refresh, commands.stedi, subprocess)
+"""What starts a whole refresh or a process: a module that has one of them is there for it."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what takes seconds as `slow`, and let these modules begin: short ones fill the gaps."""
+    for item in items:
+        if _takes_seconds(item):
+            item.add_marker("slow")
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
+def _takes_seconds(item: pytest.Item) -> bool:
+    assert isinstance(item, pytest.Function)
+    values = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    names = {*item.fixturenames, *(value for value in values if isinstance(value, str))}
+    # Helpers of a folder's tests are in a module beside them.
+    helpers = sys.modules.get(f"{item.module.__package__}.support", item.module)
+    tools = [*vars(item.module).values(), *vars(helpers).values()]
+    return bool(SERVERS & names) or any(tool is value for tool in TAKES_SECONDS for value in tools)
 
 
 def pytest_collection_finish() -> None:
