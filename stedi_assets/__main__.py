@@ -1,4 +1,4 @@
-"""Where the `stedi` command begins: Ctrl-C ends it in a sentence while it is still being loaded."""
+"""Starts the `stedi` command; Ctrl-C ends it with a sentence even while it loads."""
 
 import sys
 

@@ -1,7 +1,7 @@
 """What the AWS Glue job runs: makes the rows of one table with Glue's Spark.
 
-Which table, and of what, `stedi_assets/lakehouse/glue.py` orders; commits and checks are the
-business of the process that orders.
+`stedi_assets/lakehouse/engines/glue.py` orders which table, and from which snapshots. The process
+that orders it commits and checks the rows.
 """
 
 import argparse
@@ -67,7 +67,7 @@ def make(order: Order, secret: str) -> Written:
     """Write the rows of the ordered table.
 
     Args:
-        order: What is asked for.
+        order: Which table to make, from what, and where.
         secret: ARN of the secret that holds the key of `subject_id`.
 
     Raises:

@@ -124,7 +124,7 @@ def _on_glue(settings: Settings, storage: Storage) -> "Engine":
 
 @contextmanager
 def _extra(extra: str, setting: str) -> Iterator[None]:
-    """Say which of the project's extras a setting takes, where it is not installed."""
+    """Name the extra of the project that a setting needs, if it is not installed."""
     try:
         yield
     except ModuleNotFoundError as error:

@@ -278,7 +278,7 @@ class Settings(BaseSettings):
             )
 
     def _assert_apart(self) -> None:
-        """Refuse places where tables' files would be landing files, or landing files tables'."""
+        """Refuse overlapping folders: tables' files must not be landing files, nor the reverse."""
         for source in _SOURCES:
             folder = _followed(f"{self.landing_root}/{source}/landing")
             if _is_within(self.lakehouse, folder):
@@ -325,7 +325,7 @@ def weakness_of_key(key: str) -> str | None:
 
 
 def _assert_known(names: Iterable[str]) -> None:
-    """Refuse a variable that is no setting: who wrote it believes that it does something."""
+    """Refuse an unknown variable: whoever set it believes that it does something."""
     known = {f"STEDI_{name}".upper() for name in Settings.model_fields}
     for name in sorted(set(names) - known):
         close = difflib.get_close_matches(name, known, n=1, cutoff=0.85)

@@ -37,7 +37,7 @@ class Source(StrEnum):
 
 
 class _Terminal(Console):
-    """Says nothing more where nobody reads on, and lets what is at work come to its end."""
+    """Stays silent once nobody reads its output, so that the work still ends well."""
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
@@ -368,7 +368,7 @@ def sample(  # noqa: PLR0913  (these are its options)
 
 
 def main() -> None:
-    """Run the command; whatever happens is said in a sentence, never in a traceback."""
+    """Run the command; errors are told in a sentence, never as a traceback."""
     # The libraries bring many objects that stay. As often as Python does by itself, looking for
     # garbage among them takes a good part of the start-up.
     gc.set_threshold(50_000, 20, 50)

@@ -32,7 +32,7 @@ from stedi_assets.tables import TABLES
 def refresh(settings: Settings, console: Console, rebuild: Collection[str] = ()) -> bool:
     """Run the refresh job with its history in Dagster's, so that the UI shows the run too.
 
-    Where there is nothing to do there is no run.
+    If there is nothing to do there is no run.
 
     Args:
         settings: Which lakehouse.

@@ -15,8 +15,8 @@ def check_specs(
     Args:
         table: The table.
         checks: Names of its checks.
-        stops_run: Whether a check that holds the table back keeps the tables after it from being
-            made, too. They are made from what is published in any case.
+        stops_run: Whether a failed check also stops the tables after it. Otherwise they are made
+            from what is published.
     """
     return [
         dg.AssetCheckSpec(

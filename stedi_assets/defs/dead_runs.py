@@ -17,10 +17,10 @@ _ENDING = 2.0
 def end_dead_runs(
     instance: dg.DagsterInstance, lakehouse: Lakehouse, jobs: tuple[str, ...]
 ) -> None:
-    """Mark runs as failed that say they are at work on the lakehouse and do not lock it.
+    """Mark runs as failed that claim to be running but do not lock the lakehouse.
 
-    Else they keep all others in the queue. Where runs may be on another machine nothing is done:
-    its locks are not seen from here.
+    Otherwise they keep all others in the queue. If runs may be on another machine nothing is done:
+    its locks cannot be seen from here.
 
     Args:
         instance: Knows the runs.

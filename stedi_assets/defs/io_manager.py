@@ -47,7 +47,7 @@ class Made:
 
     Attributes:
         rule: Its rows, as an expression.
-        properties: What its snapshot is to say besides its inputs.
+        properties: What its snapshot says about itself, besides its inputs.
     """
 
     rule: ir.Table

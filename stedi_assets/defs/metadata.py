@@ -38,12 +38,12 @@ Metadata = dict[str, Any]
 def table_spec(
     definition: TableDefinition, settings: Settings, sources: Iterable[dg.AssetKey] = ()
 ) -> dg.AssetSpec:
-    """What a table says of itself, whether it has been made or not.
+    """What the UI shows of a table, even before it is made.
 
     Args:
         definition: The table.
         settings: The settings it is made under.
-        sources: What it is made from, where no rule names it.
+        sources: What it is made from, if it has no rule.
     """
     policy = policy_of(settings)
     table, contract = definition.table(policy), definition.contract_under(policy)
@@ -126,7 +126,7 @@ def files_metadata(ingested: Ingested) -> Metadata:
 def lineage_metadata(lineage: Lineage, table: str) -> Metadata:
     """Where the table's columns come from: for Dagster, and to be read.
 
-    Without it nothing is wrong with a table, so that it fails costs a warning, not the table.
+    The table is right without it, so a failure here is only a warning.
     """
     try:
         return {
@@ -160,7 +160,7 @@ def observations(
 ) -> Iterator[dg.AssetObservation]:
     """What is known of a table once it is published; its materialization was recorded before.
 
-    The table is published whatever becomes of this, so a fault costs a warning.
+    The table is published already, so a failure here is only a warning.
     """
     if verdict.published is None:
         return
@@ -182,7 +182,7 @@ def observations(
 def published_metadata(
     verdict: Verdict, table: TableDefinition, policy: Policy, lakehouse: Lakehouse
 ) -> Metadata:
-    """What the gate has to tell of a table; nothing where it was held back."""
+    """What the UI shows of a published table; nothing if it was held back."""
     if verdict.published is None:
         return {}
     rule = getdoc(table.account) if table.account else None
@@ -195,7 +195,7 @@ def published_metadata(
 
 
 def told_before(table: str, published: Snapshot, instance: dg.DagsterInstance) -> Metadata:
-    """What was told of a published table when it was published, as far as Dagster remembers."""
+    """What Dagster recorded of a published table, if it still remembers."""
     for record in instance.fetch_observations(dg.AssetKey(table), limit=5).records:
         seen = record.asset_observation
         if seen and _snapshot(published).items() <= seen.metadata.items():

@@ -74,8 +74,7 @@ def vacuum(  # noqa: PLR0913
     Args:
         storage: Where the lakehouse is; no refresh of this machine may run meanwhile.
         retention: How long a snapshot lives after it was replaced.
-        safety_age: How long ago a file was written at least, for a refresh elsewhere may be
-            about to commit younger ones.
+        safety_age: Unreferenced files younger than this may belong to a running refresh, and stay.
         released: Tags of each table that keep their snapshots no longer.
         shared: Tables of which others' ledgers name files, too.
         dry_run: Only tell what would be removed.

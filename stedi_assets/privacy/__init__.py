@@ -1,1 +1,1 @@
-"""What people are entitled to: who withdrew comes out, who is who stays hidden."""
+"""What people are entitled to: their data goes when they withdraw, their identity stays hidden."""

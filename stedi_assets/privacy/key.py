@@ -16,10 +16,10 @@ def policy_of(settings: Settings) -> Policy:
 
 
 def subject_key(settings: Settings) -> str:
-    """Key of `subject_id`: STEDI_PSEUDONYM_KEY, or the one made once for this lakehouse.
+    """Key of `subject_id`: STEDI_PSEUDONYM_KEY, or the key that was made for this lakehouse.
 
     Raises:
-        SettingsError: There is none, or it is no good.
+        SettingsError: There is no key, or it is not safe.
     """
     if settings.pseudonym_key:
         return settings.pseudonym_key.get_secret_value()
@@ -54,7 +54,7 @@ def make_missing_key(settings: Settings) -> None:
     """Make the key where there is none yet.
 
     Raises:
-        SettingsError: It has to be set, or was lost.
+        SettingsError: The key has to be set, or it was lost.
     """
     if settings.pseudonym_key is None:
         _assert_may_be_made(settings)
@@ -63,7 +63,7 @@ def make_missing_key(settings: Settings) -> None:
 
 
 def key_file(settings: Settings) -> Path:
-    """Where the key of `subject_id` is kept, where it is not set."""
+    """File with the key of `subject_id`, if STEDI_PSEUDONYM_KEY is not set."""
     return Path(settings.lakehouse) / "pseudonym.key"
 
 

@@ -38,9 +38,8 @@ def trace(
 ) -> "pd.DataFrame":
     """Tell which landing files the readings of a training row came from.
 
-    It needs to read the landing zone. Its answer has neither e-mails nor serial numbers of its own;
-    names of files are given as they are, to be found by, and a source may have named one after a
-    person: keep the answer where the landing zone may be read.
+    It reads the landing zone. The answer has no e-mails and no serial numbers, but real file names,
+    and a source may have named a file after a person: keep it where the landing zone may be read.
 
     Args:
         subject_id: Whose row of the published training set.

@@ -44,11 +44,11 @@ _DAY = re.compile(rf"({_TAG}-\d{{4}}-\d\d-\d\d)(?:-(\d+))?")
 def tag_training_set(catalog: Catalog, training_set: Snapshot) -> str:
     """Tag a snapshot with the day it was made on (UTC), numbered from the day's second on.
 
-    No number is given twice as long as a later one of that day is there.
+    A number is not given again while a later one of that day exists.
 
     Returns:
-        The tag, such as `training-2026-11-22` or `training-2026-11-22-2`; the one it has already
-        where there is one.
+        The tag, such as `training-2026-11-22` or `training-2026-11-22-2`; if the snapshot has one
+        already, that one.
     """
     tags = {tag.name: tag.snapshot_id for tag in catalog.state(training_set.table).tags}
     for name, snapshot_id in tags.items():
@@ -81,7 +81,7 @@ def withdrawals(
 
 @dataclass(frozen=True)
 class Released:
-    """Tags that keep their training sets no longer, and those of which nobody can tell.
+    """Tags that no longer keep their training sets, and tags nobody can decide about.
 
     Attributes:
         tags: Of a day's sets all but the last, of the days all but the newest STEDI_TRAINING_SETS,
@@ -126,7 +126,7 @@ def released(lakehouse: "Lakehouse", settings: Settings) -> Released:
 def _has_withdrawals(
     lakehouse: "Lakehouse", training_set: Snapshot, customers: ir.Table, settings: Settings
 ) -> bool:
-    """Whether a set has rows of people who withdrew; one that is damaged is no use to anybody."""
+    """Whether a set has rows of people who withdrew; a damaged set counts as if it had."""
     try:
         rows = withdrawals(lakehouse.open(training_set), customers, settings).to_pyarrow().as_py()
     except Exception as error:

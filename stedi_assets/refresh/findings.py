@@ -44,8 +44,8 @@ class Verdict:
 
     Attributes:
         findings: What the audit found.
-        published: What readers see from now on; nothing where the candidate is held back.
-        audit_seconds: How long the audit took; nothing where there was none, as nothing changed.
+        published: What readers see from now on; None if the candidate is held back.
+        audit_seconds: How long the audit took; None if nothing changed and there was no audit.
         publish_seconds: How long it took to publish.
     """
 
@@ -57,7 +57,7 @@ class Verdict:
 
     @property
     def seconds(self) -> dict[str, float]:
-        """What took how long, as far as it took place."""
+        """How long audit and publication took, if they took place."""
         known = {"audit_seconds": self.audit_seconds, "publish_seconds": self.publish_seconds}
         return {name: round(taken, 3) for name, taken in known.items() if taken is not None}
 

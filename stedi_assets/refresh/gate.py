@@ -87,7 +87,7 @@ def _findings(
 
 
 def _left_alone(table: TableDefinition, lakehouse: Lakehouse, policy: Policy) -> Verdict:
-    """The verdict on a table that was made from the same before; who is suspended stays said."""
+    """The verdict on an unchanged table; it still says who is suspended."""
     verdict = unchanged(table.name, checks_of(table), lakehouse)
     if table.name != CUSTOMER_TRUSTED.name or verdict.published is None:
         return verdict
@@ -97,7 +97,7 @@ def _left_alone(table: TableDefinition, lakehouse: Lakehouse, policy: Policy) ->
 
 
 def unchanged(table: str, checks: list[str], lakehouse: Lakehouse) -> Verdict:
-    """The verdict on a table that is left alone: it passed when it was published."""
+    """The verdict on an unchanged table: it passed when it was published."""
     published = lakehouse.catalog.published(table)
     known = {"snapshot": str(published.id), "rows": published.rows} if published else {}
     sentence = "Unchanged since it was audited."
@@ -196,7 +196,7 @@ def _check_account(candidate: Snapshot, account: Callable[..., ir.Table], view: 
 
 
 def check_suspended(view: View) -> Finding:
-    """Who is suspended, by number and by the places of the records that could not be read."""
+    """How many people are suspended, and where their unreadable records are."""
     places = view.call(suspending_records).order_by("source_file", "position")
     people = view.call(unreadable_people).count().to_pyarrow().as_py()
     named = [
@@ -215,7 +215,7 @@ def check_suspended(view: View) -> Finding:
 
 
 def check_consent_share(candidate: Snapshot, view: View, max_fall: float) -> Finding:
-    """Whether far fewer people consent than before: it takes effect, and somebody should look."""
+    """Whether far fewer people consent than before. It takes effect; somebody should look."""
     published = view.published(candidate.table)
     people = view["customer_landing"].group_by("person").agg(since=ibis._.landed_at.min())
     before_that = int(published.committed_at.timestamp() * 1000) if published else 0

@@ -33,9 +33,9 @@ class Landed:
 
     Attributes:
         verdict: What the gate decided.
-        snapshot: What was staged or, where nothing was, what is published.
+        snapshot: What was staged; if nothing was, what is published.
         seconds: How long the files took to be read.
-        ingested: What was in the landing folder, as far as it could be looked at.
+        ingested: What was in the landing folder; None if it could not be read.
         warning: What else a person should know.
     """
 
@@ -49,8 +49,8 @@ class Landed:
 class Landing:
     """The landing tables in one refresh.
 
-    What goes wrong with a source's files is that table's trouble alone: a consent withdrawn in one
-    source must not wait until another source's files are mended.
+    A fault in one source's files stops that table alone: a withdrawal in one source must not wait
+    until another source's files are mended.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Landing:
             settings: Say where the landing files are, and how much of them may be unreadable.
             run_id: The run that asks.
             rebuilt: Sources whose files are all taken in anew.
-            is_last_try: Whether nobody tries again what is transient.
+            is_last_try: Whether a transient fault counts as a failure, as nobody tries again.
         """
         self._lakehouse = lakehouse
         self._settings = settings
@@ -90,7 +90,7 @@ class Landing:
         """Make sure that files can be taken in, and that there is a place for rejects.
 
         Args:
-            whole: Whether all sources are looked at: then there has to be some file.
+            whole: Whether all sources are taken in; then there must be at least one file.
 
         Raises:
             LakehouseError: The landing root is mistyped, or there is no file; or the catalog
@@ -111,7 +111,7 @@ class Landing:
         """Take in the new files of a landing table's source.
 
         Raises:
-            Exception: Something transient, unless this is the last try.
+            Exception: A transient fault, unless this is the last try.
         """
         return self._alone(name, CHECKS, "readable", lambda: self._land(name))
 
@@ -124,7 +124,7 @@ class Landing:
     def _alone(
         self, name: str, checks: list[str], check: str, work: Callable[[], Landed]
     ) -> Landed:
-        """Let a check of the table fail where the work on it does."""
+        """Turn a failure of the work into a failed check of the table."""
         try:
             return work()
         except Exception as error:  # also an unforeseen one: it is not the other sources' trouble
@@ -198,7 +198,7 @@ class Landing:
         return self._checked(candidate.table, "contract", look)
 
     def _checked(self, name: str, check: str, look: Callable[[], Finding]) -> Finding:
-        """What a check finds. One that cannot be carried out fails, and holds up no withdrawal."""
+        """What a check finds. If it cannot be carried out it fails, but holds up no withdrawal."""
         try:
             return look()
         except Exception as error:

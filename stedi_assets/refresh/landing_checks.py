@@ -21,7 +21,7 @@ QUARANTINE_CHECKS = ["contract", "completeness"]
 
 
 def check_rejects(expected: int | None, candidate: Snapshot) -> Finding:
-    """Whether quarantine has a row for all that was quarantined of the files taken in."""
+    """Whether quarantine has a row for each unreadable object of the files taken in."""
     if expected is None:
         sentence = "Not known: a landing table cannot be read. What was there before stays there."
         return Finding("completeness", False, sentence)
@@ -116,7 +116,7 @@ def check_objects(name: str, ingested: Ingested, candidate: Snapshot) -> Finding
 
 
 def columns_gone(table: Table, fresh: ir.Table) -> list[str]:
-    """Optional columns that none of many new objects has a value for: renamed upstream?"""
+    """Optional columns without a value in any of many new objects: renamed upstream?"""
     of_person = {*table.one_of, PERSON}
     optional = [c.name for c in table.columns if c.nullable and c.name not in of_person]
     [counts] = (
@@ -128,7 +128,7 @@ def columns_gone(table: Table, fresh: ir.Table) -> list[str]:
 
 
 def check_files(name: str, ingested: Ingested, gone: list[str]) -> Finding:
-    """Whether landing files stayed as they were taken in, and carry what they should."""
+    """Whether landing files changed after they were taken in, or lost a column."""
     warnings = [
         f"{shown_name(path)} changed after it was taken in; its first content stays in {name}. "
         "Deliver only the new objects, under a new name, or take the files of this source in anew: "

@@ -25,8 +25,7 @@ class Outlook:
     Attributes:
         is_up_to_date: Whether all landing files are taken in and every table is made from what is
             published.
-        held_back: Landing files that are left out of their tables, for too much of them is
-            unreadable.
+        held_back: Landing files kept out of their tables because too much of them is unreadable.
         ignored: Files in the landing folders that are not landing files.
     """
 
@@ -62,7 +61,7 @@ def landing_files(lakehouse: Lakehouse, settings: Settings) -> Ledgers:
 
 
 def _arrived(files: Ledgers, source: str, table: str) -> Arrived | None:
-    """What has arrived in a source; nothing where it cannot be looked at, which a run will say."""
+    """What has arrived in a source; None if it cannot be read, which a run will report."""
     try:
         return files.arrived(source, table)
     except Exception:  # whatever is wrong with it
@@ -70,7 +69,7 @@ def _arrived(files: Ledgers, source: str, table: str) -> Arrived | None:
 
 
 def _are_all_made(lakehouse: Lakehouse, policy: Policy) -> bool:
-    """Whether a refresh would make no table, as far as all of them can be read."""
+    """Whether all tables can be read and a refresh would make none of them."""
     try:
         others = out_of_date(lakehouse, policy)
         return _are_landed(lakehouse, policy) and others == OutOfDate({}, (), ())
@@ -100,12 +99,12 @@ def _has_all_rejects(lakehouse: Lakehouse, policy: Policy) -> bool:
 
 @dataclass(frozen=True)
 class OutOfDate:
-    """Tables that are not what their rules make of what is published.
+    """Tables that are out of date, or that cannot be compared.
 
     Attributes:
-        behind: To be made, each with the input snapshots to make it from.
-        held_back: Those that a check holds back, and those after them.
-        unreadable: Those that cannot be read, or whose rule cannot be compared.
+        behind: Tables to make, each with the input snapshots to make it from.
+        held_back: Tables that a check holds back, and the tables made from them.
+        unreadable: Tables that cannot be read, or whose rule cannot be compared.
     """
 
     behind: Mapping[str, str]
@@ -114,9 +113,9 @@ class OutOfDate:
 
 
 def out_of_date(lakehouse: Lakehouse, policy: Policy) -> OutOfDate:
-    """Compare each table with what its rule would be applied to; nothing is computed.
+    """Compare what each table was made from with what is published now; computes nothing.
 
-    A table of which an input was never published is not out of date.
+    A table is not out of date while one of its inputs was never published.
     """
     published: dict[str, Snapshot] = {}
     behind: dict[str, str] = {}
@@ -134,13 +133,13 @@ def out_of_date(lakehouse: Lakehouse, policy: Policy) -> OutOfDate:
                 held_back.append(table.name)
             elif not (state and _is_made_from(state, table, inputs, policy)):
                 behind[table.name] = " ".join(sorted(read.state for read in inputs.values()))
-        except Exception:  # whatever is wrong with it: a refresh says so
+        except Exception:  # a refresh reports what is wrong with it
             unreadable.append(table.name)
     return OutOfDate(behind, tuple(held_back), tuple(unreadable))
 
 
 def _is_held_back(state: TableState, inputs: Mapping[str, Snapshot]) -> bool:
-    """Whether a check holds back what the table was made into from these inputs."""
+    """Whether a check holds back the candidate that was made from these inputs."""
     made_from = {f"input.{name}": read.state for name, read in inputs.items()}
     candidate = state.candidate
     return (
@@ -153,7 +152,7 @@ def _is_held_back(state: TableState, inputs: Mapping[str, Snapshot]) -> bool:
 def _is_made_from(
     state: TableState, table: TableDefinition, inputs: Mapping[str, Snapshot], policy: Policy
 ) -> bool:
-    """Whether a table is published as its rule and contract of today make it of these inputs."""
+    """Whether the published table was made from these inputs by today's rule and contract."""
     if state.published is None or state.candidate or state.contract != _contract(table, policy):
         return False
     names = tuple((name, read.name) for name, read in inputs.items())
@@ -169,7 +168,7 @@ def _contract(table: TableDefinition, policy: Policy) -> str:
 def _fingerprint(
     table: TableDefinition, inputs: tuple[tuple[str, str], ...], policy: Policy
 ) -> str:
-    """Fingerprint of what a rule gives for inputs, each with the name that engines know it by."""
+    """Fingerprint of a rule applied to inputs; each comes with its name in the engine."""
     types = {each.name: each.table(policy).types for each in TABLES}
     # No engine opens them, as nothing is computed.
     tables = {name: ibis.table(types[name], name=opened_as) for name, opened_as in inputs}

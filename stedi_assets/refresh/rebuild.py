@@ -1,4 +1,4 @@
-"""Makes the tables anew from the landing files, also where what was there is damaged."""
+"""Makes the tables anew from the landing files, even where old metadata is damaged."""
 
 from collections.abc import Collection, Mapping
 
@@ -13,7 +13,7 @@ from stedi_assets.tables.policy import Policy
 def lost_files(
     lakehouse: Lakehouse, settings: Settings, sources: Collection[str]
 ) -> Mapping[str, list[Entry]]:
-    """Landing files whose rows a rebuild would lose, by source: they are not there any more."""
+    """Landing files that are gone, by source: a rebuild would lose their rows."""
     files = landing_files(lakehouse, settings)
     lost = {
         table.source: files.lost(table.source, table.table(Policy()))
@@ -24,7 +24,7 @@ def lost_files(
 
 
 def damaged_tables(lakehouse: Lakehouse) -> list[str] | None:
-    """Tables whose metadata cannot be read; nothing where the catalog itself cannot be."""
+    """Tables whose metadata cannot be read; None if the catalog itself cannot be."""
     catalog = lakehouse.catalog
     try:
         names = catalog.names()
@@ -36,7 +36,7 @@ def damaged_tables(lakehouse: Lakehouse) -> list[str] | None:
 def drop_damaged(lakehouse: Lakehouse, damaged: list[str] | None) -> None:
     """Take what cannot be read out of the catalog, so that it can be made anew.
 
-    Files are left; the vacuum removes those that no table refers to.
+    Their files stay; the vacuum removes those that no table refers to.
     """
     if damaged is None:
         lakehouse.storage.drop_catalog()

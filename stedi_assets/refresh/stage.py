@@ -20,7 +20,7 @@ def stage(
     Args:
         table: The table.
         rule: Its rows, as an expression of other tables.
-        properties: What the snapshot is to say besides its inputs.
+        properties: What the snapshot says about itself, besides its inputs.
         lakehouse: Where the table is.
 
     Returns:

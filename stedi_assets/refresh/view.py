@@ -16,19 +16,19 @@ from stedi_assets.tables.policy import Policy
 class View(Mapping[str, ir.Table]):
     """Tables by name: a candidate in its own place, others as published.
 
-    `quarantine` is what it has to hold, which may not be published yet.
+    `quarantine` is read from the landing ledgers: it may not be published yet.
     """
 
     def __init__(
         self, lakehouse: Lakehouse, policy: Policy, candidate: Snapshot | None = None
     ) -> None:
-        """Look at the tables there; each is looked for once."""
+        """View the tables of a lakehouse; each is looked up once."""
         self._lakehouse = lakehouse
         self._policy = policy
         self._snapshots = {candidate.table: candidate} if candidate else {}
 
     def __getitem__(self, name: str) -> ir.Table:
-        """A table, ready to be asked."""
+        """The table as an expression."""
         if name not in self._snapshots:
             self._snapshots[name] = (
                 self._lakehouse.rejects(SOURCES, QUARANTINE.table(self._policy))

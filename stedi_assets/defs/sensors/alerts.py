@@ -95,7 +95,7 @@ def failed_checks(context: dg.RunStatusSensorContext) -> list[Failure]:
 
 
 def failed_steps(context: dg.RunStatusSensorContext) -> list[Failure]:
-    """The steps that failed for another reason than a check."""
+    """The steps that failed, but not because of a check."""
     failures = []
     for event in _events(context, dg.DagsterEventType.STEP_FAILURE):
         failed = event.step_failure_data

@@ -43,8 +43,8 @@ _JOBS = REFRESH, "__ASSET_JOB"  # the latter is of runs that a person starts for
 def landing_sensor(settings: Settings) -> dg.SensorDefinition:
     """The sensor that requests a refresh for new landing files.
 
-    And where a refresh took in files and ended before it made the tables from them: somebody who
-    withdrew must not wait in them for the next file.
+    It also requests one if a refresh took in files but ended before it made the tables: somebody
+    who withdrew must not stay in them until the next file comes.
     """
     policy = policy_of(settings)
 
@@ -101,7 +101,7 @@ class _Source:
 
     Attributes:
         news: Files that a refresh is to be requested for.
-        gone: Digest of the files that were held back and are not there any more, if any.
+        gone: Digest of the held-back files that were removed; None if none was.
     """
 
     name: str
@@ -112,7 +112,7 @@ class _Source:
 
     @cached_property
     def digest(self) -> str:
-        """Another one wherever a file is new, gone or replaced."""
+        """Changes when a file is new, gone or replaced."""
         return _digest(self.arrived.listing.files)
 
     def observation(self) -> dg.AssetObservation:
