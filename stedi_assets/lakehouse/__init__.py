@@ -1,1 +1,1 @@
-"""How tables are stored: it knows no table of ours, no setting, and nothing of Dagster."""
+"""How tables are stored and computed. It knows none of our tables, no setting, and no Dagster."""

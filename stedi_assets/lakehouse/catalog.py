@@ -80,7 +80,7 @@ class Catalog:
         return {name: self.state(name) for name in self.names()}
 
     def assert_usable(self) -> None:
-        """Refuse a catalog with which no table can be told from another's or a lost one.
+        """Refuse a catalog that cannot be read, or whose tables are elsewhere.
 
         Raises:
             LakehouseError: It cannot be read, or says that its tables are in another place.
@@ -99,7 +99,7 @@ class Catalog:
             raise faults[0]
 
     def is_whole(self, table: str) -> bool:
-        """Whether the metadata of a table can be read, of what is published and what waits."""
+        """Whether the metadata of a table can be read, published or waiting on `audit`."""
         try:
             state = self.state(table)
             return bool([state.published, state.candidate])
@@ -167,10 +167,10 @@ class Catalog:
         return replace(candidate, files=tuple(f for f in candidate.files if f not in present))
 
     def stage(self, table: str, files: Collection[str], properties: Mapping[str, str]) -> Snapshot:
-        """Put a state of the table that consists of exactly `files` on `audit`.
+        """Commit a state of the table that consists of exactly `files` to `audit`.
 
-        Files that `main` has already are kept as they are there, the others are read for their
-        statistics. `main` does not move.
+        Files that `main` has already keep their entries; the others are read for their statistics.
+        `main` does not move.
 
         Raises:
             PublishConflict: Another refresh wrote to the table at the same time.
@@ -197,7 +197,7 @@ class Catalog:
             _discard(self.load(table))
 
     def hold_back(self, candidate: Snapshot) -> None:
-        """Note that a check holds the candidate back, which stays on `audit` to be looked at."""
+        """Note that a check holds the candidate back; it stays on `audit` to be looked at."""
         with (
             conflicts(candidate.table),
             self.load(candidate.table).transaction() as transaction,
@@ -207,7 +207,7 @@ class Catalog:
     def drop_candidate(self, candidate: Snapshot) -> None:
         """Remove a candidate and the files that it alone refers to.
 
-        Cut short, it leaves files that no snapshot refers to, which a vacuum removes.
+        If it is cut short, unreferenced files are left, which a vacuum removes.
         """
         iceberg = self.load(candidate.table)
         made = iceberg.snapshot_by_id(candidate.id)

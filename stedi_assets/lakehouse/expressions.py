@@ -1,4 +1,4 @@
-"""What a table was made from, as its expression says: names in it hold snapshot ids."""
+"""What a table is made from, read off its expression: table names in it hold snapshot ids."""
 
 import hashlib
 

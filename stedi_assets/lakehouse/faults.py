@@ -1,7 +1,7 @@
 """What went wrong, for the person who can mend it.
 
-A sentence each, without anything of the data and without secrets: the engine's messages may quote
-rows, those of AWS name access keys.
+Each fault is one sentence, without data or secrets: the engine's messages may quote rows, and those
+of AWS name access keys.
 """
 
 import errno
@@ -34,7 +34,7 @@ class DamagedError(LakehouseError):
     is_damage = True
 
     def __init__(self, place: str, *, missing: bool = False) -> None:
-        """Name the file, or say which of a table's it is."""
+        """Name the file, or say which file of a table it is."""
         self._made_of = place, missing
         what = "is missing" if missing else "is damaged"
         # The names of tables' files are ours.
@@ -42,7 +42,7 @@ class DamagedError(LakehouseError):
         super().__init__(f"{shown} {what}: {WAY_BACK}.")
 
     def __reduce__(self) -> tuple[object, ...]:
-        """What Spark's tasks met is sent to the driver."""
+        """Spark sends the errors of its tasks to the driver."""
         place, missing = self._made_of
         return _damaged, (place, missing)
 
@@ -53,12 +53,12 @@ def _damaged(place: str, missing: bool) -> DamagedError:
 
 @contextmanager
 def damaged(place: str, *, unless: tuple[type[Exception], ...] = ()) -> Iterator[None]:
-    """Say of a file of the lakehouse that it is damaged, where reading it fails.
+    """If reading a file of the lakehouse fails, say that the file is damaged.
 
-    Libraries meet what should not be in a file with nearly every kind of error.
+    Libraries raise nearly every kind of error for damaged files.
 
     Args:
-        place: The file, or whose it is: a file that is missing is named by the error.
+        place: The file, or the table it belongs to; a missing file is named by the error itself.
         unless: Errors that say something else.
     """
     try:
@@ -100,7 +100,7 @@ def register(explainer: Explainer) -> None:
 
 
 def explain(error: BaseException) -> str | None:
-    """Say what an error means; nothing where it is a mistake in the program.
+    """Say what an error means; None if it is a mistake in the program.
 
     The causes of an error are looked at, too: libraries wrap those of others.
     """
@@ -125,7 +125,7 @@ def _explanation(error: BaseException) -> Explanation | None:
 
 
 def sentence(error: BaseException) -> str | None:
-    """The same for a person at a terminal or in the UI, where a file alone may be the trouble."""
+    """Like `explain`, for people at a terminal or in the UI; also for other programs' files."""
     if said := explain(error):
         return said
     if isinstance(error, OSError) and error.filename:
@@ -134,7 +134,7 @@ def sentence(error: BaseException) -> str | None:
 
 
 def unforeseen(error: BaseException) -> str:
-    """Say of an error that nothing is known of where it came from; its message may quote data."""
+    """Say where an unforeseen error came from, but not its message, which may quote data."""
     found = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in found if Path(frame.filename).is_relative_to(_PACKAGE)]
     place = ours[-1] if ours else found[-1] if found else None
@@ -149,7 +149,7 @@ def _shortened(file: str) -> str:
 
 @contextmanager
 def in_a_sentence() -> Iterator[None]:
-    """Let what is known to go wrong be raised with its sentence alone."""
+    """Raise known errors with their sentence alone."""
     try:
         yield
     except LakehouseError as error:

@@ -1,4 +1,4 @@
-"""The lakehouse: its tables, what executes their rules, and who has it to themselves."""
+"""The lakehouse: its tables, the engine that executes their rules, and the lock of a run."""
 
 import hashlib
 import os
@@ -48,7 +48,7 @@ class Lakehouse:
     def locked(self, warn: Callable[[str], object]) -> Iterator[None]:
         """Keep other runs of this machine out; wait, with a warning, until there is none.
 
-        Meanwhile, what this process writes is for its user alone, and so is what is there already.
+        Meanwhile only this user may read what this process writes and what is there already.
         """
         make_folder(self._lock_file.parent)
         lock = FileLock(self._lock_file, mode=FILE_MODE, is_singleton=True)
@@ -107,7 +107,7 @@ class Lakehouse:
         return self.open(self.published(name))
 
     def rejects(self, landing_tables: Collection[str], quarantine: Table) -> Snapshot:
-        """What `quarantine` has to hold of the landing tables, whether it is published or not."""
+        """What `quarantine` has to hold for the landing tables, even if it is not published yet."""
         found = find_rejects(self.catalog, landing_tables, quarantine.name)
         files = tuple(sorted(found.files))
         digest = hashlib.sha256("\n".join(files).encode()).hexdigest()

@@ -1,7 +1,7 @@
 """Iceberg snapshots whose metadata holds no value of a row.
 
-What PyIceberg writes by itself tells the bounds of each column, such as an e-mail, and keeps those
-of deleted files in all later snapshots.
+By itself PyIceberg writes the bounds of each column, such as an e-mail, and keeps those of deleted
+files in all later snapshots.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -137,7 +137,7 @@ class _Rewritten(ExactSnapshot):
 
 
 def rewrite(table: Table, snapshot: Snapshot) -> None:
-    """Put a snapshot in the place of another one: the same rows, and no values in its metadata."""
+    """Replace a snapshot by one with the same rows and no values in its metadata."""
     refs, replaced = table.metadata.refs.items(), snapshot.snapshot_id
     names = {name for name, ref in refs if ref.snapshot_id == replaced}
     branch = MAIN_BRANCH if MAIN_BRANCH in names else None

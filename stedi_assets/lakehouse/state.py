@@ -54,7 +54,7 @@ class Snapshot:
 
     @property
     def state(self) -> str:
-        """Id that says which rows it has: upkeep may have written its metadata anew since."""
+        """Id of the rows: a vacuum may have rewritten the metadata under another snapshot id."""
         return self.properties.get(SAME_AS.removeprefix(PREFIX), str(self.id))
 
     @property
@@ -120,7 +120,7 @@ class TableState:
         ]
 
     def published_since(self, snapshot_id: int | None) -> list[Snapshot]:
-        """What was published after a snapshot, oldest first; all that is left where it is gone."""
+        """What was published after a snapshot, oldest first; everything left if it is gone."""
         found = [found for _, found in self._history]
         known = [known.snapshot_id for known in found]
         start = known.index(snapshot_id) + 1 if snapshot_id in known else 0
@@ -128,7 +128,7 @@ class TableState:
 
     @property
     def candidate(self) -> Snapshot | None:
-        """What waits on `audit`: written, not published. Nothing where `audit` is published."""
+        """What waits on `audit`: written, not published. None if `audit` is published."""
         found = self._iceberg.snapshot_by_name(AUDIT)
         if found is None or found == self._iceberg.current_snapshot():
             return None
@@ -143,7 +143,7 @@ class TableState:
         )
 
     def snapshot(self, snapshot_id: int) -> Snapshot | None:
-        """One of its snapshots that were published, by its id, or by the one it had before."""
+        """A published snapshot, by its id or the id it had before its metadata was rewritten."""
         published = published_ids(self._iceberg.metadata)
         for found in self._iceberg.metadata.snapshots:
             ids = {found.snapshot_id, int(original_of(found) or 0)}
@@ -181,7 +181,7 @@ class TableState:
         return self.snapshot(ids[tag]) if tag in ids else None
 
     def as_of(self, moment: datetime) -> Snapshot | None:
-        """What was published at that time; nothing where it expired or nothing was there yet."""
+        """What was published at that time; None if it expired or there was nothing yet."""
         following: IcebergSnapshot | None = None
         for published_at, found in reversed(self._history):
             if published_at <= moment:
@@ -213,7 +213,7 @@ class TableState:
 
 @contextmanager
 def intact(iceberg: IcebergTable, snapshot: IcebergSnapshot | None) -> Iterator[None]:
-    """Name the file, where one of those that list the files of a snapshot cannot be read."""
+    """If a manifest of a snapshot cannot be read, name the file."""
     try:
         yield
     except Exception as error:

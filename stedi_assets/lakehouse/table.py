@@ -1,4 +1,4 @@
-"""What the machinery knows of a table."""
+"""What the lakehouse knows of a table: columns, zone, owner."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -37,7 +37,7 @@ class Column:
 
     Attributes:
         personal: Whether it is personal data.
-        strict: Whether a value that is there must be right, though none need be there.
+        strict: Whether a wrong value quarantines its object; an absent value may be right.
         is_time: Whether it is a time in epoch milliseconds, read from a landing file.
         zero_is_none: Whether 0 in a landing file says that no time was given.
     """

@@ -1,4 +1,4 @@
-"""Upkeep: lets older snapshots go, and the files that no snapshot refers to any more."""
+"""Expires older snapshots, and removes the files that no snapshot refers to any more."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -42,7 +42,7 @@ class Vacuumed:
     damaged: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """What it was, in words."""
+        """What was removed, in words."""
         size = sum(file.size for file in self.files)
         tags = ", ".join(name for names in self.tags.values() for name in names)
         rewritten = ", ".join(self.rewritten)
@@ -119,7 +119,7 @@ def vacuum(  # noqa: PLR0913
 
 
 class _EachTable:
-    """Does things with each table by itself: one that is damaged is left alone from then on."""
+    """Works on each table by itself; a damaged table is left out from then on."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self._names = list(names)

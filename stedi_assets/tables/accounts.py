@@ -1,7 +1,7 @@
 """Where the rows of a table's inputs went: rows in = rows kept + rows withheld, by reason.
 
-An account gives (outcome, rows) of the input; the outcome of rows that are kept is `KEPT`. But for
-the one of device_ownership, none looks at the table it accounts for.
+An account gives (outcome, rows) of the input; the outcome of rows that are kept is `KEPT`. No
+account looks at the table it accounts for, except that of device_ownership.
 """
 
 import ibis

@@ -57,7 +57,7 @@ def suspending_records(customer_landing: ir.Table, quarantine: ir.Table) -> ir.T
 def without_consent(
     rows: ir.Table, people: ir.Table, since: ir.Table, policy: Policy
 ) -> ir.IntegerScalar:
-    """Rows (person, time) of nobody of `people` or, in that scope, from before `since`."""
+    """Rows (person, time) of others than `people` or, in that scope, from before `since`."""
     persons = rows.group_by("person").agg(rows=rows.count(), earliest=rows.time.min())
     wrong = persons.anti_join(people, "person").select("rows")
     if policy.from_consent_date:

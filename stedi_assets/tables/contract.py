@@ -33,7 +33,7 @@ class Contract(pa.DataFrameModel):
 
 
 def table_of(contract: type[Contract]) -> Table:
-    """What the machinery needs to know of a table, read off its contract."""
+    """What the lakehouse needs to know of a table, read off its contract."""
     schema = contract.to_schema()
     metadata = contract.Config.metadata
     return Table(

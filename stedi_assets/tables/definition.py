@@ -1,4 +1,4 @@
-"""What there is to say of a table: its contract, its rule, its checks, its account of rows."""
+"""The definition of a table: its contract, its rule, its checks, its account of rows."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -30,9 +30,9 @@ class TableDefinition:
 
     Attributes:
         contract: Its columns, with their meaning and checks.
-        identified_contract: Its contract with STEDI_PSEUDONYMIZE=false, where that is another one.
+        identified_contract: Its contract with STEDI_PSEUDONYMIZE=false, if that differs.
         source: The source whose files a landing table holds.
-        rule: Its rows; none in the landing zone, which is made of files.
+        rule: Its rows; None for tables that are made of landing files.
         consent: Rows of people who do not consent. Nobody sees a table that has any.
         serial_numbers: Rows that go against who is proven to own which device. Likewise.
         account: Where the rows of its inputs went: (outcome, rows), see `accounts`.

@@ -53,7 +53,7 @@ class TableLineage:
 
 
 class Lineage:
-    """Lineage of all tables; derived when it is first asked for, as that takes a moment."""
+    """Lineage of all tables; each is derived when it is first needed, as that takes a moment."""
 
     def __init__(self, tables: Iterable[TableDefinition], policy: Policy) -> None:
         """Read it off the rules of these tables, as they are under this policy."""

@@ -75,7 +75,7 @@ class Ledgers:
         return self._compare(source, listing, self._base(state.published) if state else None)
 
     def assert_usable(self, sources: Mapping[str, str]) -> None:
-        """Refuse a landing root that is mistyped or not there: nothing is to change for it.
+        """Refuse a landing root that is mistyped or missing, before anything changes.
 
         And a catalog that cannot be read, which would be every table's trouble.
 
@@ -99,7 +99,7 @@ class Ledgers:
             )
 
     def assert_not_empty(self, sources: Mapping[str, str]) -> None:
-        """Say where landing files were looked for, where there are none at all.
+        """If there are no landing files at all, say where they were looked for.
 
         Raises:
             LakehouseError: No source has a landing file.
@@ -113,13 +113,13 @@ class Ledgers:
             )
 
     def lost(self, source: str, table: Table) -> list[Entry]:
-        """Files that were taken in and that are not there any more."""
+        """Files that were taken in and have been removed since."""
         there = {file.path for file in self._listing(source).files}
         known = self._known(table)
         return [e for e in known if (e.rows or e.quarantined) and e.path not in there]
 
     def _known(self, table: Table) -> list[Entry]:
-        """All that is known of a table's files, also where a catalog that is gone knew it."""
+        """All that is known of a table's files, even if the catalog that knew it is gone."""
         try:
             ledger = self._ledger(self._catalog.published(table.name))
         except Exception:  # whatever is wrong with the catalog, the table or its ledger

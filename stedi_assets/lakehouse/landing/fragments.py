@@ -12,14 +12,11 @@ decides: it is a record of its own unless the text goes on as it would within th
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from stedi_assets.lakehouse.landing import objects
-from stedi_assets.lakehouse.landing.objects import JsonObject, read_object
+from stedi_assets.lakehouse.landing.objects import Broken, JsonObject, read_object
 from stedi_assets.lakehouse.landing.source import KEPT, Source
-
-if TYPE_CHECKING:
-    from stedi_assets.lakehouse.landing.scanner import Scanner
 
 _TOKEN = re.compile(rb'"(?:[^"\\\r\n]|\\[^\r\n])*+"?|[{}\[\]:,]|[^\s"{}\[\]:,]+')
 _BLANK = re.compile(rb"(?:[\s\x1e]|\xef\xbb\xbf)*+")
@@ -57,12 +54,22 @@ class Part:
     is_in_record_line: bool = False
 
 
+class Reader(Protocol):
+    """Reads objects, wherever they stand."""
+
+    def read(self, begin: int) -> JsonObject | Broken:
+        """The object that begins at a place."""
+
+    def is_record(self, found: JsonObject) -> bool:
+        """Whether an object behind something broken is a record of its own."""
+
+
 class Fragment:
     """Something broken, and whatever is inside of it."""
 
-    def __init__(self, scanner: "Scanner", source: Source, begin: int, after_comma: bool) -> None:
+    def __init__(self, reader: Reader, source: Source, begin: int, after_comma: bool) -> None:
         """It begins there, maybe behind a comma."""
-        self._scanner = scanner
+        self._reader = reader
         self._source = source
         self._begin = begin
         self._after_comma = after_comma
@@ -180,19 +187,19 @@ class Fragment:
         self._source.reach(where + _RECORD_LOOK)
         if not _RECORD.match(self._source.data, where - self._source.start):
             return False
-        found = self._scanner.read(where)
+        found = self._reader.read(where)
         if not isinstance(found, JsonObject):
             self._stack.clear()
             self._opened = {b"{": 0, b"[": 0}
             self._base, self._column = where, self._column_of(where)
             return False
-        return self._scanner.is_record(found)
+        return self._reader.is_record(found)
 
     def _is_sibling(self, where: int, end: int, top: bytes) -> bool:
         """Whether an object that could be a value is a record in a line of its own."""
         source = self._source
         found = read_object(source.cut(where, end))
-        if not isinstance(found, JsonObject) or not self._scanner.is_record(found):
+        if not isinstance(found, JsonObject) or not self._reader.is_record(found):
             return False
         behind = where + found.length
         if not _REST_OF_LINE.fullmatch(source.cut(behind, end)):

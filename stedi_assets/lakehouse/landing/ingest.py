@@ -175,7 +175,7 @@ class Ingest(Ledgers):
         )
 
     def _assert_all_there(self, source: str, table: Table) -> None:
-        """Refuse to make a table of an older version anew that would lose rows by it."""
+        """Refuse to rebuild a table of an older version if that would lose rows."""
         lost = [] if self._root_of(table.name) else self.lost(source, table)
         if lost:
             raise LakehouseError(
@@ -187,7 +187,7 @@ class Ingest(Ledgers):
     def _read_readable(
         self, news: "_News", state: TableState, run_id: str, waiting: dict[str, str]
     ) -> Snapshot | None:
-        """Read the files that can be read; notes the others, and gives nothing without any."""
+        """Read the files that can be read, and note the others; None if there is none to read."""
         while True:
             try:
                 return self._read(news, state, run_id)
@@ -237,7 +237,7 @@ class Ingest(Ledgers):
         return {(e.path, e.digest): e.landed_at for e in known if e.landed_at}
 
     def _parse(self, news: "_News", entries: list[Entry], location: str) -> Iterator[Parsed]:
-        """Read the files that are no duplicates, those that landed together at once."""
+        """Read the files that are not duplicates; files that landed together are read together."""
         together = defaultdict(list)
         for entry in entries:
             if entry.duplicate_of is None:
@@ -272,7 +272,7 @@ class Ingest(Ledgers):
         return replace(parsed, rows=[file for file in kept if file], rejects=rejects)
 
     def _columns_lost(self, news: "_News", parsed: Parsed) -> dict[str, str]:
-        """Files none of whose many objects has a value for a column that objects had before."""
+        """Files with many objects that all lack a column which earlier objects had."""
         columns = sorted(news.optional)
         if news.limit >= 1 or not columns or not news.base or not parsed.rows:
             return {}

@@ -17,7 +17,7 @@ class Rejects:
 
     Attributes:
         files: The Parquet files that hold it.
-        rows: Number of its rows; nothing where it is not known.
+        rows: Number of its rows; None if it is not known.
         made_from: Snapshot id of each landing table.
     """
 
