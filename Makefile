@@ -52,7 +52,7 @@ run-s3: setup-dev ## refresh a lakehouse on S3 and Glue servers of this machine,
 test: setup-dev system ## run the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-fast-test: setup-dev ## run the tests that need no server, process or refresh: under a minute
+fast-test: setup-dev ## run the tests that need no server, process or refresh
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 dev: setup ## open the lakehouse in the Dagster UI

@@ -14,6 +14,7 @@ import duckdb
 import pytest
 from botocore.loaders import create_loader
 from cloudpathlib import S3Client
+from typer.testing import CliRunner
 
 from stedi_assets.cli import refresh
 from stedi_assets_tests import commands, support
@@ -26,7 +27,7 @@ gc.set_threshold(50_000, 20, 50)
 SERVERS = {"aws", "spark", "ui"}
 """Fixtures that start servers or a browser; `aws` names a deployment, too."""
 
-TAKES_SECONDS = (support.refresh, refresh.refresh, commands.stedi, subprocess)
+TAKES_SECONDS = (support.refresh, refresh.refresh, commands.stedi, CliRunner, subprocess)
 """What starts a whole refresh or a process: a module that has one of them is there for it."""
 
 

@@ -9,6 +9,8 @@ from stedi_assets_tests.oracle import COLUMNS, compute, sort_rows
 from stedi_assets_tests.strategies import Landing, landings
 from stedi_assets_tests.support import KEY, Pipeline, person_of, subject_id
 
+pytestmark = pytest.mark.slow  # Many examples, each with all tables.
+
 NOT_TOO_SLOW = [HealthCheck.too_slow]
 
 

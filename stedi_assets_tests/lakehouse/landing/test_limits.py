@@ -19,6 +19,8 @@ from stedi_assets_tests.lakehouse.landing.records import (
 if TYPE_CHECKING:
     from stedi_assets_tests.lakehouse.landing.conftest import Read
 
+pytestmark = pytest.mark.slow  # Time and memory of large inputs.
+
 MEBIBYTE = 1 << 20
 
 
