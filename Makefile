@@ -14,16 +14,19 @@ help: ## show this list
 setup: $(VENV)/ready ## install what `stedi` needs, in .venv
 setup-dev: $(VENV)/ready-dev ## install what tests and checks need, too
 
-# The versions that the tests ran with; `make lock` writes them anew.
-INSTALL := -m pip install --quiet --constraint constraints.txt
+# The versions that the tests ran with (`make lock` writes them anew), by uv, which takes a fifth of
+# pip's time. Where only pip is configured for the package index at hand, pip does it.
+install = { $(BIN)/python -m pip install --quiet uv \
+	&& $(BIN)/uv pip install --quiet --constraint constraints.txt --editable $(1); } \
+	|| $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable $(1)
 
 $(VENV)/ready: pyproject.toml setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python $(INSTALL) --editable .
+	$(call install,.)
 	@touch $@
 
 $(VENV)/ready-dev: $(VENV)/ready
-	$(BIN)/python $(INSTALL) --editable '.[dev]'
+	$(call install,'.[dev]')
 	@touch $@
 
 # What the tests of the production settings, of the UI and of Spark need; without it they are
