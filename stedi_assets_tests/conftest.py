@@ -2,6 +2,7 @@
 
 import gc
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -96,6 +97,30 @@ def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
         patch.setattr("botocore.session.create_loader", lambda *_: loader)
         s3.client().create_bucket(Bucket=BUCKET)
         yield Aws(s3, glue)
+
+
+class Lakehouses:
+    """Lakehouses on this machine that are made once, and given to each test as they were then."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def as_made(self, make: Callable[[Path], object]) -> Path:
+        """A folder as `make` left it: always the same one, for tables know where they are."""
+        home = self._root / f"{make.__module__}.{make.__qualname__}"
+        folder, spare = home / "project", home / "spare"
+        if not spare.exists():
+            folder.mkdir(parents=True)
+            make(folder)
+            folder.rename(spare)
+        shutil.rmtree(folder, ignore_errors=True)
+        return Path(shutil.copytree(spare, folder))
+
+
+@pytest.fixture(scope="session")
+def lakehouses(tmp_path_factory: pytest.TempPathFactory) -> Lakehouses:
+    """See `Lakehouses`."""
+    return Lakehouses(tmp_path_factory.mktemp("lakehouses"))
 
 
 @pytest.fixture(scope="module", params=["local", "aws"])

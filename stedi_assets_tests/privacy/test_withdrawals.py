@@ -25,6 +25,7 @@ from stedi_assets.refresh.rebuild import lost_files
 from stedi_assets.resources import open_lakehouse
 from stedi_assets.settings import Settings
 from stedi_assets.tables.contract import Contract
+from stedi_assets_tests.conftest import Lakehouses
 from stedi_assets_tests.support import catalog_of, refuse, subject_id, under
 from stedi_assets_tests.support import refresh as refresh_in_dagster
 
@@ -46,37 +47,32 @@ def _write(folder: Path, source: str, name: str, *objects: object) -> None:
 
 
 @pytest.fixture
-def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+def folder(lakehouses: Lakehouses, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The project that commands under test are in."""
+    folder = lakehouses.as_made(_take_in_ann_and_bob)
+    monkeypatch.setattr("stedi_assets.cli.refresh.PROJECT", folder)
+    return folder
+
+
+@pytest.fixture
+def settings(folder: Path) -> Settings:
     """A lakehouse in which Ann and Bob consent, before a delivery in which Ann withdraws."""
-    monkeypatch.setattr("stedi_assets.cli.refresh.PROJECT", tmp_path)
+    _write(folder, "customer", "withdrawal.json", {"email": "Ann@X.io ", "lastUpdateDate": T + 1})
+    return under(folder)
+
+
+def _take_in_ann_and_bob(folder: Path) -> None:
     for person in ("ann", "bob"):
-        email, times = f"{person}@x.io", [T + 1_000 * i for i in range(6)]
-        _write(
-            tmp_path,
-            "customer",
-            f"{person}.json",
-            {"email": email, "lastUpdateDate": T, "shareWithResearchAsOfDate": T},
-        )
-        _write(
-            tmp_path,
-            "accelerometer",
-            f"{person}.json",
-            *({"user": email, "timestamp": time + (person == "bob")} for time in times),
-        )
-        _write(
-            tmp_path,
-            "step_trainer",
-            f"{person}.json",
-            *(
-                {"serialNumber": f"dev-{person}", "sensorReadingTime": time + (person == "bob")}
-                for time in times
-            ),
-        )
-    settings = under(tmp_path)
-    assert _refresh(settings)
+        email, times = f"{person}@x.io", [T + 1_000 * i + (person == "bob") for i in range(6)]
+        record = {"email": email, "lastUpdateDate": T, "shareWithResearchAsOfDate": T}
+        _write(folder, "customer", f"{person}.json", record)
+        readings = ({"user": email, "timestamp": time} for time in times)
+        _write(folder, "accelerometer", f"{person}.json", *readings)
+        device = ({"serialNumber": f"dev-{person}", "sensorReadingTime": time} for time in times)
+        _write(folder, "step_trainer", f"{person}.json", *device)
+    settings = under(folder)
+    assert refresh_in_dagster(settings).success
     assert all(_anns(settings).values())
-    _write(tmp_path, "customer", "withdrawal.json", {"email": "Ann@X.io ", "lastUpdateDate": T + 1})
-    return settings
 
 
 def _refresh(settings: Settings) -> bool:
@@ -168,10 +164,10 @@ def test_a_rule_that_fails_does_not_keep_who_withdrew(
 
 
 @pytest.fixture
-def suspended(settings: Settings, tmp_path: Path) -> Settings:
+def suspended(settings: Settings, folder: Path) -> Settings:
     """The same lakehouse before a delivery with a record of Ann's that cannot be read."""
     unreadable = {"email": "ann@x.io", "lastUpdateDate": "soon"}
-    _write(tmp_path, "customer", "withdrawal.json", unreadable)
+    _write(folder, "customer", "withdrawal.json", unreadable)
     return settings
 
 
@@ -205,36 +201,34 @@ def test_damaged_quarantine_keeps_nobody_in(delivered: str, request: pytest.Fixt
 
 
 def test_suspension_outlasts_a_landing_root_that_cannot_be_read_as_a_whole(
-    suspended: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    suspended: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The table of customers stays that of the old root, and so does who is suspended."""
     _refresh(suspended)
-    shutil.copytree(tmp_path / "landing", tmp_path / "other")
-    moved = suspended.model_copy(update={"landing": str(tmp_path / "other")})
+    shutil.copytree(folder / "landing", folder / "other")
+    moved = suspended.model_copy(update={"landing": str(folder / "other")})
     refuse(monkeypatch, "bob.json")
     refresh_in_dagster(moved, only=["customer_landing", "quarantine", "customer_trusted"])
     assert not any(_anns(moved).values())
 
 
-def test_same_content_suspends_again_when_it_lands_again(
-    suspended: Settings, tmp_path: Path
-) -> None:
-    unreadable = (tmp_path / "landing/customer/landing/withdrawal.json").read_bytes()
+def test_same_content_suspends_again_when_it_lands_again(suspended: Settings, folder: Path) -> None:
+    unreadable = (folder / "landing/customer/landing/withdrawal.json").read_bytes()
     _refresh(suspended)
     later = {"email": "ann@x.io", "lastUpdateDate": T + 2, "shareWithResearchAsOfDate": T}
-    _write(tmp_path, "customer", "later.json", later)
+    _write(folder, "customer", "later.json", later)
     assert _refresh(suspended)
     assert all(_anns(suspended).values())
-    (tmp_path / "landing/customer/landing/again.json").write_bytes(unreadable)
+    (folder / "landing/customer/landing/again.json").write_bytes(unreadable)
     _refresh(suspended)
     assert not any(_anns(suspended).values())
 
 
 def test_rebuild_names_files_that_suspend_somebody_and_are_gone(
-    suspended: Settings, tmp_path: Path
+    suspended: Settings, folder: Path
 ) -> None:
     _refresh(suspended)
-    (tmp_path / "landing/customer/landing/withdrawal.json").unlink()
+    (folder / "landing/customer/landing/withdrawal.json").unlink()
     lost = lost_files(open_lakehouse(suspended), suspended, ["customer"])
     assert [entry.path for entry in lost["customer"]] == ["customer/landing/withdrawal.json"]
 
@@ -328,17 +322,17 @@ def test_check_that_cannot_be_carried_out_holds_up_no_withdrawal(
 
 
 def test_rule_that_fails_keeps_nothing_from_before_a_later_consent_in_that_scope(
-    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dated = settings.model_copy(update={"consent_scope": "from_consent_date"})
-    (tmp_path / "landing/customer/landing/withdrawal.json").unlink()
+    (folder / "landing/customer/landing/withdrawal.json").unlink()
     assert _refresh(dated)
     came_back = {
         "email": "ann@x.io",
         "lastUpdateDate": T + 1,
         "shareWithResearchAsOfDate": T + 3_000,
     }
-    _write(tmp_path, "customer", "later.json", came_back)
+    _write(folder, "customer", "later.json", came_back)
     _break_rule("accelerometer_trusted", monkeypatch)
     assert not _refresh(dated)
     readings = {"accelerometer_trusted", "step_trainer_trusted", "machine_learning_curated"}

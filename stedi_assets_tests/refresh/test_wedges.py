@@ -19,7 +19,9 @@ from stedi_assets.lakehouse.landing.ledger import LandingFolder, Listing
 from stedi_assets.refresh.rebuild import damaged_tables, drop_damaged
 from stedi_assets.resources import open_lakehouse
 from stedi_assets.settings import Settings
+from stedi_assets_tests.conftest import Lakehouses
 from stedi_assets_tests.support import catalog_of, counts, refuse, snapshots, under
+from stedi_assets_tests.support import refresh as refresh_in_dagster
 
 T = 1_655_564_400_000
 Objects = list[dict[str, Any]]
@@ -55,17 +57,21 @@ class Place:
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+def place(lakehouses: Lakehouses, monkeypatch: pytest.MonkeyPatch) -> Place:
     """A lakehouse of Ann, who consents, her phone and her device."""
-    monkeypatch.setattr("stedi_assets.cli.refresh.PROJECT", tmp_path)
-    (tmp_path / "landing").mkdir()
-    place = Place(under(tmp_path), tmp_path / "landing")
+    folder = lakehouses.as_made(take_in_ann)
+    monkeypatch.setattr("stedi_assets.cli.refresh.PROJECT", folder)
+    return Place(under(folder), folder / "landing")
+
+
+def take_in_ann(folder: Path) -> None:
+    (folder / "landing").mkdir()
+    place = Place(under(folder), folder / "landing")
     place.write("customer", "a.json", customer("ann"))
     place.write("accelerometer", "a.json", *phone("ann", 6))
     place.write("step_trainer", "a.json", *device("ann", 6))
-    assert place.refresh()[0]
+    assert refresh_in_dagster(place.settings).success
     assert place.counts()["machine_learning_curated"] == 6
-    return place
 
 
 def customer(person: str, **fields: Any) -> dict[str, Any]:
