@@ -78,7 +78,7 @@ class Aws:
 
     def folder(self) -> Any:
         """A prefix for a test of its own, to be used as a path."""
-        return self._paths.S3Path(f"s3://{BUCKET}/{uuid4().hex}")
+        return self._paths.CloudPath(f"s3://{BUCKET}/{uuid4().hex}")
 
 
 @pytest.fixture(scope="session")
@@ -164,7 +164,8 @@ def read_iceberg() -> IcebergReader:
                 )
             """)
         found = connection.execute("FROM iceberg_scan(?)", [metadata_location])
-        return found.to_arrow_table().to_pylist()
+        rows: support.Rows = found.to_arrow_table().to_pylist()
+        return rows
 
     return read
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import psycopg2
+import psycopg2.extensions
 
 _PASSWORD = "for tests"
 # Where this process ends, its end of the pipe closes, and so the server ends, too.
@@ -71,7 +71,7 @@ class PostgresServer:
             "unix_socket_directories": root,
             "fsync": "off",
         }
-        server = [self._binaries / "postgres", "-D", root / "data"]
+        server: list[str | Path] = [self._binaries / "postgres", "-D", root / "data"]
         for name, value in settings.items():
             server += ["-c", f"{name}={value}"]
         log = self._cleanup.enter_context((root / "log").open("w+"))
@@ -111,7 +111,7 @@ class PostgresServer:
             "DAGSTER_POSTGRES_PASSWORD": _PASSWORD,
         }
 
-    def connect(self) -> Any:
+    def connect(self) -> psycopg2.extensions.connection:
         """A connection of psycopg2."""
         return psycopg2.connect(
             host="127.0.0.1",

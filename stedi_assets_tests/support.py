@@ -162,7 +162,8 @@ class Pipeline:
 
     def _compile(self, function: Any, columns: Sequence[str] = ()) -> str:
         expression = apply(function, self._tables, self._policy)
-        return ibis.to_sql(expression.select(*columns) if columns else expression, dialect="duckdb")
+        chosen = expression.select(*columns) if columns else expression
+        return str(ibis.to_sql(chosen, dialect="duckdb"))
 
     def run(
         self,
@@ -192,11 +193,13 @@ class Pipeline:
     def _rows(self, name: str) -> Rows:
         table = self._connection.table(name).to_arrow_table()
         assert table.schema.equals(self.schemas[name])
-        return table.to_pylist()
+        rows: Rows = table.to_pylist()
+        return rows
 
     def execute(self, sql: str) -> list[Any]:
         """Run SQL on the tables of the last run."""
-        return self._connection.execute(sql).fetchall()
+        rows: list[Any] = self._connection.execute(sql).fetchall()
+        return rows
 
     def violations(self) -> dict[str, int]:
         """What each consent and serial-number rule finds in the tables, where it finds any."""
@@ -268,7 +271,7 @@ def change_table(patch: pytest.MonkeyPatch, name: str, **changes: Any) -> None:
     """Let Dagster load a table with another rule, check or account."""
     changed = tuple(
         replace(table, **changes) if table.name == name else table
-        for table in loaded_by_dagster.TABLES
+        for table in loaded_by_dagster.TABLES  # type: ignore[attr-defined]  # with earlier changes
     )
     patch.setattr(loaded_by_dagster, "TABLES", changed)
 

@@ -9,10 +9,10 @@ import dagster as dg
 import pytest
 from typer.testing import CliRunner
 
-from stedi_assets import read_table
 from stedi_assets.cli.main import app
 from stedi_assets.defs.sensors.training import training_set_sensor
 from stedi_assets.privacy.training_sets import TRAINING_SET
+from stedi_assets.read import read_table
 from stedi_assets.sample.landing_files import Sample, write_sample
 from stedi_assets_tests.support import KEY, PROJECT, catalog_of, publish, refresh, under
 

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from typer.testing import CliRunner
 
-from stedi_assets import read_table, training_sets
 from stedi_assets.cli.main import app
 from stedi_assets.lakehouse.vacuum import vacuum
-from stedi_assets.privacy.training_sets import TRAINING_SET
-from stedi_assets.read import UnknownTableError
+from stedi_assets.privacy.training_sets import TRAINING_SET, training_sets
+from stedi_assets.read import UnknownTableError, read_table
 from stedi_assets.resources import open_storage
 from stedi_assets_tests.support import ANN, BOB, CY, catalog_of, customer, publish, stage, under
 
@@ -98,7 +97,8 @@ def test_state_that_was_never_published_is_refused(tmp_path: Any, tagged: bool) 
         if tagged:
             catalog_of(settings).tag(candidate, f"mine-{number}")
     for candidate, name in ((dropped, "mine-0"), (waiting, "mine-1")):
-        for state in (candidate.id, str(candidate.id), *([name] if tagged else [])):
+        states: list[int | str] = [candidate.id, str(candidate.id), *([name] if tagged else [])]
+        for state in states:
             with pytest.raises(UnknownTableError, match=f"{state} was never published; it has no"):
                 read_table(TABLE, state, settings=settings)
     assert training_sets(settings).empty

@@ -6,7 +6,8 @@ from tempfile import TemporaryDirectory
 from playwright.sync_api import expect
 
 from stedi_assets.sample.landing_files import Sample, write_sample
-from stedi_assets_tests.browser.dagster_ui import PROJECT, DagsterUI, browser, dagster_dev
+from stedi_assets_tests.browser.dagster_ui import DagsterUI, browser, dagster_dev
+from stedi_assets_tests.support import PROJECT
 
 DOCS = PROJECT / "docs"
 

@@ -12,12 +12,10 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
-from stedi_assets import read_table
 from stedi_assets.cli.main import app
-from stedi_assets.read import UnknownTableError
+from stedi_assets.read import UnknownTableError, read_table
 from stedi_assets.settings import PROJECT
 from stedi_assets_tests.support import KEY, on_this_machine, under
 

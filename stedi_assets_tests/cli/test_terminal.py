@@ -119,7 +119,7 @@ def test_unforeseen_error_is_one_sentence_without_its_message(broken: Answer) ->
 
 def test_development_mode_shows_all_of_it(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     isolate(monkeypatch, place)
-    monkeypatch.setattr("stedi_assets.report.status.status", lambda _: {}["ann@x.io"])
+    monkeypatch.setattr("stedi_assets.report.status.status", lambda _: {"": ""}["ann@x.io"])
     monkeypatch.setattr(main, "_DEVELOPING", True)
     with pytest.raises(KeyError):
         stedi(monkeypatch, "status")

@@ -1,6 +1,6 @@
 """A step is tried again after a fault that may pass by itself, and after no other."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -95,7 +95,7 @@ Failing = Callable[[int], None]
 
 
 @pytest.fixture
-def unlisted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Failing]:
+def unlisted(monkeypatch: pytest.MonkeyPatch) -> Failing:
     """Lets the customers' files be out of reach while they are taken in for the first times."""
     listing, stage, left = LandingFolder.listing, Ingest.stage, 0
 

@@ -110,7 +110,7 @@ class Shown:
                 observed[seen.asset_key.path[-1]] = values(seen.metadata)
         for name, told in observed.items():
             metadata[name] = {**metadata[name], **told}
-        return cls(metadata, observed, "\n".join(entry.to_json() for entry in log))
+        return cls(metadata, observed, "\n".join(dg.serialize_value(entry) for entry in log))
 
 
 def values(metadata: Mapping[str, dg.MetadataValue]) -> dict[str, Any]:

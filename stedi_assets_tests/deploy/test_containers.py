@@ -42,8 +42,8 @@ def test_image_has_what_the_package_needs(tmp_path: Path) -> None:
         packed = {name for name in files.namelist() if name.startswith("stedi_assets/")}
         (entry_points,) = [name for name in files.namelist() if name.endswith("entry_points.txt")]
         assert b"stedi = stedi_assets.__main__:main" in files.read(entry_points)
-    files = (path for path in (PROJECT / "stedi_assets").rglob("*") if path.is_file())
-    assert packed == {str(f.relative_to(PROJECT)) for f in files if f.suffix != ".pyc"}
+    shipped = (path for path in (PROJECT / "stedi_assets").rglob("*") if path.is_file())
+    assert packed == {str(f.relative_to(PROJECT)) for f in shipped if f.suffix != ".pyc"}
     assert {path.name for path in (tmp_path / "opt/dagster").iterdir()} == {
         "dagster.yaml",
         "workspace.yaml",

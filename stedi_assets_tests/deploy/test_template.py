@@ -158,7 +158,7 @@ def test_roles_have_their_policies(chosen: Stack) -> None:
 def test_outputs_are_settings(stack: Stack, chosen: Stack) -> None:
     for each, encryption in ((stack, "AES256"), (chosen, "aws:kms")):
         outputs = each.template.outputs()
-        settings = Settings(
+        settings = Settings.load(
             deployment="aws",
             lakehouse=outputs["StediLakehouse"],
             landing=outputs["StediLanding"],

@@ -15,9 +15,9 @@ import duckdb
 import pytest
 from pyiceberg.table import StaticTable
 
-from stedi_assets import read_table
 from stedi_assets.definitions import lakehouse_definitions
 from stedi_assets.lakehouse.faults import LakehouseError, explain
+from stedi_assets.read import read_table
 from stedi_assets.settings import Settings
 from stedi_assets_tests.commands import Answer, T, deliver_people, isolate, stedi
 from stedi_assets_tests.support import ANN, counts, deliver, refresh, under

@@ -131,7 +131,7 @@ def _decoded(location: str, content: bytes, storage: Storage) -> str:
         ]
         return f"{parquet.read().to_pylist()} {bounds} {parquet.metadata.metadata}"
     if location.endswith(".avro"):
-        with AvroFile(storage.io.new_input(location)) as records:
+        with AvroFile[Record](storage.io.new_input(location)) as records:
             rows = [_plain(row) for row in records]
             return f"{rows} {records.header.meta}"
     return content.decode()

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stedi_assets import split_by_person
+from stedi_assets.privacy.training_sets import split_by_person
 from stedi_assets_tests.support import subject_id
 
 PEOPLE = [subject_id(f"p{number}@x.io") for number in range(30)]

@@ -10,7 +10,7 @@ import ibis.expr.types as ir
 import pytest
 from rich.console import Console
 
-from stedi_assets import read_table, resources
+from stedi_assets import resources
 from stedi_assets.cli.refresh import refresh
 from stedi_assets.definitions import lakehouse_definitions
 from stedi_assets.lakehouse.catalog import Catalog, PublishConflict
@@ -18,6 +18,7 @@ from stedi_assets.lakehouse.engines.glue import GlueEngine
 from stedi_assets.lakehouse.state import Snapshot
 from stedi_assets.lakehouse.table import Table
 from stedi_assets.privacy.key import policy_of
+from stedi_assets.read import read_table
 from stedi_assets.refresh import gate, land
 from stedi_assets.refresh.findings import Finding
 from stedi_assets.refresh.plan import out_of_date
@@ -308,7 +309,7 @@ def test_rule_that_fails_after_the_table_gained_columns_keeps_nobody_in(
 def test_check_that_cannot_be_carried_out_holds_up_no_withdrawal(
     table: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    check = land.check_contract
+    check = gate.check_contract
 
     def out_of_memory(contract: type[Contract], candidate: ir.Table) -> Finding:
         if contract.to_schema().name == table:

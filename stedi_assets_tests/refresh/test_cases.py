@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from stedi_assets import read_table
 from stedi_assets.cli.refresh import refresh
 from stedi_assets.lakehouse.faults import LakehouseError
 from stedi_assets.privacy.key import policy_of
+from stedi_assets.read import read_table
 from stedi_assets.refresh.gate import audit
 from stedi_assets.resources import open_lakehouse
 from stedi_assets.settings import Settings
@@ -106,7 +106,7 @@ def _s3_path(settings: Settings) -> Any:
     from cloudpathlib import S3Client  # noqa: PLC0415
 
     client = S3Client(endpoint_url=os.environ["STEDI_S3_ENDPOINT"])
-    return client.S3Path(settings.landing_root)
+    return client.CloudPath(settings.landing_root)
 
 
 def _deliver(landing: Any, name: str, content: str | Mapping[str, str]) -> None:

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from stedi_assets import read_table
 from stedi_assets.cli.refresh import refresh
 from stedi_assets.lakehouse.faults import LakehouseError
 from stedi_assets.lakehouse.landing.ledger import LandingFolder, Listing
+from stedi_assets.read import read_table
 from stedi_assets.refresh.rebuild import damaged_tables, drop_damaged
 from stedi_assets.resources import open_lakehouse
 from stedi_assets.settings import Settings

@@ -138,7 +138,7 @@ def test_home_is_written_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
 
 def test_settings_do_not_change() -> None:
     with pytest.raises(ValueError, match="frozen"):
-        Settings.load().threads = 2  # type: ignore[misc]
+        Settings.load().threads = 2
 
 
 @pytest.mark.parametrize("address", ["hooks.example.com/x", "ftp://hooks.example.com/x"])

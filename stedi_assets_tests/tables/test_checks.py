@@ -116,7 +116,7 @@ def test_refusal_in_the_latest_record_is_found(
     any_reading: Pipeline, refusal: dict[str, int | None]
 ) -> None:
     consents = customer(ANN, lastupdatedate=5, registrationdate=1)
-    any_reading.run([consents, customer(ANN, sharewithresearchasofdate=None, **refusal)])
+    any_reading.run([consents, customer(ANN, None, sharewithresearchasofdate=None, **refusal)])
     assert any_reading.execute("FROM customer_trusted") == []
     any_reading.execute(
         "INSERT INTO customer_trusted "

@@ -34,7 +34,7 @@ FLAWLESS: dict[str, dict[str, Any]] = {
     "quarantine": {"source": ["customer", "accelerometer", "step_trainer"] + ["customer"] * 2},
     "device_ownership": {"basis": ["shared_readings", "sole_claim"] + ["sole_claim"] * 3},
 }
-VALUES = {
+VALUES: dict[str, list[Any]] = {
     "string": [letter * 32 for letter in "abcde"],
     "int64": [DAY_ONE + time for time in range(5)],
     "float64": [0.0, -1.5, MAX, -MAX, 5e-324],

@@ -91,8 +91,8 @@ def test_later_registration_decides_between_equal_updates(pipeline: Pipeline) ->
 def test_record_without_dates_counts_as_of_when_it_landed(pipeline: Pipeline) -> None:
     undated = customer(ANN, phone="undated", landed_at=SECOND_DELIVERY)
     for date in ("lastupdatedate", "registrationdate"):
-        before = customer(ANN, phone="dated", **{date: SECOND_DELIVERY - 1})
-        after = customer(ANN, phone="dated", **{date: SECOND_DELIVERY + 1})
+        before = customer(ANN, None, phone="dated", **{date: SECOND_DELIVERY - 1})
+        after = customer(ANN, None, phone="dated", **{date: SECOND_DELIVERY + 1})
         assert phones(pipeline, undated, before) == ["undated"]
         assert phones(pipeline, undated, after) == ["dated"]
 

@@ -25,13 +25,14 @@ import ibis
 import pytest
 from pydantic import SecretStr
 
-from stedi_assets import glue_job, read_table, resources
+from stedi_assets import glue_job, resources
 from stedi_assets.cli import main
 from stedi_assets.lakehouse.engines.duckdb import DuckDBEngine
 from stedi_assets.lakehouse.engines.glue import GlueEngine, Order, Written
 from stedi_assets.lakehouse.expressions import digest
 from stedi_assets.lakehouse.faults import LakehouseError
 from stedi_assets.privacy.key import policy_of
+from stedi_assets.read import read_table
 from stedi_assets.resources import S3Clients, open_lakehouse, open_storage
 from stedi_assets.settings import Settings, SettingsError
 from stedi_assets.tables.identity import pseudonym
@@ -66,7 +67,7 @@ SPARK = {
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
 }
-SUBMIT = [  # as Glue starts a job, and so with as much in the log
+SUBMIT: list[str | Path] = [  # as Glue starts a job, and so with as much in the log
     *(Path(sys.executable).with_name("spark-submit"), "--master", "local[1]"),
     *chain.from_iterable(("--conf", f"{name}={value}") for name, value in SPARK.items()),
 ]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hypothesis import strategies as st
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 EPOCH = 1_655_564_400_000
 CLEAN: dict[str, dict[str, Any]] = {
@@ -92,7 +95,7 @@ _TEXTS = ['"1"', '""', '" "', r'"\u00a0"', '"\u200b"', r'"\"\\\/"', r'"\ud83d"',
 _OTHERS = ["null", "true", "[]", "{}", "[null, {}]", '{"x": 1}', '{"email": "bob", "user": "q"}']
 _VALUES = st.sampled_from([*_NUMBERS, *_TIMES, *_TEXTS, *_OTHERS])
 _EXTRA_KEYS = ("serialnumber", "user", "source_file", "person", "Extra", "", "é", 'a"b')
-_SPELLINGS = (str, str, str, str.lower, str.upper)
+_SPELLINGS: tuple[Callable[[str], str], ...] = (str, str, str, str.lower, str.upper)
 
 
 def with_history(source: str, versions: int = 3) -> list[str]:

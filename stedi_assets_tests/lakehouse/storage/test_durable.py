@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -92,9 +93,10 @@ def test_all_files_of_a_table_are_synced_before_the_catalog_has_them(
     catalog = Catalog(storage)
     catalog.ensure(STEPS)
     location = Path(catalog.location("steps"))
-    commit_table, unsynced = storage.iceberg.commit_table, []
+    commit_table = storage.iceberg.commit_table
+    unsynced: list[Path] = []
 
-    def commit(*args: object) -> object:
+    def commit(*args: Any) -> object:
         unsynced.extend(path for path in location.rglob("*") if path not in synced)
         return commit_table(*args)
 

@@ -13,12 +13,11 @@ import pytest
 from pydantic import SecretStr
 from typer.testing import CliRunner
 
-from stedi_assets import read_table, training_sets
 from stedi_assets.cli.main import app
 from stedi_assets.lakehouse.faults import LakehouseError
 from stedi_assets.privacy.key import policy_of
-from stedi_assets.privacy.training_sets import TRAINING_SET, released, vacuum
-from stedi_assets.read import UnknownTableError
+from stedi_assets.privacy.training_sets import TRAINING_SET, released, training_sets, vacuum
+from stedi_assets.read import UnknownTableError, read_table
 from stedi_assets.resources import open_lakehouse
 from stedi_assets.tables import definition
 from stedi_assets.tables.identity import key_id

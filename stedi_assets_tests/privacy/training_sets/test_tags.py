@@ -96,7 +96,8 @@ def test_observation_tells_how_to_read_that_set_again(
     [seen] = tick()
     publish(settings, TRAINING_SET, rows_of(ANN, 1, 2, 3))
     monkeypatch.setenv("STEDI_LAKEHOUSE", settings.lakehouse)
-    code, names = seen["read_it_again"].removeprefix("```python\n").removesuffix("```"), {}
+    code = seen["read_it_again"].removeprefix("```python\n").removesuffix("```")
+    names: dict[str, Any] = {}
     exec(code, names)
     assert list(names["rows"].sensorreadingtime) == [at(1), at(2)]
 

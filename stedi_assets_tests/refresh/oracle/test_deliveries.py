@@ -22,7 +22,7 @@ from stedi_assets_tests.strategies import Landing, landings
 @given(landings())
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_order_of_landing_objects_does_not_matter(landing: Landing) -> None:
-    assert compute(*landing) == compute(*(objects[::-1] for objects in landing))
+    assert compute(*landing) == compute(*Landing(*(objects[::-1] for objects in landing)))
 
 
 @given(landings())
@@ -80,7 +80,8 @@ def computed_counts(name: str, scope: str) -> dict[str, int]:
         source: delivery(name, source) for source in ("customer", "accelerometer", "step_trainer")
     }
     tables = {f"{source}_landing": objects for source, objects in sources.items()}
-    computed = compute(*sources.values(), [], scope)
+    customers, accelerometer, step_trainer = sources.values()
+    computed = compute(customers, accelerometer, step_trainer, [], scope)
     return {table: len(rows) for table, rows in (tables | {"quarantine": []} | computed).items()}
 
 

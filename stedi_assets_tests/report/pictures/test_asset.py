@@ -76,7 +76,7 @@ def test_what_is_not_published_is_absent_with_a_reason(tmp_path: Path) -> None:
     assert found == []
     assert all("not been published yet" in picture.reason for picture in absent)
     assert not Path(settings.lakehouse).exists()
-    assert "Nothing is published yet" in page(status(settings), found, absent)
+    assert "Nothing is published yet" in page(status(settings), [], absent)
 
 
 def test_empty_tables_are_told_of_and_not_drawn(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import re
 from html.parser import HTMLParser
 
-from stedi_assets import read_table
+from stedi_assets.read import read_table
 from stedi_assets.report.page import page
 from stedi_assets.report.pictures import Absent, Picture
 from stedi_assets.report.status import status

@@ -1,7 +1,6 @@
 """The sensor, tick by tick, on a clock of its own."""
 
 import time
-from typing import Any
 from uuid import uuid4
 
 import dagster as dg
@@ -52,7 +51,8 @@ class Watch:
         context = dg.build_sensor_context(instance=self.instance, cursor=self.cursor)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("stedi_assets.refresh.plan.TABLES", self.tables)
-            result: Any = sensor.landing_sensor(self.settings)(context)
+            result = sensor.landing_sensor(self.settings)(context)
+        assert isinstance(result, dg.SensorResult)
         return result
 
     def tick(self) -> dg.SensorResult:

@@ -42,7 +42,7 @@ class SparkProcess:
 
     def __init__(self, name: str, log: Path, *command: str, memory: str = "256m") -> None:
         self._log = log
-        home = Path(str(find_spec("pyspark").origin)).parent  # type: ignore[union-attr]
+        home = Path(str(find_spec("pyspark").origin)).parent  # type: ignore[union-attr]  # a package
         self._process = subprocess.Popen(
             [str(home / "bin" / command[0]), *command[1:]],
             env={

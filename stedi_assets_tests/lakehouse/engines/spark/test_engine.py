@@ -7,7 +7,7 @@ import os
 import socket
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -51,8 +51,7 @@ def settings(tmp_path: Path, spark: str) -> Settings:
 
 @pytest.fixture
 def engine(settings: Settings) -> SparkEngine:
-    engine: Any = open_lakehouse(settings).engine
-    return engine
+    return cast("SparkEngine", open_lakehouse(settings).engine)
 
 
 def parquet(path: Path, rows: list[dict[str, Any]]) -> str:
@@ -83,7 +82,7 @@ def test_damaged_file_is_named_with_the_way_back(tmp_path: Path, engine: SparkEn
 
 
 def test_rows_come_back_as_they_were_written(tmp_path: Path, engine: SparkEngine) -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"name": "ann", "number": 2**63 - 1, "share": 0.1},
         {"name": None, "number": None, "share": None},
         {"name": "", "number": -(2**63), "share": 5e-324},
