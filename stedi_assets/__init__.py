@@ -1,6 +1,12 @@
 """The STEDI lakehouse: from landing files to a training set of consenting customers."""
 
 from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from stedi_assets.privacy.trace import trace
+    from stedi_assets.privacy.training_sets import split_by_person, training_sets
+    from stedi_assets.read import read_table
 
 __all__ = ["read_table", "split_by_person", "trace", "training_sets"]
 
