@@ -1,4 +1,4 @@
-"""What executes the transformations, as the rest of the machinery knows it."""
+"""What an engine has to offer."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypeVar

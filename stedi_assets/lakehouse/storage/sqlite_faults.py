@@ -1,4 +1,4 @@
-"""What the errors of a database in a file mean: of the catalog's, or of Dagster's history."""
+"""What errors of SQLite mean: in the catalog, or in the history of Dagster's runs."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -63,7 +63,7 @@ def explain_sqlite(
 
 @contextmanager
 def opening(database: Path) -> Iterator[None]:
-    """Name the file where it cannot be opened as a database."""
+    """If a file cannot be opened as a database, name it."""
     try:
         yield
     except DBAPIError as error:
@@ -73,13 +73,13 @@ def opening(database: Path) -> Iterator[None]:
 
 
 def name_file(engine: Engine, database: Path) -> None:
-    """Let all errors of a database name its file, as far as a person can mend them."""
+    """Let a database's errors name its file, if a person can mend them."""
 
-    def named(context: ExceptionContext) -> DatabaseError | None:
+    def explain(context: ExceptionContext) -> DatabaseError | None:
         explanation = explain_sqlite(context.original_exception, str(database))
         return DatabaseError(explanation) if explanation else None
 
-    event.listen(engine, "handle_error", named)
+    event.listen(engine, "handle_error", explain)
 
 
 register(explain_sqlite)
