@@ -171,7 +171,7 @@ def chain(error: BaseException | None) -> Iterator[BaseException]:
 def _explain(error: BaseException) -> Explanation | None:
     if isinstance(error, LakehouseError):
         return Explanation(str(error), error.is_damage)
-    if explanation := next(filter(None, (each(error) for each in _explainers)), None):
+    if explanation := next(filter(None, (explainer(error) for explainer in _explainers)), None):
         return explanation
     match error:
         case OSError():

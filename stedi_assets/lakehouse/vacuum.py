@@ -85,25 +85,25 @@ def vacuum(  # noqa: PLR0913
     """
     storage.claim()
     catalog = Catalog(storage)
-    each = _EachTable(catalog.names())
-    tables = each(catalog.load)
-    listings = each(lambda name: list(storage.files(tables[name].location())))
+    for_each = _EachTable(catalog.names())
+    tables = for_each(catalog.load)
+    listings = for_each(lambda name: list(storage.files(tables[name].location())))
     _assert_whole(tables, listings)
     released = {name: (released or {}).get(name, ()) for name in tables}
-    with_values = each(lambda name: _with_values(tables[name], released[name]))
+    with_values = for_each(lambda name: _with_values(tables[name], released[name]))
     with_values = {name: snapshots for name, snapshots in with_values.items() if snapshots}
     if not dry_run:
         for name, snapshots in with_values.items():
             _rewrite(catalog, name, tables[name], snapshots)
     now = datetime.now(UTC)
-    replaced = each(lambda name: _replaced(tables[name], now - retention, released[name]))
-    in_use = each(lambda name: set(_in_use(tables[name], storage, without=replaced[name])))
+    replaced = for_each(lambda name: _replaced(tables[name], now - retention, released[name]))
+    in_use = for_each(lambda name: set(_in_use(tables[name], storage, without=replaced[name])))
     tags = {name: _tags(tables[name], replaced[name]) for name in in_use}
     for name in in_use:
         if replaced[name] and not dry_run:
             _expire(name, tables[name], replaced[name], tags[name])
     # A damaged table may refer to files of these, too.
-    to_sweep = in_use.keys() - (shared if each.damaged else ())
+    to_sweep = in_use.keys() - (shared if for_each.damaged else ())
     referenced = set().union(*in_use.values())
     files = (file for name in sorted(to_sweep) for file in listings[name])
     unused = [f for f in files if f.location not in referenced and f.modified < now - safety_age]
@@ -114,7 +114,7 @@ def vacuum(  # noqa: PLR0913
         uploads = storage.drop_uploads(now - safety_age)
     expired = {name: len(replaced[name]) for name in in_use if replaced[name]}
     removed = {name: names for name, names in tags.items() if names}
-    damaged = tuple(each.damaged.values())
+    damaged = tuple(for_each.damaged.values())
     return Vacuumed(expired, removed, tuple(unused), uploads, tuple(with_values), damaged)
 
 
@@ -202,7 +202,7 @@ def _in_use(table: IcebergTable, storage: Storage, without: Collection[int]) -> 
     yield from (logged.metadata_file for logged in metadata.metadata_log)
     yield from (file.statistics_path for file in metadata.statistics)
     yield from (file.statistics_path for file in metadata.partition_statistics)
-    snapshots = [each for each in metadata.snapshots if each.snapshot_id not in without]
+    snapshots = [snapshot for snapshot in metadata.snapshots if snapshot.snapshot_id not in without]
     yield from files_of(snapshots, table.io)
     for snapshot in snapshots:
         properties = snapshot.summary.additional_properties if snapshot.summary else {}

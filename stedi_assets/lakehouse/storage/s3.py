@@ -150,12 +150,12 @@ class S3Storage:
         bucket, prefix = split(folder.rstrip("/") + "/")
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
         for page in pages:
-            for listed in page.get("Contents", ()):
+            for item in page.get("Contents", ()):
                 yield StoredFile(
-                    f"s3://{bucket}/{listed['Key']}",
-                    listed["Size"],
-                    listed["ETag"].strip('"'),
-                    listed["LastModified"],
+                    f"s3://{bucket}/{item['Key']}",
+                    item["Size"],
+                    item["ETag"].strip('"'),
+                    item["LastModified"],
                 )
 
     def landing_files(self, folder: str, root: str) -> Iterator[StoredFile | str]:
