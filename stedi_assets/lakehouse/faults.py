@@ -189,12 +189,10 @@ NO_SPACE = (
     "There is no space left on the disk for {place}; what is published stays: make space, and try "
     "again."
 )
-READ_ONLY = (
-    "{place} cannot be written: its disk, or the file system on it, takes nothing but reading."
-)
-_DENIED = "{place} may not be read or written by the user who runs this: give them the right to it."
-_DISK = "The disk of {place} does not answer as it should (input/output error): see to it."
-_MANY = "Too many files are open at once, as of {place}: raise the limit (ulimit -n)."
+READ_ONLY = "{place} cannot be written: its disk or file system is read-only."
+_DENIED = "{place} may not be read or written by the user who runs this: give them the permission."
+_DISK = "The disk of {place} fails (input/output error): check it."
+_MANY = "Too many files are open to open {place}: raise the limit (ulimit -n)."
 _CODES = {
     errno.ENOSPC: NO_SPACE,
     errno.EDQUOT: NO_SPACE,

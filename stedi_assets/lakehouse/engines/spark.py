@@ -135,15 +135,15 @@ class SparkStart:
 def _start_failure(error: Exception, conf: Mapping[str, str]) -> str:
     if isinstance(error, PySparkException) and condition(error) == "JAVA_GATEWAY_EXITED":
         return (
-            "Spark could not start: STEDI_ENGINE=spark takes Java 17 or 21 (`java -version`; "
-            "JAVA_HOME where there are several), and a configuration that Java accepts "
+            "Spark could not start: STEDI_ENGINE=spark takes Java 17 or 21 (`java -version`; set "
+            "JAVA_HOME if there are several), and a configuration that Java accepts "
             "(STEDI_SPARK_CONF)."
         )
     place = conf.get("spark.master", "the cluster of spark-submit")
     if remote := conf.get("spark.remote"):  # behind the server it may hold a token
         place = _server(remote)
     return (
-        f"Spark could not start on {place}: see that it is running and reached from here, and that "
+        f"Spark could not start on {place}: see that it runs and is reachable from here, and that "
         "STEDI_SPARK_CONF is right. What Spark's driver said is in the log of this process."
     )
 

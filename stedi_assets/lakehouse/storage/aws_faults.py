@@ -80,7 +80,7 @@ _AT_ONCE = (
     "Another refresh wrote to {place} at the same time ({code}); nothing is lost: refresh again."
 )
 _ELSEWHERE = "The bucket {bucket} is in another region: set AWS_DEFAULT_REGION to it."
-_GONE = "{place} was needed and is not there any more: refresh again, or bring it back."
+_GONE = "{place} is needed but no longer there: refresh again, or restore it."
 _ANSWERS = {
     "AccessDenied": _NO_PERMISSION,
     "AccessDeniedException": _NO_PERMISSION,
@@ -198,7 +198,7 @@ def _no_answer(url: str) -> Explanation:
     address = urlsplit(url)
     where = f"{address.scheme}://{address.netloc}" if address.scheme.startswith("http") else "AWS"
     return Explanation(
-        f"{where} did not answer over several tries; nothing is lost: see to the network, and to "
+        f"{where} did not answer over several tries; nothing is lost: check the network, and "
         "AWS_DEFAULT_REGION or the endpoint in the settings, and refresh again.",
         is_transient=True,
     )

@@ -65,7 +65,7 @@ class GlueTables(GlueCatalog):
                 return table
         database, name = self.identifier_to_database_and_table(identifier)
         raise LakehouseError(
-            f"The table {name} in the Glue database {database} is not of the lakehouse "
+            f"The table {name} in the Glue database {database} is not one of the lakehouse "
             f"{self.properties[WAREHOUSE_LOCATION]}: set STEDI_DATABASE to a database of its own."
         )
 

@@ -92,7 +92,7 @@ class LocalStorage:
             # The catalog is made before its tables. Without this error a refresh would begin anew.
             if next(self._file.parent.glob("warehouse/*/*/metadata/*.metadata.json"), None):
                 what = "empty" if exists else "missing"
-                raise CatalogLostError(f"{self._file} is {what}, its tables are there: {WAY_BACK}.")
+                raise CatalogLostError(f"{self._file} is {what}, but its tables exist: {WAY_BACK}.")
         return exists
 
     def drop_catalog(self) -> None:

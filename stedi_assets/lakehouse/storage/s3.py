@@ -89,7 +89,7 @@ class S3Storage:
         status = folder.lstat()
         if not stat.S_ISDIR(status.st_mode) or status.st_uid != user or status.st_mode & 0o077:
             raise LakehouseError(
-                f"{folder} is for what does not fit into memory, so nobody else may read it: "
+                f"{folder} is for rows that do not fit into memory, so only you may read it: "
                 "remove it, or let TMPDIR name a folder of your own."
             )
         return folder
@@ -128,7 +128,7 @@ class S3Storage:
             LakehouseError: Always.
         """
         raise LakehouseError(
-            f"The Glue database {self.namespace} cannot be read: see to it, and try again."
+            f"The Glue database {self.namespace} cannot be read: check permissions, and try again."
         )
 
     def claim(self) -> None:

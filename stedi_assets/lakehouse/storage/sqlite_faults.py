@@ -21,15 +21,15 @@ from stedi_assets.lakehouse.faults import (
 _DAMAGED = f"{{place}} is damaged: {WAY_BACK}."
 _SENTENCES = {
     "is locked": (
-        "{place} is in use by another process for a long time; nothing is lost: see what holds it, "
+        "Another process has locked {place} for a long time; nothing is lost: see which one it is, "
         "and try again."
     ),
     "is full": NO_SPACE,
     "readonly": READ_ONLY,
     "unable to open": "{place} cannot be opened: see that it is a file, and that the user who runs "
     "this may read and write it and its folder.",
-    "disk I/O error": "{place} cannot be read or written: see to its disk, and to what space is "
-    "left on it.",
+    "disk I/O error": "{place} cannot be read or written: check its disk, and the space left on "
+    "it.",
     "malformed": _DAMAGED,
     "not a database": _DAMAGED,
     "no such table": _DAMAGED,
