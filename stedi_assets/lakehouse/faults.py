@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from stedi_assets.lakehouse.names import printable, shown_name
@@ -35,7 +36,7 @@ class DamagedError(LakehouseError):
 
     def __init__(self, place: str, *, missing: bool = False) -> None:
         """Name the file, or say which file of a table it is."""
-        self._arguments = place, missing
+        self._place, self._missing = place, missing
         what = "is missing" if missing else "is damaged"
         # The names of tables' files are ours.
         name = printable(place) if "/warehouse/" in place else shown_name(place)
@@ -43,12 +44,7 @@ class DamagedError(LakehouseError):
 
     def __reduce__(self) -> tuple[object, ...]:
         """Spark sends the errors of its tasks to the driver."""
-        place, missing = self._arguments
-        return _damaged, (place, missing)
-
-
-def _damaged(place: str, missing: bool) -> DamagedError:
-    return DamagedError(place, missing=missing)
+        return partial(DamagedError, self._place, missing=self._missing), ()
 
 
 @contextmanager

@@ -95,10 +95,10 @@ class Shapes:
                     break
             else:
                 shapes.append(shape)
-        complete = (self._pairs(shape) for shape in shapes if self._is_complete(shape))
+        complete = filter(self._is_complete, shapes)
         return [
             _matcher(pairs, commas)
-            for pairs in complete
+            for pairs in ([self._pair(key, shape) for key in shape.keys] for shape in complete)
             if sum(len(pair.pattern) for pair in pairs) <= _LONGEST_PATTERN
         ]
 
@@ -123,9 +123,6 @@ class Shapes:
             return False
         # Lines that say in different keys whose they are have different shapes.
         return required <= needed and identities <= {key.lower() for key in shape.needed}
-
-    def _pairs(self, shape: Shape) -> list["_Pair"]:
-        return [self._pair(key, shape) for key in shape.keys]
 
     def _pair(self, key: str, shape: Shape) -> "_Pair":
         column = self._columns.get(key.lower())

@@ -176,7 +176,7 @@ def text_blocks(blocks: Iterator[bytes]) -> Iterator[bytes]:
     if name := _other_format(head):
         raise OtherFormatError(name, head[:HEAD])
     encoding = _encoding(head)
-    whole = chain([head] if head else [], _damaged(damage) if damage else blocks)
+    whole = chain([head] if head else [], _raising(damage) if damage else blocks)
     yield from _decoded(whole, encoding) if encoding else whole
 
 
@@ -196,7 +196,7 @@ def _is_binary(head: bytes) -> bool:
     return False
 
 
-def _damaged(error: DamagedFileError) -> Iterator[bytes]:
+def _raising(error: DamagedFileError) -> Iterator[bytes]:
     raise error
     yield b""
 
