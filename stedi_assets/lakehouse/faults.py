@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from stedi_assets.lakehouse.names import printable, shown_name
+from stedi_assets.lakehouse.names import display_name, printable
 
 WAY_BACK = "restore it from a backup, or make all tables anew from the landing files: stedi rebuild"
 _PACKAGE = Path(__file__).parent.parent
@@ -39,7 +39,7 @@ class DamagedError(LakehouseError):
         self._place, self._missing = place, missing
         what = "is missing" if missing else "is damaged"
         # The names of tables' files are ours.
-        name = printable(place) if "/warehouse/" in place else shown_name(place)
+        name = printable(place) if "/warehouse/" in place else display_name(place)
         super().__init__(f"{name} {what}: {WAY_BACK}.")
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -125,7 +125,7 @@ def sentence(error: BaseException) -> str | None:
     if explanation := explain(error):
         return explanation
     if isinstance(error, OSError) and error.filename:
-        return f"{shown_name(str(error.filename))}: {error.strerror}."
+        return f"{display_name(str(error.filename))}: {error.strerror}."
     return None
 
 
@@ -225,7 +225,7 @@ def _explain_file(error: OSError) -> Explanation | None:
 def about_file(template: str, error: BaseException) -> str:
     """Fill one of the sentences above with the file that an error names."""
     named = named_in(error)
-    filled = template.format(place=shown_name(named) if named else "a file")
+    filled = template.format(place=display_name(named) if named else "a file")
     return filled[0].upper() + filled[1:]
 
 

@@ -55,7 +55,7 @@ def is_hidden(path: str) -> bool:
     return any(name.startswith((".", "_")) for name in path.split("/"))
 
 
-def shown_name(path: str) -> str:
+def display_name(path: str) -> str:
     """A landing file's path or URI with what may be a person's masked, fit for a terminal.
 
     E-mail addresses and phone numbers are masked. A phone number has seven digits or more, in a row

@@ -28,7 +28,7 @@ from stedi_assets.lakehouse.landing.ledger import (
 from stedi_assets.lakehouse.landing.parquet import without
 from stedi_assets.lakehouse.landing.reader import Parsed, examine, parse
 from stedi_assets.lakehouse.landing.rejects import Rejects, find_rejects
-from stedi_assets.lakehouse.names import shown_name
+from stedi_assets.lakehouse.names import display_name
 from stedi_assets.lakehouse.state import Snapshot, TableState
 from stedi_assets.lakehouse.table import LANDED_AT, PERSON, SOURCE_FILE, Table
 
@@ -306,7 +306,7 @@ class Ingest(Ledgers):
                 faults[file.path] = deleted(f"{self._landing.root}/{file.path}")
             elif now[file.path] != file:
                 faults[file.path] = (
-                    f"{shown_name(file.path)} changed while it was read (write a file under a "
+                    f"{display_name(file.path)} changed while it was read (write a file under a "
                     "temporary name, then rename it)."
                 )
         if faults:

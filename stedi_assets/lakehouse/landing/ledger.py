@@ -15,7 +15,7 @@ from pyiceberg.io import FileIO
 
 from stedi_assets.lakehouse.faults import LakehouseError, damaged, is_transient, sentence
 from stedi_assets.lakehouse.landing.text import BLOCK, DamagedFileError, read_blocks
-from stedi_assets.lakehouse.names import is_hidden, original, readable, shown_name
+from stedi_assets.lakehouse.names import display_name, is_hidden, original, readable
 from stedi_assets.lakehouse.storage.storage import Storage, StoredFile
 
 LEDGER = "ledger"
@@ -224,7 +224,7 @@ class LandingFolder:
 
 def deleted(location: str) -> str:
     """The message about a file that is no longer there."""
-    return f"{shown_name(location)} was deleted while it was read."
+    return f"{display_name(location)} was deleted while it was read."
 
 
 def _is_landing_file(path: str) -> bool:

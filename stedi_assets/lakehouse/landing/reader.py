@@ -17,7 +17,7 @@ from stedi_assets.lakehouse.landing.rows import Row, Rows
 from stedi_assets.lakehouse.landing.shapes import Matchers, Spelling
 from stedi_assets.lakehouse.landing.text import OtherFormatError, text_blocks
 from stedi_assets.lakehouse.landing.unreadable import Unreadable
-from stedi_assets.lakehouse.names import shown_name
+from stedi_assets.lakehouse.names import display_name
 from stedi_assets.lakehouse.table import Table
 
 _FILES_AHEAD = 4
@@ -217,7 +217,7 @@ def _naming(path: str, items: Iterator[_Item]) -> Iterator[_Item]:
         except Exception as error:
             if is_transient(error):
                 raise
-            message = f"{shown_name(path)} could not be read. {unforeseen(error)}"
+            message = f"{display_name(path)} could not be read. {unforeseen(error)}"
             raise LandingFileError({path: message}) from None  # the error may quote data
         if item is None:
             return

@@ -10,7 +10,7 @@ from botocore import exceptions as aws
 
 from stedi_assets.lakehouse.duckdb_sql import is_of_http
 from stedi_assets.lakehouse.faults import Explanation, register
-from stedi_assets.lakehouse.names import shown_name
+from stedi_assets.lakehouse.names import display_name
 
 PLACE = "stedi.place"
 """Key of an error response with the bucket and key, or the table, that was asked for."""
@@ -206,7 +206,7 @@ def _no_answer(url: str) -> Explanation:
 
 def _explain_answer(code: str, operation: str, place: str) -> Explanation:
     sentence = _ANSWERS.get(code, "AWS answered {asked} with {code}.")
-    place = shown_name(place)
+    place = display_name(place)
     bucket = place.removeprefix("s3://").split("/")[0]
     request = f"{operation} {place}".strip()
     return Explanation(
