@@ -91,7 +91,7 @@ class Catalog:
                 self.load(name)
             except Moved:
                 raise
-            except Exception as error:  # it is this table's alone if another one can be read
+            except Exception as error:  # this table's alone if another one can be read
                 faults.append(error)
             else:
                 return
@@ -130,7 +130,7 @@ class Catalog:
         return self.load(table).metadata_location
 
     def ensure(self, table: Table) -> None:
-        """Make the table where it is missing, and give it the columns of its contract."""
+        """Make the table if it is missing, and give it the columns of its contract."""
         try:
             iceberg = self.load(table.name)
         except NoSuchTableError:
@@ -189,7 +189,7 @@ class Catalog:
         return staged
 
     def discard_candidate(self, table: str) -> None:
-        """Let `audit` stand where `main` stands."""
+        """Move `audit` to where `main` is."""
         iceberg = self.load(table)
         refs, main = iceberg.metadata.refs, iceberg.metadata.current_snapshot_id
         if main is not None and (AUDIT not in refs or refs[AUDIT].snapshot_id != main):
@@ -197,7 +197,7 @@ class Catalog:
                 manage.create_branch(main, AUDIT)
 
     def hold_back(self, candidate: Snapshot) -> None:
-        """Note that a check holds the candidate back; it stays on `audit` to be looked at."""
+        """Note that a check holds the candidate back; it stays on `audit` for inspection."""
         with (
             conflicts(candidate.table),
             self.load(candidate.table).transaction() as transaction,

@@ -59,7 +59,7 @@ class Snapshot:
 
     @property
     def name(self) -> str:
-        """Name under which an engine opens it; says in an expression what it was made from."""
+        """Name under which an engine opens it, so that expressions say which rows they read."""
         return f"{self.table}__{self.state}"
 
 
@@ -136,7 +136,7 @@ class TableState:
 
     @property
     def is_held_back(self) -> bool:
-        """Whether a check held back what waits on `audit`; else its refresh ended too early."""
+        """Whether a check held back what waits on `audit`; if not, its refresh was cut short."""
         candidate = self.candidate
         return candidate is not None and self._iceberg.properties.get(HELD_BACK) == str(
             candidate.id

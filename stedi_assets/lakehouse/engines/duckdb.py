@@ -73,9 +73,9 @@ class DuckDBEngine:
         threads: int | None = None,
         scratch: Path | None = None,
     ) -> None:
-        """Spill to `scratch`, by default the storage's, what does not fit into `memory_limit`.
+        """Spill what does not fit into `memory_limit` to `scratch`, by default the storage's.
 
-        Where unset, that is 1.25 GB for each thread, and no more than DuckDB's own limit.
+        The default limit is 1.25 GB for each thread, and at most DuckDB's own limit.
         """
         self._storage = storage
         self._connected: Backend | None = None
@@ -94,7 +94,7 @@ class DuckDBEngine:
 
     @property
     def here(self) -> "DuckDBEngine":
-        """It executes everything at once."""
+        """This engine itself: it has no job to start."""
         return self
 
     @property
@@ -150,7 +150,7 @@ class DuckDBEngine:
         """Write the rows of the expression as Parquet files below `folder`.
 
         Returns:
-            The files with rows; none where there are no rows.
+            The files with rows; none if there are no rows.
         """
         return self._copy(self.backend.con, ibis.to_sql(expression, dialect="duckdb"), folder)
 
@@ -160,7 +160,7 @@ class DuckDBEngine:
         Several threads may do so at once.
 
         Returns:
-            The files with rows; none where there are no rows.
+            The files with rows; none if there are no rows.
         """
         with self.backend.con.cursor() as connection:
             connection.register("batches", batches)

@@ -1,7 +1,7 @@
 """AWS Glue as an engine: its Spark makes the tables, this process does all else.
 
-A table is a job run. It is launched by Dagster Pipes: the order goes to the job, and what it wrote
-comes back, as objects on S3. The job is `stedi_assets/glue_job.py`.
+Each table is made by one run of the job. Dagster Pipes launches it: the order goes to the job, and
+what it wrote comes back, as objects on S3. The job is `stedi_assets/glue_job.py`.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -54,7 +54,7 @@ class Written:
     """What a job has made.
 
     Attributes:
-        files: Its Parquet files; none where there are no rows.
+        files: Its Parquet files; none if there are no rows.
         rows: Their rows.
     """
 
@@ -99,7 +99,7 @@ class GlueEngine:
         """Have the job write the rows of the table that this step makes below `folder`.
 
         Returns:
-            The files with rows; none where there are no rows.
+            The files with rows; none if there are no rows.
 
         Raises:
             LakehouseError: The job failed.

@@ -176,14 +176,14 @@ class SparkEngine:
         session: Callable[[], SparkSession],
         task_memory: str | None = None,
     ) -> None:
-        """Ask for the session when there is something to compute; `task_memory` as of DuckDB."""
+        """Take the session once there is work; DuckDB may use `task_memory` in each task."""
         self._storage = storage
         self._session = session
         self._task_memory = task_memory or "1GB"
 
     @property
     def here(self) -> "SparkEngine":
-        """Its session is at hand."""
+        """This engine itself: it has a session."""
         return self
 
     @property
@@ -216,7 +216,7 @@ class SparkEngine:
         """Write the rows of the expression as Parquet files below `folder`.
 
         Returns:
-            The files with rows; none where there are no rows.
+            The files with rows; none if there are no rows.
         """
         backend, target = self.backend, f"{folder}/{uuid4().hex}"
         backend.session.sql(backend.compile(expression)).write.parquet(_uri(target))

@@ -147,7 +147,7 @@ class Ledgers:
         for source in sources:
             try:
                 self._listing(source)
-            except Exception as error:  # it is this source's alone if another one can be listed
+            except Exception as error:  # this source's alone if another one can be listed
                 faults.append(error)
             else:
                 return
@@ -156,7 +156,7 @@ class Ledgers:
     def _is_empty(self, source: str) -> bool:
         try:
             return not self._listing(source).files
-        except Exception:  # it cannot be listed, which another method reports
+        except Exception:  # it cannot be listed, which is reported elsewhere
             return False
 
     def _root_of(self, table: str) -> str | None:

@@ -75,11 +75,11 @@ class Entry:
     Attributes:
         objects: Objects and unreadable fragments in it: rows plus quarantined.
         reason: What was wrong with most of the quarantined, if any.
-        rejects: Parquet file with what was quarantined of it and its neighbours, if anything.
+        rejects: Parquet file with its rejects, and those of files read with it, if any.
         duplicate_of: File with the same content that was taken in instead of it, if any.
         landed_at: When the refresh began that took it in, in epoch milliseconds.
         held_back: The allowed share of unreadable objects that it exceeded when it was held back;
-            None where it was not held back.
+            None if it was not held back.
         lost: Whether the file, or the rest of it, could not be read: it has another format, or is a
             gzip file that is damaged or cut off. False for files taken in before this was noted.
     """

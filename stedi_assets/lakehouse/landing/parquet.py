@@ -31,7 +31,7 @@ _SECONDS = 1
 
 
 class RowWriter:
-    """Writes rows to a Parquet file in batches; there is no file where there are no rows."""
+    """Writes rows to a Parquet file in batches; there is no file if there are no rows."""
 
     def __init__(self, folder: str, table: Table, io: FileIO) -> None:
         """Write rows of `table` to a file below `folder`."""

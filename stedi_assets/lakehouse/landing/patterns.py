@@ -62,7 +62,7 @@ def key_pattern(key: str) -> str | None:
 
 
 def value_pattern(column: Column, table: Table, landed_at: int) -> str:
-    """A value of a column, where it is there and plain."""
+    """The plain values of a column."""
     if column.is_time:
         zero = "|0" if column.zero_is_none else ""
         return f"(?:{_time(landed_at + DAY)}{zero}{_none(column)})"

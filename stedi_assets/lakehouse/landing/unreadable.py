@@ -102,7 +102,7 @@ class LongText:
     """Collects the persons in a text that comes in pieces."""
 
     def __init__(self, emails: Emails | None) -> None:
-        """Nobody is named where no column holds e-mails."""
+        """Find nobody if there are no `emails`, as no column holds any."""
         self._emails = emails
         # A piece may end within a character.
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")

@@ -55,7 +55,7 @@ class LocalFile(InputFile, OutputFile):
         return cast("InputStream", Path(self.location).open("rb"))
 
     def create(self, overwrite: bool = False) -> OutputStream:
-        """Open it for writing; its folder is made where it is missing.
+        """Open it for writing; its folder is made if it is missing.
 
         Raises:
             FileExistsError: It exists, and `overwrite` is false.
@@ -87,7 +87,7 @@ class _Durable(io.BufferedWriter):
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder where it is missing, and those above it, for their owner alone."""
+    """Make a folder if it is missing, and those above it, for their owner alone."""
     if folder.is_dir():
         return
     make_folder(folder.parent)

@@ -64,7 +64,7 @@ class LocalStorage:
 
     @cached_property
     def iceberg(self) -> IcebergCatalog:
-        """The catalog, made where it is missing."""
+        """The catalog, made if it is missing."""
         self.exists()  # raises if it is lost
         return self._connect()
 

@@ -63,7 +63,7 @@ class Storage(Protocol):
         """
 
     def files(self, folder: str) -> Iterator[StoredFile]:
-        """All files below a folder; none where there is no such folder."""
+        """All files below a folder; none if there is no such folder."""
 
     def landing_files(self, folder: str, root: str) -> Iterator[StoredFile | str]:
         """What is below a landing folder: files, and locations of what must not be opened.

@@ -14,7 +14,7 @@ from stedi_assets.lakehouse.names import is_hidden
 
 
 def below(folder: str, root: str) -> Iterator[tuple[str, os.stat_result | None]]:
-    """Paths below a folder, with the status of each file, or None where it must not be opened.
+    """Paths below a folder, with the status of each file, or None if it must not be opened.
 
     Links that lead out of `root`, links to folders, and what is not a file must not be opened.
     Hidden folders are not entered.
