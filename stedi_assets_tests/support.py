@@ -280,7 +280,7 @@ def stage(settings: Settings, name: str, rows: Rows) -> Snapshot:
     """Put rows of a table on `audit`, without a run."""
     table, catalog = table_named(name), catalog_of(settings)
     catalog.ensure(table)
-    path = f"{catalog.location(name)}/data/{uuid4().hex}.parquet"
+    path = f"{catalog.state(name).location}/data/{uuid4().hex}.parquet"
     with catalog.io.new_output(path).create() as file:
         # What the table has no column for is left out.
         pq.write_table(pa.Table.from_pylist(list(map(as_ingested, rows)), table.arrow_schema), file)

@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from stedi_assets.lakehouse.names import printable, shown_name
+from stedi_assets.lakehouse.names import display_name, printable
 from stedi_assets.settings import Settings, SettingsError
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="The STEDI lakehouse.")
@@ -269,7 +269,7 @@ def _cell(column: str, value: object, masked: Collection[str], *, reveal: bool) 
         return "•••"
     # The column is a name of a landing file, in which a source may have put a person's.
     is_name = column == "source_file" and not reveal
-    return escape(shown_name(str(value)) if is_name else printable(str(value)))
+    return escape(display_name(str(value)) if is_name else printable(str(value)))
 
 
 @app.command()

@@ -20,7 +20,7 @@ from stedi_assets.defs.jobs import REFRESH
 from stedi_assets.defs.landing import REBUILD
 from stedi_assets.lakehouse.faults import LakehouseError
 from stedi_assets.lakehouse.landing.ledger import Entry
-from stedi_assets.lakehouse.names import shown_name
+from stedi_assets.lakehouse.names import display_name
 from stedi_assets.privacy.key import policy_of
 from stedi_assets.refresh.findings import MOST_NAMED
 from stedi_assets.refresh.plan import look_ahead
@@ -78,14 +78,14 @@ def _interruptible() -> Iterator[None]:
 def _nothing_new(held_back: Sequence[Entry], console: Console) -> bool:
     console.print("Nothing new: all landing files are taken in, every table is up to date.")
     for entry in held_back:
-        _say(console, f"Held back: {shown_name(entry.path)}, {entry.reason}.", "red")
+        _say(console, f"Held back: {display_name(entry.path)}, {entry.reason}.", "red")
     return not held_back
 
 
 def _print_ignored(paths: Sequence[str], console: Console) -> None:
     if paths:
         more = f" and {len(paths) - MOST_NAMED:,} more" if len(paths) > MOST_NAMED else ""
-        names = f"{', '.join(map(shown_name, paths[:MOST_NAMED]))}{more}"
+        names = f"{', '.join(map(display_name, paths[:MOST_NAMED]))}{more}"
         _say(console, f"Ignored, as they are not landing files: {len(paths):,} ({names}).", "dim")
 
 

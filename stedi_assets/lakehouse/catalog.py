@@ -37,7 +37,7 @@ from stedi_assets.lakehouse.state import (
     ZONE,
     Snapshot,
     TableState,
-    intact,
+    naming_damage,
 )
 from stedi_assets.lakehouse.storage.storage import Storage
 from stedi_assets.lakehouse.table import OWNER, PERSONAL, Table
@@ -70,10 +70,10 @@ class Catalog:
         if not self._storage.exists():
             return []
         try:
-            found = self._storage.iceberg.list_tables(self._storage.namespace)
-        except NoSuchNamespaceError:  # a catalog that was looked into and never written to
+            identifiers = self._storage.iceberg.list_tables(self._storage.namespace)
+        except NoSuchNamespaceError:  # nobody has written to this catalog yet
             return []
-        return [name for _, name in found]
+        return [name for _, name in identifiers]
 
     def tables(self) -> dict[str, TableState]:
         """The tables that exist, by name."""
@@ -91,7 +91,7 @@ class Catalog:
                 self.load(name)
             except Moved:
                 raise
-            except Exception as error:  # that table's own trouble, where another one can be read
+            except Exception as error:  # this table's alone if another one can be read
                 faults.append(error)
             else:
                 return
@@ -99,12 +99,13 @@ class Catalog:
             raise faults[0]
 
     def is_whole(self, table: str) -> bool:
-        """Whether the metadata of a table can be read, published or waiting on `audit`."""
+        """Whether the metadata of what is published, and of what waits on `audit`, can be read."""
         try:
             state = self.state(table)
-            return bool([state.published, state.candidate])
+            _ = state.published, state.candidate  # reads their manifests
         except Exception:  # whatever is wrong with it
             return False
+        return True
 
     def drop(self, table: str) -> None:
         """Take a table out of the catalog; its files stay."""
@@ -124,16 +125,12 @@ class Catalog:
     def _state(self, table: str, iceberg: IcebergTable) -> TableState:
         return TableState(table, iceberg, self._snapshots)
 
-    def location(self, table: str) -> str:
-        """Where the table's files are."""
-        return self.state(table).location
-
     def metadata_location(self, table: str) -> str:
         """The Iceberg metadata file, for readers that take one."""
         return self.load(table).metadata_location
 
     def ensure(self, table: Table) -> None:
-        """Make the table where it is missing, and give it the columns of its contract."""
+        """Make the table if it is missing, and give it the columns of its contract."""
         try:
             iceberg = self.load(table.name)
         except NoSuchTableError:
@@ -182,7 +179,7 @@ class Catalog:
         summary[PERSONAL] = iceberg.properties[PERSONAL]
         with (
             conflicts(table),
-            intact(iceberg, main),
+            naming_damage(iceberg, main),
             iceberg.transaction() as transaction,
             ExactSnapshot(transaction, iceberg.io, files, summary, base=main, branch=AUDIT),
         ):
@@ -192,12 +189,15 @@ class Catalog:
         return staged
 
     def discard_candidate(self, table: str) -> None:
-        """Let `audit` stand where `main` stands."""
-        with conflicts(table):
-            _discard(self.load(table))
+        """Move `audit` to where `main` is."""
+        iceberg = self.load(table)
+        refs, main = iceberg.metadata.refs, iceberg.metadata.current_snapshot_id
+        if main is not None and (AUDIT not in refs or refs[AUDIT].snapshot_id != main):
+            with conflicts(table), iceberg.manage_snapshots() as manage:
+                manage.create_branch(main, AUDIT)
 
     def hold_back(self, candidate: Snapshot) -> None:
-        """Note that a check holds the candidate back; it stays on `audit` to be looked at."""
+        """Note that a check holds the candidate back; it stays on `audit` for inspection."""
         with (
             conflicts(candidate.table),
             self.load(candidate.table).transaction() as transaction,
@@ -207,17 +207,17 @@ class Catalog:
     def drop_candidate(self, candidate: Snapshot) -> None:
         """Remove a candidate and the files that it alone refers to.
 
-        If it is cut short, unreferenced files are left, which a vacuum removes.
+        If this is interrupted, a vacuum removes the files that remain.
         """
         iceberg = self.load(candidate.table)
-        made = iceberg.snapshot_by_id(candidate.id)
-        if made is None or made.snapshot_id in published_ids(iceberg.metadata):
+        snapshot = iceberg.snapshot_by_id(candidate.id)
+        if snapshot is None or snapshot.snapshot_id in published_ids(iceberg.metadata):
             return
-        own = set(files_of([made], iceberg.io))
+        own = set(files_of([snapshot], iceberg.io))
         with conflicts(candidate.table), iceberg.transaction() as transaction:
-            _release(transaction, made.snapshot_id)
+            _release(transaction, snapshot.snapshot_id)
             with ExpireSnapshots(transaction) as expire:
-                expire.by_id(made.snapshot_id)
+                expire.by_id(snapshot.snapshot_id)
         for file in own.difference(files_of(iceberg.metadata.snapshots, iceberg.io)):
             self.io.delete(file)
 
@@ -229,18 +229,18 @@ class Catalog:
         """
         iceberg = self.load(candidate.table)
         refs = iceberg.metadata.refs
-        made = iceberg.snapshot_by_id(candidate.id)
+        snapshot = iceberg.snapshot_by_id(candidate.id)
         if (
-            made is None
+            snapshot is None
             or refs[AUDIT].snapshot_id != candidate.id
-            or made.parent_snapshot_id != iceberg.metadata.current_snapshot_id
+            or snapshot.parent_snapshot_id != iceberg.metadata.current_snapshot_id
         ):
             raise PublishConflict(_conflict(candidate.table))
         try:
             with conflicts(candidate.table), iceberg.manage_snapshots() as manage:
                 manage.set_current_snapshot(candidate.id)
         except PublishConflict:
-            # Where the catalog's answer was lost, the client asked again, and met its own change.
+            # If the catalog's answer was lost, the client asked again and met its own change.
             if self.load(candidate.table).metadata.current_snapshot_id != candidate.id:
                 raise
 
@@ -248,7 +248,7 @@ class Catalog:
         """Give a snapshot a name, which keeps it from expiring.
 
         Raises:
-            LakehouseError: The name is taken, or somebody else wrote to the table meanwhile.
+            LakehouseError: The name exists already, or somebody else wrote to the table meanwhile.
         """
         iceberg = self.load(snapshot.table)
         if name in iceberg.metadata.refs:  # PyIceberg would move it
@@ -257,7 +257,7 @@ class Catalog:
             manage.create_tag(snapshot.id, name)
 
     def untag(self, table: str, names: Collection[str]) -> None:
-        """Let tags go, so that their snapshots can expire."""
+        """Remove tags, so that their snapshots can expire."""
         if names:
             with conflicts(table), self.load(table).manage_snapshots() as manage:
                 for name in names:
@@ -277,9 +277,9 @@ class Catalog:
                 iceberg = catalog.load_table((self._storage.namespace, table))
         except DamagedError as error:
             cause = error.__cause__
-            lost = named_in(cause) if isinstance(cause, FileNotFoundError) else None
-            if lost and lost.startswith("/") and not lost.startswith(f"{root}/"):
-                raise _moved(table, root, lost) from None
+            missing = named_in(cause) if isinstance(cause, FileNotFoundError) else None
+            if missing and missing.startswith("/") and not missing.startswith(f"{root}/"):
+                raise _moved(table, root, missing) from None
             raise
         if not iceberg.location().startswith(f"{root}/"):
             raise _moved(table, root, iceberg.location())
@@ -342,13 +342,6 @@ def _release(transaction: Transaction, snapshot_id: int) -> None:
                 manage.create_branch(main, AUDIT)
             else:
                 manage.remove_tag(name)
-
-
-def _discard(iceberg: IcebergTable) -> None:
-    refs, main = iceberg.metadata.refs, iceberg.metadata.current_snapshot_id
-    if main is not None and (AUDIT not in refs or refs[AUDIT].snapshot_id != main):
-        with iceberg.manage_snapshots() as manage:
-            manage.create_branch(main, AUDIT)
 
 
 def _properties(table: Table) -> dict[str, str]:

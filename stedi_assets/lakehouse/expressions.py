@@ -1,4 +1,4 @@
-"""What a table is made from, read off its expression: table names in it hold snapshot ids."""
+"""What a table is made from: the table names in its expression hold snapshot ids."""
 
 import hashlib
 

@@ -10,9 +10,10 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from stedi_assets.lakehouse.names import printable, shown_name
+from stedi_assets.lakehouse.names import display_name, printable
 
 WAY_BACK = "restore it from a backup, or make all tables anew from the landing files: stedi rebuild"
 _PACKAGE = Path(__file__).parent.parent
@@ -35,20 +36,15 @@ class DamagedError(LakehouseError):
 
     def __init__(self, place: str, *, missing: bool = False) -> None:
         """Name the file, or say which file of a table it is."""
-        self._made_of = place, missing
+        self._place, self._missing = place, missing
         what = "is missing" if missing else "is damaged"
         # The names of tables' files are ours.
-        shown = printable(place) if "/warehouse/" in place else shown_name(place)
-        super().__init__(f"{shown} {what}: {WAY_BACK}.")
+        name = printable(place) if "/warehouse/" in place else display_name(place)
+        super().__init__(f"{name} {what}: {WAY_BACK}.")
 
     def __reduce__(self) -> tuple[object, ...]:
         """Spark sends the errors of its tasks to the driver."""
-        place, missing = self._made_of
-        return _damaged, (place, missing)
-
-
-def _damaged(place: str, missing: bool) -> DamagedError:
-    return DamagedError(place, missing=missing)
+        return partial(DamagedError, self._place, missing=self._missing), ()
 
 
 @contextmanager
@@ -89,7 +85,7 @@ class Explanation:
 
 
 Explainer = Callable[[BaseException], Explanation | None]
-"""Explains the errors of one library; nothing where an error is none of its."""
+"""Explains the errors of one library; None for all others."""
 
 _explainers: list[Explainer] = []
 
@@ -125,19 +121,19 @@ def _explanation(error: BaseException) -> Explanation | None:
 
 
 def sentence(error: BaseException) -> str | None:
-    """Like `explain`, for people at a terminal or in the UI; also for other programs' files."""
-    if said := explain(error):
-        return said
+    """Like `explain`, but also explains errors about any other file, for a terminal or the UI."""
+    if explanation := explain(error):
+        return explanation
     if isinstance(error, OSError) and error.filename:
-        return f"{shown_name(str(error.filename))}: {error.strerror}."
+        return f"{display_name(str(error.filename))}: {error.strerror}."
     return None
 
 
 def unforeseen(error: BaseException) -> str:
     """Say where an unforeseen error came from, but not its message, which may quote data."""
-    found = traceback.extract_tb(error.__traceback__)
-    ours = [frame for frame in found if Path(frame.filename).is_relative_to(_PACKAGE)]
-    place = ours[-1] if ours else found[-1] if found else None
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if Path(frame.filename).is_relative_to(_PACKAGE)]
+    place = ours[-1] if ours else frames[-1] if frames else None
     where = f" at {_shortened(place.filename)}:{place.lineno}" if place else ""
     return f"It stopped with {type(error).__name__}{where}, which was not foreseen."
 
@@ -156,8 +152,8 @@ def in_a_sentence() -> Iterator[None]:
         error.__suppress_context__ = True
         raise
     except Exception as error:
-        if said := sentence(error):
-            raise LakehouseError(said) from None
+        if message := sentence(error):
+            raise LakehouseError(message) from None
         raise
 
 
@@ -171,8 +167,8 @@ def chain(error: BaseException | None) -> Iterator[BaseException]:
 def _explain(error: BaseException) -> Explanation | None:
     if isinstance(error, LakehouseError):
         return Explanation(str(error), error.is_damage)
-    if explained := next(filter(None, (explain(error) for explain in _explainers)), None):
-        return explained
+    if explanation := next(filter(None, (explainer(error) for explainer in _explainers)), None):
+        return explanation
     match error:
         case OSError():
             return _explain_file(error)
@@ -189,12 +185,10 @@ NO_SPACE = (
     "There is no space left on the disk for {place}; what is published stays: make space, and try "
     "again."
 )
-READ_ONLY = (
-    "{place} cannot be written: its disk, or the file system on it, takes nothing but reading."
-)
-_DENIED = "{place} may not be read or written by the user who runs this: give them the right to it."
-_DISK = "The disk of {place} does not answer as it should (input/output error): see to it."
-_MANY = "Too many files are open at once, as of {place}: raise the limit (ulimit -n)."
+READ_ONLY = "{place} cannot be written: its disk or file system is read-only."
+_DENIED = "{place} may not be read or written by the user who runs this: give them the permission."
+_DISK = "The disk of {place} fails (input/output error): check it."
+_MANY = "Too many files are open to open {place}: raise the limit (ulimit -n)."
 _CODES = {
     errno.ENOSPC: NO_SPACE,
     errno.EDQUOT: NO_SPACE,
@@ -214,7 +208,7 @@ WORDS = {
     "Input/output error": _DISK,
     "Too many open files": _MANY,
 }
-"""The same where a library tells in words alone."""
+"""The same for libraries that say it in words alone."""
 
 _QUOTED = re.compile(
     r"""(?:file|pattern|path|directory)\s(['"])((?:/|s3://).+?)\1""", re.DOTALL | re.IGNORECASE
@@ -224,14 +218,14 @@ _QUOTED = re.compile(
 
 def _explain_file(error: OSError) -> Explanation | None:
     denied = _DENIED if isinstance(error, PermissionError) else None
-    known = _CODES.get(error.errno or 0) or denied
-    return Explanation(about_file(known, error)) if known else None
+    template = _CODES.get(error.errno or 0) or denied
+    return Explanation(about_file(template, error)) if template else None
 
 
-def about_file(known: str, error: BaseException) -> str:
+def about_file(template: str, error: BaseException) -> str:
     """Fill one of the sentences above with the file that an error names."""
     named = named_in(error)
-    filled = known.format(place=shown_name(named) if named else "a file")
+    filled = template.format(place=display_name(named) if named else "a file")
     return filled[0].upper() + filled[1:]
 
 
@@ -239,5 +233,5 @@ def named_in(error: BaseException) -> str | None:
     """The file that an error names."""
     if isinstance(error, OSError) and error.filename:
         return str(error.filename)
-    found = _QUOTED.search(str(error))
-    return found[2] if found else None
+    match = _QUOTED.search(str(error))
+    return match[2] if match else None

@@ -60,13 +60,13 @@ class Lakehouse:
                 "done."
             )
             lock.acquire()
-        before = os.umask(OTHERS)
+        umask = os.umask(OTHERS)
         try:
             self.storage.make_private()
             drop_leftovers(self.storage.scratch)
             yield
         finally:
-            os.umask(before)
+            os.umask(umask)
             lock.release()
 
     def is_locked(self) -> bool:
@@ -108,14 +108,14 @@ class Lakehouse:
 
     def rejects(self, landing_tables: Collection[str], quarantine: Table) -> Snapshot:
         """What `quarantine` has to hold for the landing tables, even if it is not published yet."""
-        found = find_rejects(self.catalog, landing_tables, quarantine.name)
-        files = tuple(sorted(found.files))
+        rejects = find_rejects(self.catalog, landing_tables, quarantine.name)
+        files = tuple(sorted(rejects.files))
         digest = hashlib.sha256("\n".join(files).encode()).hexdigest()
         return Snapshot(
             table=quarantine.name,
             id=int(digest[:12], 16),
             committed_at=datetime.now(UTC),
-            rows=found.rows or 0,
+            rows=rejects.rows or 0,
             size=0,
             types=quarantine.types,
             files=files,

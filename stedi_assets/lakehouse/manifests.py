@@ -1,7 +1,7 @@
 """Iceberg snapshots whose metadata holds no value of a row.
 
-By itself PyIceberg writes the bounds of each column, such as an e-mail, and keeps those of deleted
-files in all later snapshots.
+PyIceberg alone would write the bounds of each column, such as an e-mail, and would keep those of
+deleted files in all later snapshots.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -28,7 +28,7 @@ from pyiceberg.typedef import EMPTY_DICT
 from stedi_assets.lakehouse.faults import damaged
 
 METRICS = {"write.metadata.metrics.default": "counts"}
-"""Properties of a table that keep PyIceberg, and others who write to it, from telling bounds."""
+"""Properties of a table that keep PyIceberg and other writers from writing bounds."""
 
 _BOUNDS = ("lower_bounds", "upper_bounds")
 
@@ -46,15 +46,15 @@ class ExactSnapshot(_SnapshotProducer["ExactSnapshot"]):
         base: Snapshot,
         branch: str | None,
     ) -> None:
-        """Files that `base` has are kept as they are there, others are read for their counts.
+        """Keep the entries of files that `base` has, and read the other files for their counts.
 
         Args:
-            transaction: What it becomes part of.
+            transaction: The transaction that commits it.
             io: Reads and writes files.
             files: Paths of its data files.
-            properties: What its summary says of it.
-            base: The snapshot that it follows.
-            branch: What is to point to it, if anything.
+            properties: Properties for its summary.
+            base: Its parent.
+            branch: The branch that will point to it, if any.
         """
         super().__init__(
             Operation.OVERWRITE,
@@ -64,19 +64,19 @@ class ExactSnapshot(_SnapshotProducer["ExactSnapshot"]):
             branch=branch,
         )
         self._parent_snapshot_id = self._starting_snapshot_id = base.snapshot_id
-        self._kept: list[ManifestEntry] = []
+        self._existing: list[ManifestEntry] = []
         for entry in live_entries(base, io):
             if entry.data_file.file_path in files:
-                self._kept.append(_kept(entry))
+                self._existing.append(_existing_entry(entry))
             else:
                 self.delete_data_file(entry.data_file)  # for the summary alone
-        present = {entry.data_file.file_path for entry in self._kept}
-        added = (file for file in files if file not in present)
+        existing = {entry.data_file.file_path for entry in self._existing}
+        added = (file for file in files if file not in existing)
         for file in parquet_files_to_data_files(io, transaction.table_metadata, added):
             self.append_data_file(_without_bounds(file))
 
     def _manifests(self) -> list[ManifestFile]:
-        entries = [*self._kept, *map(self._new, self._added_data_files)]
+        entries = [*self._existing, *map(self._added_entry, self._added_data_files)]
         if not entries:
             return []
         with self.new_manifest_writer(self._transaction.table_metadata.spec()) as writer:
@@ -84,7 +84,7 @@ class ExactSnapshot(_SnapshotProducer["ExactSnapshot"]):
                 writer.add_entry(entry)
         return [writer.to_manifest_file()]
 
-    def _new(self, file: DataFile) -> ManifestEntry:
+    def _added_entry(self, file: DataFile) -> ManifestEntry:
         return ManifestEntry.from_args(
             status=ManifestEntryStatus.ADDED,
             snapshot_id=self._snapshot_id,
@@ -94,7 +94,7 @@ class ExactSnapshot(_SnapshotProducer["ExactSnapshot"]):
         )
 
     def _refresh_for_retry(self) -> None:
-        # It is made on top of `base`; by itself, PyIceberg would put it on top of anything.
+        # PyIceberg would put it on top of whatever the other writer made, instead of `base`.
         raise ValidationException("Somebody else wrote to the table meanwhile.")
 
     def _deleted_entries(self) -> list[ManifestEntry]:
@@ -111,8 +111,8 @@ class _Rewritten(ExactSnapshot):
         self, transaction: Transaction, io: FileIO, base: Snapshot, branch: str | None
     ) -> None:
         files = {entry.data_file.file_path for entry in live_entries(base, io)}
-        said = base.summary.additional_properties if base.summary else {}
-        properties = {name: value for name, value in said.items() if name.startswith("stedi.")}
+        summary = base.summary.additional_properties if base.summary else {}
+        properties = {name: value for name, value in summary.items() if name.startswith("stedi.")}
         properties[SAME_AS] = original_of(base) or str(base.snapshot_id)
         super().__init__(transaction, io, files, properties, base=base, branch=branch)
         self._schema_id = base.schema_id
@@ -138,20 +138,18 @@ class _Rewritten(ExactSnapshot):
 
 def rewrite(table: Table, snapshot: Snapshot) -> None:
     """Replace a snapshot by one with the same rows and no values in its metadata."""
-    refs, replaced = table.metadata.refs.items(), snapshot.snapshot_id
-    names = {name for name, ref in refs if ref.snapshot_id == replaced}
+    refs = table.metadata.refs
+    names = {name for name, ref in refs.items() if ref.snapshot_id == snapshot.snapshot_id}
     branch = MAIN_BRANCH if MAIN_BRANCH in names else None
-    tags = [
-        name for name in names if table.metadata.refs[name].snapshot_ref_type == SnapshotRefType.TAG
-    ]
+    tags = {name for name in names if refs[name].snapshot_ref_type == SnapshotRefType.TAG}
     with table.transaction() as transaction:
-        with _Rewritten(transaction, table.io, snapshot, branch) as made:
+        with _Rewritten(transaction, table.io, snapshot, branch) as rewritten:
             pass
         with ManageSnapshots(transaction) as manage:
-            for branch_or_tag in names - {MAIN_BRANCH, *tags}:
-                manage.create_branch(made.snapshot_id, branch_or_tag)
+            for name in names - tags - {MAIN_BRANCH}:
+                manage.create_branch(rewritten.snapshot_id, name)
             for tag in tags:
-                manage.create_tag(made.snapshot_id, tag)
+                manage.create_tag(rewritten.snapshot_id, tag)
 
 
 def live_entries(snapshot: Snapshot, io: FileIO) -> Iterator[ManifestEntry]:
@@ -160,7 +158,7 @@ def live_entries(snapshot: Snapshot, io: FileIO) -> Iterator[ManifestEntry]:
         yield from _entries(manifest, io, discard_deleted=True)
 
 
-def tells_values(snapshot: Snapshot, io: FileIO) -> bool:
+def holds_values(snapshot: Snapshot, io: FileIO) -> bool:
     """Whether the manifests of a snapshot hold bounds of columns, or deleted files."""
     return any(
         entry.status == ManifestEntryStatus.DELETED
@@ -194,19 +192,19 @@ def _entries(manifest: ManifestFile, io: FileIO, *, discard_deleted: bool) -> li
 
 
 def published_ids(metadata: TableMetadata) -> set[int]:
-    """Snapshots that readers have seen: those that `main` has pointed to, and what they became.
+    """Snapshots that readers have seen: those that `main` pointed to, and their rewritten copies.
 
-    Candidates were made on top of one of these and are none of them.
+    A candidate is not among them.
     """
-    parents = {made.snapshot_id: made.parent_snapshot_id for made in metadata.snapshots}
-    found = {entry.snapshot_id for entry in metadata.snapshot_log}
-    # Other writers may cut the log short; what `main` grew out of was published all the same.
+    parents = {snapshot.snapshot_id: snapshot.parent_snapshot_id for snapshot in metadata.snapshots}
+    ids = {entry.snapshot_id for entry in metadata.snapshot_log}
+    # Other writers may cut the log short, but all ancestors of `main` were published.
     last = metadata.current_snapshot_id
     while last is not None and last in parents:
-        found.add(last)
+        ids.add(last)
         last = parents[last]
-    found |= {made.snapshot_id for made in metadata.snapshots if original_of(made)}
-    return found & parents.keys()
+    ids |= {snapshot.snapshot_id for snapshot in metadata.snapshots if original_of(snapshot)}
+    return ids & parents.keys()
 
 
 SAME_AS = "stedi.same-as"
@@ -218,7 +216,7 @@ def original_of(snapshot: Snapshot) -> str | None:
     return snapshot.summary[SAME_AS] if snapshot.summary else None
 
 
-def _kept(entry: ManifestEntry) -> ManifestEntry:
+def _existing_entry(entry: ManifestEntry) -> ManifestEntry:
     return ManifestEntry.from_args(
         status=ManifestEntryStatus.EXISTING,
         snapshot_id=entry.snapshot_id,

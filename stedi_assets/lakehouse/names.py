@@ -11,18 +11,18 @@ _STRAY = re.compile("[\\udc80-\\udcff]")
 _ESCAPED = re.compile(r"\\(?:\\|x([89a-f][0-9a-f]))")
 
 _STRAY_BYTES = 0xDC80, 0xDCFF
-"""What Python reads bytes of a file name as that are no UTF-8."""
+"""Characters that Python reads for bytes of a file name that are not UTF-8."""
 
 _MASK = "•••"
 _ENDING = re.compile(r"(?:\.json|\.jsonl|\.ndjson)?(?:\.gz)?\Z", re.IGNORECASE)
 
-# Whatever has an @ in it, to the next white space or slash: an address may begin and end with
-# nearly everything, so that it cannot be told from what a source writes around it.
+# Everything around an @, up to white space or a slash: an address may begin and end with nearly any
+# character, so nothing tells it from what a source writes around it.
 _ADDRESS = re.compile(r"[^\s/]*(?:[@\uff20\ufe6b]|%40)[^\s/]*")
 
 _DAY = r"(?:19|20)\d\d[-_.]?(?:0[1-9]|1[0-2])[-_.]?(?:0[1-9]|[12]\d|3[01])"
 _CLOCK = r"(?:[T_ .-]?(?:[01]\d|2[0-3])[-_:.]?[0-5]\d(?:[-_:.]?[0-5]\d(?:[.,_-]?\d{3,9})?)?)?"
-_NO_PHONE = (
+_OTHER_NUMBERS = (
     r"(?<![0-9a-f])[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}(?![0-9a-f])",  # a UUID
     r"(?<![0-9a-f])(?=\d*[a-f])[0-9a-f]{16,}(?![0-9a-f])",  # a digest
     rf"(?<!\d){_DAY}{_CLOCK}(?!\d)",
@@ -35,32 +35,33 @@ _PHONE = (
     r"\(?(?<!\d)\d{1,4}\)?(?:[\s().-]{1,2}\d{2,4}){2,}(?!\d)",  # in groups
     r"\d{7,}",
 )
-_NUMBER = re.compile(rf"({'|'.join(_NO_PHONE)})|{'|'.join(_PHONE)}", re.IGNORECASE)
+_NUMBER = re.compile(rf"({'|'.join(_OTHER_NUMBERS)})|{'|'.join(_PHONE)}", re.IGNORECASE)
 _DIGITS = 7
 """Digits of the shortest phone number that is masked."""
 
 
 def readable(name: str) -> str:
     """A name of the operating system as text that any table can hold."""
-    return _STRAY.sub(lambda found: f"\\x{ord(found[0]) - 0xDC00:02x}", name.replace("\\", "\\\\"))
+    return _STRAY.sub(lambda match: f"\\x{ord(match[0]) - 0xDC00:02x}", name.replace("\\", "\\\\"))
 
 
 def original(path: str) -> str:
     """The name of the operating system that `readable` made this of."""
-    return _ESCAPED.sub(lambda found: chr(0xDC00 + int(found[1], 16)) if found[1] else "\\", path)
+    return _ESCAPED.sub(lambda match: chr(0xDC00 + int(match[1], 16)) if match[1] else "\\", path)
 
 
 def is_hidden(path: str) -> bool:
-    """Whether a name in a path begins as those of unfinished and of other programs' files do."""
+    """Whether a name in a path begins with a dot or an underscore, as of an unfinished file."""
     return any(name.startswith((".", "_")) for name in path.split("/"))
 
 
-def shown_name(path: str) -> str:
+def display_name(path: str) -> str:
     """A landing file's path or URI with what may be a person's masked, fit for a terminal.
 
-    Masked are e-mail addresses, and phone numbers: seven digits or more, in a row or in groups,
-    that are no day, no epoch time and no part of a UUID or digest. What is not printable stands as
-    an escape. Two files may look alike; the column `source_file` has their names as they are.
+    E-mail addresses and phone numbers are masked. A phone number has seven digits or more, in a row
+    or in groups, and is not a day, an epoch time, or a part of a UUID or digest. Characters that
+    cannot be printed become escapes. Two files may look alike; the column `source_file` has their
+    names as they are.
     """
     return printable("/".join(map(_masked, path.split("/"))))
 
@@ -80,12 +81,12 @@ def _printable(char: str) -> str:
 
 
 def _masked(name: str) -> str:
-    found = _ENDING.search(name)
-    end = found.start() if found else len(name)
-    return _NUMBER.sub(_unless_no_phone, _ADDRESS.sub(_MASK, name[:end])) + name[end:]
+    ending = _ENDING.search(name)
+    end = ending.start() if ending else len(name)
+    return _NUMBER.sub(_masked_phone, _ADDRESS.sub(_MASK, name[:end])) + name[end:]
 
 
-def _unless_no_phone(found: re.Match[str]) -> str:
-    text = found[0]
-    is_phone = found[1] is None and sum(map(str.isdigit, text)) >= _DIGITS
+def _masked_phone(match: re.Match[str]) -> str:
+    text = match[0]
+    is_phone = match[1] is None and sum(map(str.isdigit, text)) >= _DIGITS
     return _MASK if is_phone else text

@@ -59,7 +59,7 @@ class Snapshot:
 
     @property
     def name(self) -> str:
-        """Name under which an engine opens it; says in an expression what it was made from."""
+        """Name under which an engine opens it, so that expressions say which rows they read."""
         return f"{self.table}__{self.state}"
 
 
@@ -77,12 +77,12 @@ class TableState:
     """A table at one moment: all of it from one look into the catalog."""
 
     def __init__(
-        self, name: str, iceberg: IcebergTable, known: dict[tuple[str, int], Snapshot]
+        self, name: str, iceberg: IcebergTable, cache: dict[tuple[str, int], Snapshot]
     ) -> None:
-        """Take the table as loaded; `known` are snapshots of which the files were read before."""
+        """Take the table as loaded; `cache` has the snapshots whose files were read before."""
         self._name = name
         self._iceberg = iceberg
-        self._known = known
+        self._cache = cache
 
     @property
     def location(self) -> str:
@@ -107,36 +107,36 @@ class TableState:
     @property
     def published(self) -> Snapshot | None:
         """What readers see, or nothing before the first publication."""
-        found = self._iceberg.snapshot_by_name("main")
-        return None if found is None or _is_start(found) else self._snapshot(found)
+        snapshot = self._iceberg.snapshot_by_name("main")
+        return None if snapshot is None or _is_start(snapshot) else self._snapshot(snapshot)
 
     @property
     def history(self) -> list[tuple[datetime, int]]:
-        """When it was published, as far as its snapshots still exist, and the rows it had then."""
+        """When it was published, and its rows then, as far as the snapshots have not expired."""
         return [
-            (at, int(found.summary.additional_properties[_ROWS]))
-            for at, found in self._history
-            if found.summary
+            (at, int(snapshot.summary.additional_properties[_ROWS]))
+            for at, snapshot in self._history
+            if snapshot.summary
         ]
 
     def published_since(self, snapshot_id: int | None) -> list[Snapshot]:
-        """What was published after a snapshot, oldest first; everything left if it is gone."""
-        found = [found for _, found in self._history]
-        known = [known.snapshot_id for known in found]
-        start = known.index(snapshot_id) + 1 if snapshot_id in known else 0
-        return [self._snapshot(published) for published in found[start:]]
+        """What was published after a snapshot, oldest first; the whole history if it expired."""
+        snapshots = [snapshot for _, snapshot in self._history]
+        ids = [snapshot.snapshot_id for snapshot in snapshots]
+        start = ids.index(snapshot_id) + 1 if snapshot_id in ids else 0
+        return [self._snapshot(snapshot) for snapshot in snapshots[start:]]
 
     @property
     def candidate(self) -> Snapshot | None:
         """What waits on `audit`: written, not published. None if `audit` is published."""
-        found = self._iceberg.snapshot_by_name(AUDIT)
-        if found is None or found == self._iceberg.current_snapshot():
+        snapshot = self._iceberg.snapshot_by_name(AUDIT)
+        if snapshot is None or snapshot == self._iceberg.current_snapshot():
             return None
-        return self._snapshot(found)
+        return self._snapshot(snapshot)
 
     @property
     def is_held_back(self) -> bool:
-        """Whether a check held back what waits on `audit`; else its refresh ended too early."""
+        """Whether a check held back what waits on `audit`; if not, its refresh was cut short."""
         candidate = self.candidate
         return candidate is not None and self._iceberg.properties.get(HELD_BACK) == str(
             candidate.id
@@ -145,16 +145,16 @@ class TableState:
     def snapshot(self, snapshot_id: int) -> Snapshot | None:
         """A published snapshot, by its id or the id it had before its metadata was rewritten."""
         published = published_ids(self._iceberg.metadata)
-        for found in self._iceberg.metadata.snapshots:
-            ids = {found.snapshot_id, int(original_of(found) or 0)}
-            if snapshot_id in ids and found.snapshot_id in published and not _is_start(found):
-                return self._snapshot(found)
+        for snapshot in self._iceberg.metadata.snapshots:
+            ids = {snapshot.snapshot_id, int(original_of(snapshot) or 0)}
+            if snapshot_id in ids and snapshot.snapshot_id in published and not _is_start(snapshot):
+                return self._snapshot(snapshot)
         return None
 
     def is_unpublished(self, name: str) -> bool:
-        """Whether a snapshot has this id or tag that was never published."""
+        """Whether this is the id or tag of a snapshot that was never published."""
         metadata = self._iceberg.metadata
-        ids = {str(made.snapshot_id): made.snapshot_id for made in metadata.snapshots}
+        ids = {str(snapshot.snapshot_id): snapshot.snapshot_id for snapshot in metadata.snapshots}
         ids |= {
             tag: ref.snapshot_id
             for tag, ref in metadata.refs.items()
@@ -166,73 +166,75 @@ class TableState:
     def tags(self) -> tuple[Tag, ...]:
         """Tags of what was published, the oldest snapshot's first; no other file is read."""
         published = published_ids(self._iceberg.metadata)
-        found = [
-            _tag(name, made)
+        tags = [
+            _tag(name, snapshot)
             for name, ref in self._iceberg.metadata.refs.items()
             if ref.snapshot_ref_type == SnapshotRefType.TAG
             and ref.snapshot_id in published
-            and (made := self._iceberg.snapshot_by_id(ref.snapshot_id))
+            and (snapshot := self._iceberg.snapshot_by_id(ref.snapshot_id))
         ]
-        return tuple(sorted(found, key=lambda tag: (tag.made_at, len(tag.name), tag.name)))
+        return tuple(sorted(tags, key=lambda tag: (tag.made_at, len(tag.name), tag.name)))
 
     def tagged(self, tag: str) -> Snapshot | None:
         """The snapshot that has this tag."""
-        ids = {found.name: found.snapshot_id for found in self.tags}
+        ids = {each.name: each.snapshot_id for each in self.tags}
         return self.snapshot(ids[tag]) if tag in ids else None
 
     def as_of(self, moment: datetime) -> Snapshot | None:
         """What was published at that time; None if it expired or there was nothing yet."""
         following: IcebergSnapshot | None = None
-        for published_at, found in reversed(self._history):
+        for published_at, snapshot in reversed(self._history):
             if published_at <= moment:
-                # The next one was made from another: what was between them expired.
-                gap = following and following.parent_snapshot_id != found.snapshot_id
-                return None if gap else self._snapshot(found)
-            following = found
+                # If the next one was not made from this one, what was between them expired.
+                gap = following and following.parent_snapshot_id != snapshot.snapshot_id
+                return None if gap else self._snapshot(snapshot)
+            following = snapshot
         return None
 
     @property
     def earliest(self) -> datetime | None:
-        """When the oldest state that is left was published."""
+        """When the oldest state that has not expired was published."""
         return self._history[0][0] if self._history else None
 
     @property
     def _history(self) -> list[tuple[datetime, IcebergSnapshot]]:
-        """What was published when, oldest first, as far as it has not expired."""
+        """What was published, and when, oldest first, as far as it has not expired."""
         log = self._iceberg.metadata.snapshot_log
-        made = [(_time(e.timestamp_ms), self._iceberg.snapshot_by_id(e.snapshot_id)) for e in log]
-        return [(at, found) for at, found in made if found and not _is_start(found)]
+        entries = [
+            (_time(e.timestamp_ms), self._iceberg.snapshot_by_id(e.snapshot_id)) for e in log
+        ]
+        return [(at, snapshot) for at, snapshot in entries if snapshot and not _is_start(snapshot)]
 
-    def _snapshot(self, found: IcebergSnapshot) -> Snapshot:
-        # A snapshot never changes, and to learn its files takes reading some others.
-        key = self._name, found.snapshot_id
-        if key not in self._known:
-            self._known[key] = _snapshot(self._name, self._iceberg, found)
-        return self._known[key]
+    def _snapshot(self, snapshot: IcebergSnapshot) -> Snapshot:
+        # A snapshot never changes, and to list its files takes reading its manifests.
+        key = self._name, snapshot.snapshot_id
+        if key not in self._cache:
+            self._cache[key] = _snapshot(self._name, self._iceberg, snapshot)
+        return self._cache[key]
 
 
 @contextmanager
-def intact(iceberg: IcebergTable, snapshot: IcebergSnapshot | None) -> Iterator[None]:
+def naming_damage(iceberg: IcebergTable, snapshot: IcebergSnapshot | None) -> Iterator[None]:
     """If a manifest of a snapshot cannot be read, name the file."""
     try:
         yield
     except Exception as error:
         if snapshot and explain(error) is None:
-            deque(live_entries(snapshot, iceberg.io), maxlen=0)  # which says which one it is
+            deque(live_entries(snapshot, iceberg.io), maxlen=0)  # raises an error that names it
         raise
 
 
-def _snapshot(table: str, iceberg: IcebergTable, found: IcebergSnapshot) -> Snapshot:
-    with intact(iceberg, found):
-        tasks = list(iceberg.scan(snapshot_id=found.snapshot_id).plan_files())
-    summary = found.summary.additional_properties if found.summary else {}
+def _snapshot(table: str, iceberg: IcebergTable, snapshot: IcebergSnapshot) -> Snapshot:
+    with naming_damage(iceberg, snapshot):
+        tasks = list(iceberg.scan(snapshot_id=snapshot.snapshot_id).plan_files())
+    summary = snapshot.summary.additional_properties if snapshot.summary else {}
     return Snapshot(
         table=table,
-        id=found.snapshot_id,
-        committed_at=_time(found.timestamp_ms),
+        id=snapshot.snapshot_id,
+        committed_at=_time(snapshot.timestamp_ms),
         rows=sum(task.file.record_count for task in tasks),
         size=sum(task.file.file_size_in_bytes for task in tasks),
-        types=_types(iceberg.schemas()[found.schema_id or 0]),
+        types=_types(iceberg.schemas()[snapshot.schema_id or 0]),
         files=tuple(task.file.file_path for task in tasks),
         properties={
             key.removeprefix(PREFIX): value
@@ -242,15 +244,15 @@ def _snapshot(table: str, iceberg: IcebergTable, found: IcebergSnapshot) -> Snap
     )
 
 
-def _tag(name: str, found: IcebergSnapshot) -> Tag:
-    summary = found.summary.additional_properties if found.summary else {}
+def _tag(name: str, snapshot: IcebergSnapshot) -> Tag:
+    summary = snapshot.summary.additional_properties if snapshot.summary else {}
     rows = int(summary.get(_ROWS, "0"))
-    return Tag(name, found.snapshot_id, _time(found.timestamp_ms), rows)
+    return Tag(name, snapshot.snapshot_id, _time(snapshot.timestamp_ms), rows)
 
 
-def _is_start(found: IcebergSnapshot) -> bool:
+def _is_start(snapshot: IcebergSnapshot) -> bool:
     """Whether it is the empty snapshot that a table begins with."""
-    return not found.summary or PERSONAL not in found.summary.additional_properties
+    return not snapshot.summary or PERSONAL not in snapshot.summary.additional_properties
 
 
 def _time(milliseconds: int) -> datetime:

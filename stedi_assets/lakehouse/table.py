@@ -58,7 +58,7 @@ class Table:
 
     Attributes:
         owner: Who answers for it.
-        one_of: Columns of which exactly one says whose a row is, where there is a choice.
+        one_of: Columns of which exactly one has a value, which says whose the row is.
         person_of: Column with the e-mail that `person` is made of, if there is one.
         fingerprint: Changes with the rules of the contract.
     """

@@ -14,7 +14,7 @@ from pyiceberg.table.snapshots import Snapshot
 from stedi_assets.lakehouse.catalog import Catalog, conflicts
 from stedi_assets.lakehouse.faults import LakehouseError, is_damage, sentence
 from stedi_assets.lakehouse.landing.ledger import LEDGER, read_ledger
-from stedi_assets.lakehouse.manifests import files_of, published_ids, rewrite, tells_values
+from stedi_assets.lakehouse.manifests import files_of, holds_values, published_ids, rewrite
 from stedi_assets.lakehouse.state import AUDIT
 from stedi_assets.lakehouse.storage.storage import Storage, StoredFile
 
@@ -64,20 +64,20 @@ def vacuum(  # noqa: PLR0913
     shared: Collection[str] = (),
     dry_run: bool = False,
 ) -> Vacuumed:
-    """Expire the snapshots that were replaced long ago, and remove what nothing refers to.
+    """Expire the snapshots that were replaced long ago, and remove files that nothing refers to.
 
-    What readers see, what waits on `audit` and what a tag names never expires, but for tags that
-    are released: they go with their snapshots. Candidates that were replaced or dropped expire at
-    once. Where metadata of what stays holds values of rows, it is written anew; what waits on
-    `audit` is then to be made again by the next refresh. A table that is damaged is left alone.
+    What readers see, what waits on `audit` and what a tag names never expires. Released tags are
+    removed when their snapshots expire. Candidates that were replaced or dropped expire at once.
+    Where metadata of what stays holds values of rows, it is written anew; the next refresh then
+    makes again what waits on `audit`. A damaged table is left alone.
 
     Args:
         storage: Where the lakehouse is; no refresh of this machine may run meanwhile.
         retention: How long a snapshot lives after it was replaced.
         safety_age: Unreferenced files younger than this may belong to a running refresh, and stay.
         released: Tags of each table that keep their snapshots no longer.
-        shared: Tables of which others' ledgers name files, too.
-        dry_run: Only tell what would be removed.
+        shared: Tables whose files the ledgers of other tables name, too.
+        dry_run: Remove nothing; only return what would be removed.
 
     Raises:
         LakehouseError: A listing lacks a table's metadata, or another catalog's tables are
@@ -85,37 +85,37 @@ def vacuum(  # noqa: PLR0913
     """
     storage.claim()
     catalog = Catalog(storage)
-    each = _EachTable(catalog.names())
-    tables = each(catalog.load)
-    listed = each(lambda name: list(storage.files(tables[name].location())))
-    _assert_whole(tables, listed)
+    for_each = _EachTable(catalog.names())
+    tables = for_each(catalog.load)
+    listings = for_each(lambda name: list(storage.files(tables[name].location())))
+    _assert_whole(tables, listings)
     released = {name: (released or {}).get(name, ()) for name in tables}
-    telling = each(lambda name: _telling(tables[name], released[name]))
-    telling = {name: snapshots for name, snapshots in telling.items() if snapshots}
+    with_values = for_each(lambda name: _with_values(tables[name], released[name]))
+    with_values = {name: snapshots for name, snapshots in with_values.items() if snapshots}
     if not dry_run:
-        for name, snapshots in telling.items():
+        for name, snapshots in with_values.items():
             _rewrite(catalog, name, tables[name], snapshots)
     now = datetime.now(UTC)
-    replaced = each(lambda name: _replaced(tables[name], now - retention, released[name]))
-    in_use = each(lambda name: set(_in_use(tables[name], storage, without=replaced[name])))
+    replaced = for_each(lambda name: _replaced(tables[name], now - retention, released[name]))
+    in_use = for_each(lambda name: set(_in_use(tables[name], storage, without=replaced[name])))
     tags = {name: _tags(tables[name], replaced[name]) for name in in_use}
     for name in in_use:
         if replaced[name] and not dry_run:
             _expire(name, tables[name], replaced[name], tags[name])
-    # What a damaged table refers to in another one is not known.
-    swept = in_use.keys() - (shared if each.damaged else ())
-    used = set().union(*in_use.values())
-    files = (file for name in sorted(swept) for file in listed[name])
-    unused = [f for f in files if f.location not in used and f.modified < now - safety_age]
+    # A damaged table may refer to files of these, too.
+    to_sweep = in_use.keys() - (shared if for_each.damaged else ())
+    referenced = set().union(*in_use.values())
+    files = (file for name in sorted(to_sweep) for file in listings[name])
+    unused = [f for f in files if f.location not in referenced and f.modified < now - safety_age]
     uploads = 0
     if not dry_run:
         with ThreadPoolExecutor() as pool:
             list(pool.map(storage.io.delete, (file.location for file in unused)))
         uploads = storage.drop_uploads(now - safety_age)
     expired = {name: len(replaced[name]) for name in in_use if replaced[name]}
-    gone = {name: names for name, names in tags.items() if names}
-    damaged = tuple(each.damaged.values())
-    return Vacuumed(expired, gone, tuple(unused), uploads, tuple(telling), damaged)
+    removed = {name: names for name, names in tags.items() if names}
+    damaged = tuple(for_each.damaged.values())
+    return Vacuumed(expired, removed, tuple(unused), uploads, tuple(with_values), damaged)
 
 
 class _EachTable:
@@ -138,17 +138,20 @@ class _EachTable:
         return results
 
 
-def _telling(table: IcebergTable, released: Collection[str]) -> list[Snapshot]:
-    """Snapshots that stay, and whose metadata holds values of rows."""
-    kept = _kept(table.metadata, released)
-    snapshots = (made for made in table.metadata.snapshots if made.snapshot_id in kept)
-    return [made for made in snapshots if tells_values(made, table.io)]
+def _with_values(table: IcebergTable, released: Collection[str]) -> list[Snapshot]:
+    """Snapshots that stay although their metadata holds values of rows."""
+    protected = _protected(table.metadata, released)
+    return [
+        snapshot
+        for snapshot in table.metadata.snapshots
+        if snapshot.snapshot_id in protected and holds_values(snapshot, table.io)
+    ]
 
 
 def _rewrite(
     catalog: Catalog, name: str, table: IcebergTable, snapshots: Iterable[Snapshot]
 ) -> None:
-    catalog.discard_candidate(name)  # it was made on top of what is replaced now
+    catalog.discard_candidate(name)  # it was made on top of a snapshot that is rewritten now
     table.refresh()
     published = published_ids(table.metadata)
     with conflicts(name):
@@ -164,7 +167,6 @@ def _expire(name: str, table: IcebergTable, expiring: list[int], tags: list[str]
                 for tag in tags:
                     manage.remove_tag(tag)
         table.maintenance.expire_snapshots().by_ids(expiring).commit()
-    table.refresh()  # its new metadata file is none of those listed
 
 
 def _tags(table: IcebergTable, expiring: Collection[int]) -> list[str]:
@@ -175,15 +177,15 @@ def _tags(table: IcebergTable, expiring: Collection[int]) -> list[str]:
 def _replaced(table: IcebergTable, before: datetime, released: Collection[str]) -> list[int]:
     """Snapshots that were replaced before that time, and candidates that wait no longer."""
     metadata = table.metadata
-    kept, published = _kept(metadata, released), published_ids(metadata)
-    ended = {made.snapshot_id: made.timestamp_ms for made in metadata.snapshots}
+    protected, published = _protected(metadata, released), published_ids(metadata)
+    ended = {snapshot.snapshot_id: snapshot.timestamp_ms for snapshot in metadata.snapshots}
+    existing = set(ended)
     ended |= {old.snapshot_id: new.timestamp_ms for old, new in pairwise(metadata.snapshot_log)}
     limit = before.timestamp() * 1000
-    known = {made.snapshot_id for made in metadata.snapshots}
-    return [found for found in known - kept if found not in published or ended[found] < limit]
+    return [id_ for id_ in existing - protected if id_ not in published or ended[id_] < limit]
 
 
-def _kept(metadata: TableMetadata, released: Collection[str]) -> set[int]:
+def _protected(metadata: TableMetadata, released: Collection[str]) -> set[int]:
     """Snapshots that stay whatever their age. A tag keeps none that was never published."""
     published = published_ids(metadata)
     return {
@@ -194,13 +196,13 @@ def _kept(metadata: TableMetadata, released: Collection[str]) -> set[int]:
 
 
 def _in_use(table: IcebergTable, storage: Storage, without: Collection[int]) -> Iterator[str]:
-    """All files that a table refers to, but for these snapshots of it."""
+    """All files that a table refers to, except by these snapshots."""
     metadata = table.metadata
     yield table.metadata_location
     yield from (logged.metadata_file for logged in metadata.metadata_log)
     yield from (file.statistics_path for file in metadata.statistics)
     yield from (file.statistics_path for file in metadata.partition_statistics)
-    snapshots = [made for made in metadata.snapshots if made.snapshot_id not in without]
+    snapshots = [snapshot for snapshot in metadata.snapshots if snapshot.snapshot_id not in without]
     yield from files_of(snapshots, table.io)
     for snapshot in snapshots:
         properties = snapshot.summary.additional_properties if snapshot.summary else {}
@@ -211,11 +213,11 @@ def _in_use(table: IcebergTable, storage: Storage, without: Collection[int]) -> 
 
 
 def _assert_whole(
-    tables: Mapping[str, IcebergTable], listed: Mapping[str, list[StoredFile]]
+    tables: Mapping[str, IcebergTable], listings: Mapping[str, list[StoredFile]]
 ) -> None:
-    found = {file.location for files in listed.values() for file in files}
+    locations = {file.location for files in listings.values() for file in files}
     for name, table in tables.items():
-        if table.metadata_location not in found:
+        if table.metadata_location not in locations:
             raise LakehouseError(
                 f"The files of {name} are not where they should be ({table.location()}); nothing "
                 "was removed."

@@ -8,7 +8,7 @@ import ibis
 import ibis.expr.types as ir
 
 from stedi_assets.lakehouse.lakehouse import Lakehouse
-from stedi_assets.lakehouse.names import shown_name
+from stedi_assets.lakehouse.names import display_name
 from stedi_assets.lakehouse.state import Snapshot
 from stedi_assets.refresh.findings import MOST_NAMED, WARNINGS, Finding, Verdict
 from stedi_assets.refresh.view import View
@@ -200,7 +200,7 @@ def check_suspended(view: View) -> Finding:
     places = view.call(suspending_records).order_by("source_file", "position")
     people = view.call(unreadable_people).count().to_pyarrow().as_py()
     named = [
-        f"{shown_name(row['source_file'])} at byte {row['position']}"
+        f"{display_name(row['source_file'])} at byte {row['position']}"
         for row in places.limit(MOST_NAMED).to_pyarrow().to_pylist()
     ]
     if not people:

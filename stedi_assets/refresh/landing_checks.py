@@ -7,7 +7,7 @@ import ibis.expr.types as ir
 
 from stedi_assets.lakehouse.landing.ingest import MANY, Ingested
 from stedi_assets.lakehouse.landing.ledger import Entry
-from stedi_assets.lakehouse.names import shown_name
+from stedi_assets.lakehouse.names import display_name
 from stedi_assets.lakehouse.state import Snapshot
 from stedi_assets.lakehouse.table import PERSON, Table
 from stedi_assets.refresh.findings import MOST_NAMED, Finding
@@ -87,9 +87,9 @@ def _worst(entries: Sequence[Entry]) -> str:
 
 def _unreadable(entry: Entry) -> str:
     if not entry.quarantined:
-        return f"{shown_name(entry.path)}: {entry.reason}"
+        return f"{display_name(entry.path)}: {entry.reason}"
     counts = f"{entry.quarantined} of {entry.objects} unreadable, mostly “{entry.reason}”"
-    return f"{shown_name(entry.path)}: {counts}"
+    return f"{display_name(entry.path)}: {counts}"
 
 
 def account(ingested: Ingested, snapshot: Snapshot) -> dict[str, Any]:
@@ -130,7 +130,7 @@ def columns_gone(table: Table, fresh: ir.Table) -> list[str]:
 def check_files(name: str, ingested: Ingested, gone: list[str]) -> Finding:
     """Whether landing files changed after they were taken in, or lost a column."""
     warnings = [
-        f"{shown_name(path)} changed after it was taken in; its first content stays in {name}. "
+        f"{display_name(path)} changed after it was taken in; its first content stays in {name}. "
         "Deliver only the new objects, under a new name, or take the files of this source in anew: "
         f"stedi rebuild --source {SOURCES[name]}."
         for path in ingested.changed
@@ -144,7 +144,7 @@ def check_files(name: str, ingested: Ingested, gone: list[str]) -> Finding:
         " ".join(warnings) or files,
         {
             "files": len(ingested.entries),
-            "changed": list(map(shown_name, ingested.changed)),
+            "changed": list(map(display_name, ingested.changed)),
             "duplicates": sum(1 for entry in ingested.entries if entry.duplicate_of),
         },
     )

@@ -7,7 +7,7 @@ import ibis.expr.types as ir
 from stedi_assets.lakehouse.catalog import Catalog
 from stedi_assets.lakehouse.landing.arrivals import Ledgers
 from stedi_assets.lakehouse.landing.ledger import LandingFolder
-from stedi_assets.lakehouse.names import shown_name
+from stedi_assets.lakehouse.names import display_name
 from stedi_assets.lakehouse.state import Snapshot, TableState
 from stedi_assets.lakehouse.table import PERSON, Zone
 from stedi_assets.privacy.training_sets import TRAINING_SET
@@ -92,14 +92,14 @@ def _landing_files(catalog: Catalog, settings: Settings) -> dict[str, Any]:
     return {
         "held_back": [
             {
-                "file": shown_name(entry.path),
+                "file": display_name(entry.path),
                 "reason": entry.reason,
                 "unreadable": entry.quarantined,
             }
             for source in arrived
             for entry in source.held_back
         ],
-        "ignored": [shown_name(path) for source in arrived for path in source.listing.ignored],
+        "ignored": [display_name(path) for source in arrived for path in source.listing.ignored],
     }
 
 

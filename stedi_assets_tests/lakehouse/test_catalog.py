@@ -55,7 +55,7 @@ def write(catalog: Catalog) -> Write:
     """Writes a Parquet file with these rows as an engine does: below the table's location."""
 
     def write(*times: int, **columns: Sequence[Any]) -> str:
-        path = f"{catalog.location('steps')}/data/{uuid4().hex}.parquet"
+        path = f"{catalog.state('steps').location}/data/{uuid4().hex}.parquet"
         who = pa.array([f"p{time}" for time in times], pa.string())
         at = pa.array(times, pa.int64())
         with catalog.io.new_output(path).create() as file:
@@ -101,7 +101,7 @@ def test_table_that_does_not_exist_has_neither(catalog: Catalog) -> None:
 
 
 def test_table_is_in_the_folder_of_its_zone(catalog: Catalog) -> None:
-    assert catalog.location("steps") == f"{catalog.warehouse}/trusted/steps"
+    assert catalog.state("steps").location == f"{catalog.warehouse}/trusted/steps"
     assert catalog.state("steps").zone == "trusted"
 
 

@@ -205,7 +205,9 @@ def test_catalog_in_use_for_long_is_a_sentence(
     monkeypatch.setattr("stedi_assets.lakehouse.storage.local.BUSY", 0.1)
     with closing(sqlite3.connect(place / "lakehouse/catalog.db")) as other:
         other.execute("BEGIN EXCLUSIVE")
-        assert_one_sentence(run("status"), "catalog.db is in use by another process")
+        assert_one_sentence(
+            run("status"), f"Another process has locked {place}/lakehouse/catalog.db"
+        )
     assert run("status").code == 0
 
 

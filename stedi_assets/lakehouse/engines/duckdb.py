@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -53,7 +53,7 @@ def shared_engine(
 
 
 def drop_leftovers(scratch: Path) -> None:
-    """Remove what engines of processes that are no more have spilled to disk."""
+    """Remove what the engines of ended processes spilled to disk."""
     for folder in scratch.glob("*-*"):
         try:
             os.kill(int(folder.name.split("-")[0]), 0)
@@ -73,18 +73,18 @@ class DuckDBEngine:
         threads: int | None = None,
         scratch: Path | None = None,
     ) -> None:
-        """Spill to `scratch`, by default the storage's, what does not fit into `memory_limit`.
+        """Spill what does not fit into `memory_limit` to `scratch`, by default the storage's.
 
-        Where unset, that is 1.25 GB for each thread, and no more than DuckDB's own limit.
+        The default limit is 1.25 GB for each thread, and at most DuckDB's own limit.
         """
         self._storage = storage
         self._connected: Backend | None = None
         self._connecting = Lock()
-        self._told: list[str] = []
+        self._setup: list[str] = []
         self._opened: dict[str, tuple[Sequence[str], Mapping[str, str]]] = {}
         self._scratch = scratch
         self._config = {
-            # What it needs comes as a package.
+            # What DuckDB needs comes as a package.
             "autoinstall_known_extensions": False,
             # Tables have no order; keeping one costs memory and time.
             "preserve_insertion_order": False,
@@ -94,12 +94,12 @@ class DuckDBEngine:
 
     @property
     def here(self) -> "DuckDBEngine":
-        """It executes everything at once."""
+        """This engine itself: it has no job to start."""
         return self
 
     @property
     def backend(self) -> Backend:
-        """The ibis backend, told how to get at the storage as of now.
+        """The ibis backend, with the storage's current credentials.
 
         Files are written in several threads, each of which may be the first to need it.
         """
@@ -111,20 +111,20 @@ class DuckDBEngine:
             self._connected = ibis.duckdb.connect(
                 temp_directory=str(self._spilling_folder()), **self._config
             )
-            # What it spills are rows. To encrypt them takes the cryptography of this extension.
+            # It spills rows. To encrypt them it needs this extension.
             self._connected.raw_sql(f"LOAD {sql_text(_httpfs())}")
             self._connected.raw_sql("SET temp_file_encryption = true")
             if "memory_limit" not in self._config:
                 self._connected.raw_sql(_OWN_LIMIT)
-        if (setup := self._storage.engine_setup()) != self._told:
+        if (setup := self._storage.engine_setup()) != self._setup:
             for statement in setup:
                 self._connected.raw_sql(statement)
-            self._told = setup
+            self._setup = setup
         return self._connected
 
     def _spilling_folder(self) -> Path:
-        """A folder of its own: two processes that spill to one overwrite each other's files."""
-        if self._scratch is None:  # else it is Spark's, which clears it up
+        """A folder of its own: two processes with one folder overwrite each other's files."""
+        if self._scratch is None:  # otherwise it is Spark's, which clears it up
             drop_leftovers(self._storage.scratch)
         scratch = self._scratch or self._storage.scratch
         make_folder(scratch)
@@ -140,17 +140,17 @@ class DuckDBEngine:
             try:
                 backend.raw_sql(view)
             except duckdb.Error as error:
-                if type(error) is duckdb.Error:  # of what unpacks Parquet, which knows of no file
+                if type(error) is duckdb.Error:  # the Parquet reader does not know the file
                     raise DamagedError(f"A data file of {name.partition('__')[0]}") from error
                 raise
             self._opened[name] = files, types
-        return named(name, types, backend)
+        return backend_table(name, types, backend)
 
     def write(self, expression: ir.Table, folder: str) -> list[str]:
         """Write the rows of the expression as Parquet files below `folder`.
 
         Returns:
-            The files with rows; none where there are no rows.
+            The files with rows; none if there are no rows.
         """
         return self._copy(self.backend.con, ibis.to_sql(expression, dialect="duckdb"), folder)
 
@@ -160,7 +160,7 @@ class DuckDBEngine:
         Several threads may do so at once.
 
         Returns:
-            The files with rows; none where there are no rows.
+            The files with rows; none if there are no rows.
         """
         with self.backend.con.cursor() as connection:
             connection.register("batches", batches)
@@ -170,12 +170,12 @@ class DuckDBEngine:
         if "://" not in folder:
             make_folder(Path(folder))
         # Rows of long texts would fill the memory before there are enough of them for a group.
-        written = connection.execute(
+        statistics = connection.execute(
             f"COPY ({query}) TO {sql_text(f'{folder}/{uuid4().hex}')} (FORMAT parquet, "
             "PER_THREAD_OUTPUT, FILE_SIZE_BYTES '512MB', ROW_GROUP_SIZE_BYTES '64MB', RETURN_STATS)"
         ).fetchall()
         files = []
-        for path, rows, *_ in written:
+        for path, rows, *_ in statistics:
             if rows:
                 files.append(path)
             else:
@@ -206,8 +206,8 @@ def _httpfs() -> Path:
     return extension
 
 
-def named(name: str, types: Mapping[str, str], backend: SQLBackend) -> ir.Table:
-    """A table that the backend has under that name; it is not asked for the types."""
+def backend_table(name: str, types: Mapping[str, str], backend: SQLBackend) -> ir.Table:
+    """A table of the backend, which is not asked for the types."""
     return ops.DatabaseTable(
         name, schema=ibis.schema(types), source=backend, namespace=ops.Namespace()
     ).to_expr()
@@ -217,9 +217,10 @@ def _rows_of(files: Sequence[str], types: Mapping[str, str]) -> str:
     """A query of all rows of Parquet files."""
     if files:
         columns = ", ".join(map(identifier, types))
+        paths = ", ".join(map(sql_text, map(_literally, files)))
         # A folder `user=ann` in their path is no value of the column `user`.
         return (
-            f"SELECT {columns} FROM read_parquet({_list(map(_literally, files))}, "
+            f"SELECT {columns} FROM read_parquet([{paths}], "
             "union_by_name=true, hive_partitioning=false)"
         )
     columns = ", ".join(
@@ -231,7 +232,3 @@ def _rows_of(files: Sequence[str], types: Mapping[str, str]) -> str:
 def _literally(location: str) -> str:
     """A location in which DuckDB finds no pattern: `*` would match another lakehouse's files."""
     return _WILDCARD.sub(r"[\g<0>]", location)
-
-
-def _list(values: Iterable[object]) -> str:
-    return "[" + ", ".join(map(sql_text, values)) + "]"

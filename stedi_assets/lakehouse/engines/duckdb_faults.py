@@ -20,7 +20,7 @@ _NO_MEMORY = (
     "The engine ran out of memory: give it more with STEDI_MEMORY_LIMIT, or let it do less at once "
     "with STEDI_THREADS."
 )
-_NOT_TOLD = (
+_UNKNOWN = (
     "The engine failed with {kind}. Its message may quote data and is not shown here; call the "
     "table's rule in a Python shell to see it."
 )
@@ -30,14 +30,14 @@ _NO_PARQUET = re.compile(
 
 
 def explain_duckdb(error: BaseException) -> Explanation | None:
-    """Say what an error of DuckDB means, but for those of HTTP: a storage knows these."""
+    """Say what an error of DuckDB means, except of HTTP: the storage explains those."""
     if not isinstance(error, duckdb.Error) or is_of_http(error):
         return None
     return _explanation_of_damage(error) or Explanation(_sentence(error))
 
 
 def is_interrupted(error: BaseException) -> bool:
-    """Whether Ctrl-C ended a query: DuckDB makes an error like others of it."""
+    """Whether Ctrl-C ended a query: DuckDB then raises an error like any other."""
     return any(
         isinstance(cause, duckdb.InterruptException)
         or (isinstance(cause, RuntimeError) and str(cause) == "Query interrupted")
@@ -56,24 +56,24 @@ def _explanation_of_damage(error: duckdb.Error) -> Explanation | None:
             damaged = DamagedError(file, missing=True)
         elif _NO_PARQUET.search(message):
             damaged = DamagedError(file)
-    if not damaged and type(error) is duckdb.Error:  # of what unpacks Parquet, which knows no file
+    if not damaged and type(error) is duckdb.Error:  # from the Parquet reader
         damaged = DamagedError("A data file of the tables")
     return Explanation(str(damaged), is_damage=True) if damaged else None
 
 
 def _sentence(error: duckdb.Error) -> str:
     message = str(error)
-    for words, known in WORDS.items():
+    for words, template in WORDS.items():
         if words in message:
-            return about_file(known, error)
+            return about_file(template, error)
     if isinstance(error, duckdb.OutOfMemoryException):
         spills = "temp_dir" in message
         return NO_SPACE.format(place="what the engine spills") if spills else _NO_MEMORY
-    return _NOT_TOLD.format(kind=type(error).__name__)
+    return _UNKNOWN.format(kind=type(error).__name__)
 
 
 def _without_brackets(pattern: str) -> str:
-    """A location, as it was before its wildcards were made none."""
+    """The location in a pattern whose wildcards were put in brackets."""
     return re.sub(r"\[([*?[])\]", r"\1", pattern)
 
 

@@ -1,4 +1,4 @@
-"""What executes the transformations, as the rest of the machinery knows it."""
+"""What an engine has to offer."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypeVar
@@ -25,7 +25,7 @@ class Engine(Protocol):
         """Write the rows of the expression as Parquet files below `folder`.
 
         Returns:
-            The files with rows; none where there are no rows.
+            The files with rows; none if there are no rows.
         """
 
     def spread(

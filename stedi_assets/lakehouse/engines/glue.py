@@ -1,7 +1,7 @@
 """AWS Glue as an engine: its Spark makes the tables, this process does all else.
 
-A table is a job run. It is launched by Dagster Pipes: the order goes to the job, and what it wrote
-comes back, as objects on S3. The job is `stedi_assets/glue_job.py`.
+Each table is made by one run of the job. Dagster Pipes launches it: the order goes to the job, and
+what it wrote comes back, as objects on S3. The job is `stedi_assets/glue_job.py`.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _LOOK = 2.0
-"""Seconds between two looks for what the job says."""
+"""Seconds between two looks for messages of the job."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Order:
         inputs: Snapshot id of each table that it is made from.
         columns: Its columns, in order.
         rule: Digest of the compiled rule, so that the job can tell whether its own is the same.
-        folder: Where its files are to be.
+        folder: Where its files go.
         settings: Settings that the job cannot know.
     """
 
@@ -54,7 +54,7 @@ class Written:
     """What a job has made.
 
     Attributes:
-        files: Its Parquet files; none where there are no rows.
+        files: Its Parquet files; none if there are no rows.
         rows: Their rows.
     """
 
@@ -99,7 +99,7 @@ class GlueEngine:
         """Have the job write the rows of the table that this step makes below `folder`.
 
         Returns:
-            The files with rows; none where there are no rows.
+            The files with rows; none if there are no rows.
 
         Raises:
             LakehouseError: The job failed.
@@ -131,14 +131,14 @@ class GlueEngine:
 
     def _run(self, order: Order, context: dg.AssetExecutionContext) -> Written:
         try:
-            done = self._client().run(
+            run = self._client().run(
                 context=context,
                 start_job_run_params={"JobName": self.job},
                 extras=asdict(order),
             )
-        except RuntimeError as error:  # all that Pipes says of a run that failed
+        except RuntimeError as error:  # what Pipes raises if the run failed
             raise LakehouseError(" ".join(str(error).split())) from None
-        answers = done.get_custom_messages()
+        answers = run.get_custom_messages()
         if not answers:
             raise LakehouseError(
                 f"The Glue job {self.job} ended without an answer: see that its script is "

@@ -24,7 +24,7 @@ from ibis.formats.pyarrow import PyArrowData
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 
-from stedi_assets.lakehouse.engines.duckdb import DuckDBEngine, named
+from stedi_assets.lakehouse.engines.duckdb import DuckDBEngine, backend_table
 from stedi_assets.lakehouse.engines.spark_faults import condition
 from stedi_assets.lakehouse.engines.spark_tasks import Done, Failed, Tasks
 from stedi_assets.lakehouse.faults import LakehouseError
@@ -39,22 +39,22 @@ SHARE = 128 << 20
 _CONNECT_PORT, _MASTER_PORT = 15002, 7077
 
 REDACTED = "spark.sql.redaction.string.regex"
-"""Option with the pattern of what Spark is to show of no plan: rules may hold secrets."""
+"""Option with the pattern of text that Spark hides in plans: rules may hold secrets."""
 
 SQL = {
-    # Of a rule that overflows no row is to be published, whatever the version's default.
+    # A rule that overflows must fail, whatever the default of the version.
     "spark.sql.ansi.enabled": "true",
     # Rather few files of a good size than as many as there are cores.
     "spark.sql.adaptive.enabled": "true",
     "spark.sql.adaptive.coalescePartitions.parallelismFirst": "false",
     "spark.sql.adaptive.advisoryPartitionSizeInBytes": "128m",
-    # A table is sent by way of the driver only when it was seen to be small: the size of a file's
-    # column says little, millions of e-mails in it may be a megabyte.
+    # A table is broadcast only once its real size is known: the size of a column in a file says
+    # little, millions of e-mails may take a megabyte there.
     "spark.sql.autoBroadcastJoinThreshold": "-1",
     "spark.sql.adaptive.autoBroadcastJoinThreshold": "10m",
     "spark.sql.execution.arrow.pyspark.enabled": "true",
 }
-"""What every session has to be told, wherever Spark is."""
+"""Options of every session, wherever Spark runs."""
 SILENT = {
     # Plans hold literals: the UI shows them to everybody who reaches the driver's machine, event
     # logs have them unredacted, and so have logs at INFO, which spark-submit begins with.
@@ -62,7 +62,7 @@ SILENT = {
     "spark.eventLog.enabled": "false",
     "spark.log.level": "WARN",
 }
-"""What keeps a driver from showing plans."""
+"""Options that keep a driver from showing plans."""
 _CLUSTER = SILENT | {
     "spark.app.name": "STEDI lakehouse",
     "spark.ui.showConsoleProgress": "false",
@@ -75,17 +75,17 @@ _LOCAL = {
 }
 
 
-def configuration(given: Mapping[str, str]) -> dict[str, str]:
-    """Spark's configuration: what is given, and sane values for what is not.
+def configuration(options: Mapping[str, str]) -> dict[str, str]:
+    """Spark's configuration: these options, and good values for others.
 
-    It runs on this machine, unless `spark.master` or `spark.remote` (the address of a server) is
-    given, or spark-submit said where when it started this process.
+    Spark runs on this machine, unless the options have `spark.master` or `spark.remote` (the
+    address of a server), or spark-submit started this process.
     """
-    if "spark.remote" in given:  # the server is configured where it is started
-        return SQL | dict(given)
-    elsewhere = "spark.master" in given or "PYSPARK_GATEWAY_PORT" in os.environ
+    if "spark.remote" in options:  # the server is configured where it is started
+        return SQL | dict(options)
+    elsewhere = "spark.master" in options or "PYSPARK_GATEWAY_PORT" in os.environ
     here = {} if elsewhere else _LOCAL | {"spark.driver.memory": _half_of_memory()}
-    return SQL | _CLUSTER | here | dict(given)
+    return SQL | _CLUSTER | here | dict(options)
 
 
 @cache
@@ -94,8 +94,8 @@ def _half_of_memory() -> str:
     # four fifths of what there is, and it knows of a container's limit.
     query = "SELECT parse_formatted_bytes(current_setting('memory_limit'))"
     with duckdb.connect() as connection:
-        [[most]] = connection.execute(query).fetchall()
-    return f"{most * 5 // 8 >> 20}m"
+        [[limit]] = connection.execute(query).fetchall()
+    return f"{limit * 5 // 8 >> 20}m"
 
 
 @dataclass(frozen=True)
@@ -124,26 +124,26 @@ class SparkStart:
         elif master.startswith("spark://") and "," not in master:
             _assert_reached(_server(master, _MASTER_PORT), "Spark master", "spark.master")
         elif master.startswith("local") and "spark.local.dir" not in self.conf:
-            # Where the next refresh drops what it spilled, should this process be killed.
+            # If this process is killed, the next refresh removes what it spilled there.
             os.environ.setdefault("SPARK_LOCAL_DIRS", f"{self.scratch()}/{os.getpid()}-spark")
         try:
             return self.begin()
         except Exception as error:
-            raise LakehouseError(_not_begun(error, self.conf)) from None
+            raise LakehouseError(_start_failure(error, self.conf)) from None
 
 
-def _not_begun(error: Exception, conf: Mapping[str, str]) -> str:
+def _start_failure(error: Exception, conf: Mapping[str, str]) -> str:
     if isinstance(error, PySparkException) and condition(error) == "JAVA_GATEWAY_EXITED":
         return (
-            "Spark could not start: STEDI_ENGINE=spark takes Java 17 or 21 (`java -version`; "
-            "JAVA_HOME where there are several), and a configuration that Java accepts "
+            "Spark could not start: STEDI_ENGINE=spark takes Java 17 or 21 (`java -version`; set "
+            "JAVA_HOME if there are several), and a configuration that Java accepts "
             "(STEDI_SPARK_CONF)."
         )
     place = conf.get("spark.master", "the cluster of spark-submit")
-    if remote := conf.get("spark.remote"):  # after the server it may hold a token
+    if remote := conf.get("spark.remote"):  # behind the server it may hold a token
         place = _server(remote)
     return (
-        f"Spark could not start on {place}: see that it is running and reached from here, and that "
+        f"Spark could not start on {place}: see that it runs and is reachable from here, and that "
         "STEDI_SPARK_CONF is right. What Spark's driver said is in the log of this process."
     )
 
@@ -176,14 +176,14 @@ class SparkEngine:
         session: Callable[[], SparkSession],
         task_memory: str | None = None,
     ) -> None:
-        """Ask for the session when there is something to compute; `task_memory` as of DuckDB."""
+        """Take the session once there is work; DuckDB may use `task_memory` in each task."""
         self._storage = storage
         self._session = session
         self._task_memory = task_memory or "1GB"
 
     @property
     def here(self) -> "SparkEngine":
-        """Its session is at hand."""
+        """This engine itself: it has a session."""
         return self
 
     @property
@@ -199,14 +199,14 @@ class SparkEngine:
         if (opened := (files, types)) != backend.opened.get(name):
             self._rows_of(files, types).createOrReplaceTempView(name)
             backend.opened[name] = opened
-        return named(name, types, backend)
+        return backend_table(name, types, backend)
 
     def _rows_of(self, files: Sequence[str], types: Mapping[str, str]) -> DataFrame:
         session = self.backend.session
         columns = ", ".join(f"`{column}` {_SPARK_TYPES[dtype]}" for column, dtype in types.items())
         if not files:
             return session.createDataFrame([], columns)
-        # Else it would take * ? [ { in a path for a pattern, and a folder user=ann for a column.
+        # Spark would take * ? [ { in a path for a pattern, and a folder user=ann for a column.
         reader = session.read.schema(columns).options(
             __globPaths__="false", recursiveFileLookup="true"
         )
@@ -216,24 +216,24 @@ class SparkEngine:
         """Write the rows of the expression as Parquet files below `folder`.
 
         Returns:
-            The files with rows; none where there are no rows.
+            The files with rows; none if there are no rows.
         """
         backend, target = self.backend, f"{folder}/{uuid4().hex}"
         backend.session.sql(backend.compile(expression)).write.parquet(_uri(target))
-        written = [file.location for file in self._storage.files(target)]
+        paths = [file.location for file in self._storage.files(target)]
         with ThreadPoolExecutor() as pool:
-            filled = list(pool.map(self._has_rows, written))
+            have_rows = list(pool.map(self._has_rows, paths))
         files = []
-        for file, keep in zip(written, filled, strict=True):
-            if keep:
-                files.append(file)
+        for path, has_rows in zip(paths, have_rows, strict=True):
+            if has_rows:
+                files.append(path)
             else:
-                self._storage.io.delete(file)
+                self._storage.io.delete(path)
         self._storage.check_written(files)
         return files
 
     def _has_rows(self, file: str) -> bool:
-        """Whether it is a Parquet file with rows; checksums and the mark of success are none."""
+        """Whether it is a Parquet file with rows, and not a checksum or the mark of success."""
         if not file.endswith(".parquet"):
             return False
         with self._storage.io.new_input(file).open() as opened:
@@ -252,10 +252,10 @@ class SparkEngine:
         pickled = [pickle.dumps(share) for share in shares]
         tasks = Tasks(work, pickled, self._storage, self._task_memory)
         numbers = self.backend.session.range(0, len(shares), 1, len(shares))
-        done = numbers.mapInArrow(tasks.run, "result binary").collect()
+        outcomes = numbers.mapInArrow(tasks.run, "result binary").collect()
         results: list[Result] = []
-        for (result,) in done:
-            outcome: Done | Failed = pickle.loads(result)
+        for (pickled_outcome,) in outcomes:
+            outcome: Done | Failed = pickle.loads(pickled_outcome)
             if isinstance(outcome, Failed):
                 raise outcome.error
             results.append(outcome.result)
@@ -263,8 +263,8 @@ class SparkEngine:
 
 
 class _Backend(Backend):  # type: ignore[misc]
-    def __init__(self, *given: Any, **options: Any) -> None:
-        super().__init__(*given, **options)
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
         self.opened: dict[str, tuple[Sequence[str], Mapping[str, str]]] = {}
 
     @property
@@ -273,16 +273,16 @@ class _Backend(Backend):  # type: ignore[misc]
         return session
 
     def to_pyarrow(self, expr: ir.Expr, /, **options: Any) -> Any:
-        # By way of pandas, as ibis does it, a whole number beside a null loses its last digits.
+        # ibis goes by way of pandas, where a whole number beside a null loses its last digits.
         table = expr.as_table()
         rows, schema = self.session.sql(self.compile(table, **options)), table.schema()
         if hasattr(rows, "toArrow"):
-            found = rows.toArrow()
+            arrow = rows.toArrow()
         else:  # Spark 3.5
-            found = pa.Table.from_pylist(
+            arrow = pa.Table.from_pylist(
                 [row.asDict() for row in rows.collect()], schema.to_pyarrow()
             )
-        return expr.__pyarrow_result__(PyArrowData.convert_table(found, schema))
+        return expr.__pyarrow_result__(PyArrowData.convert_table(arrow, schema))
 
 
 @lru_cache(maxsize=1)
@@ -305,9 +305,9 @@ def _shares(items: Sequence[Item], sizes: Sequence[int]) -> list[list[Item]]:
     """The items in shares of about the same size, the largest items first."""
     number = min(len(items), -(-sum(sizes) // SHARE) or 1)
     shares: list[list[Item]] = [[] for _ in range(number)]
-    filled = [(0, share) for share in range(number)]
+    loads = [(0, share) for share in range(number)]
     for size, item in sorted(zip(sizes, items, strict=True), key=lambda pair: -pair[0]):
-        least, share = filled[0]
+        load, share = loads[0]
         shares[share].append(item)
-        heapreplace(filled, (least + size, share))
+        heapreplace(loads, (load + size, share))
     return shares

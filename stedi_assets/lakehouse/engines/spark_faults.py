@@ -20,9 +20,9 @@ def explain_spark(error: BaseException) -> Explanation | None:
 
 
 def condition(error: PySparkException) -> str | None:
-    """Name of what went wrong, which quotes no data; Spark 3.5 has another word for it."""
-    ask = error.getCondition if hasattr(error, "getCondition") else error.getErrorClass
-    return ask()
+    """Name of the error, which quotes no data; Spark 3.5 calls it an error class."""
+    get = error.getCondition if hasattr(error, "getCondition") else error.getErrorClass
+    return get()
 
 
 _READ = re.compile(
@@ -30,31 +30,31 @@ _READ = re.compile(
     r"(file:/+\S.*?|s3a?://.*?)\. ",
     re.IGNORECASE,
 )
-"""The file in Spark's words, where a stage failed and the error that says so names no condition."""
+"""The file in the message of a failed stage, whose error names no condition."""
 
 
 def _damaged(error: PySparkException | Py4JError) -> Explanation | None:
-    """What to say where a file of a table is missing or cannot be read."""
-    kind, asked = "", dict[str, str]()
+    """The explanation, if a file of a table is missing or cannot be read."""
+    kind, parameters = "", dict[str, str]()
     if isinstance(error, PySparkException):
-        kind, asked = condition(error) or "", _parameters(error)
-    found = _READ.search(str(error))
-    if not found and not kind.startswith(("FAILED_READ_FILE", "PATH_NOT_FOUND")):
+        kind, parameters = condition(error) or "", _parameters(error)
+    match = _READ.search(str(error))
+    if not match and not kind.startswith(("FAILED_READ_FILE", "PATH_NOT_FOUND")):
         return None
-    place = asked.get("path") or (found[1] if found else "A data file of the tables")
+    place = parameters.get("path") or (match[1] if match else "A data file of the tables")
     missing = "PATH_NOT_FOUND" in f"{kind} {error}" or "FILE_NOT_EXIST" in f"{kind} {error}"
     file = unquote(re.sub(r"^file:/+", "/", place.strip("`'")))
     return Explanation(str(DamagedError(file, missing=missing)), is_damage=True)
 
 
 def _parameters(error: PySparkException) -> dict[str, str]:
-    ask = getattr(error, "getMessageParameters", dict)
-    return dict(ask() or {})
+    get = getattr(error, "getMessageParameters", dict)
+    return dict(get() or {})
 
 
 def _java_class(error: Py4JError) -> str:
-    thrown = getattr(error, "java_exception", None)
-    return str(thrown.getClass().getSimpleName()) if thrown is not None else type(error).__name__
+    cause = getattr(error, "java_exception", None)
+    return str(cause.getClass().getSimpleName()) if cause is not None else type(error).__name__
 
 
 def _failed(what: str) -> Explanation:

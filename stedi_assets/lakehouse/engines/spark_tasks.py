@@ -28,9 +28,9 @@ class Done:
 
 @dataclass(frozen=True)
 class Failed:
-    """What kept a share from being done: an error and its causes, which pickling would leave out.
+    """The error of a share, with its causes, which pickling would leave out.
 
-    A fault that may pass does so by a retry of the step, as in one process: AWS was asked often
+    A transient error is left to the retry of the step, as in one process: AWS was asked often
     enough by then.
     """
 
@@ -50,7 +50,7 @@ class Tasks:
 
     Attributes:
         work: Deals with a share, by means of a DuckDB.
-        shares: The items of each task, pickled: a task takes all along, and unpacks its own.
+        shares: The items of each task, pickled: a task receives all, and unpacks its own.
         storage: Where files are.
         memory: What the DuckDB of a task may take.
     """
@@ -61,17 +61,17 @@ class Tasks:
     memory: str
 
     def run(self, numbers: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Deal with the shares of these numbers; gives each outcome, pickled."""
+        """Deal with the shares of these numbers; yields each outcome, pickled."""
         for batch in numbers:
             for number in batch.column(0).to_pylist():
                 outcome = pickle.dumps(self._outcome(pickle.loads(self.shares[number])))
                 yield pa.record_batch({"result": pa.array([outcome], pa.binary())})
 
     def _outcome(self, share: Sequence[Any]) -> Done | Failed:
-        # Spark drops it with the executor; another machine's scratch folder nobody would clean up.
-        spilled = Path(os.environ["SPARK_LOCAL_DIRS"].split(",")[0])
+        # Spark removes this folder with the executor; nobody would clean up one on another machine.
+        scratch = Path(os.environ["SPARK_LOCAL_DIRS"].split(",")[0])
         try:
             # A task has one core. The memory is beside that of the executor's Java.
-            return Done(self.work(shared_engine(self.storage, self.memory, 1, spilled), share))
+            return Done(self.work(shared_engine(self.storage, self.memory, 1, scratch), share))
         except Exception as error:
             return Failed(list(chain(error)))

@@ -30,8 +30,8 @@ class Arrived:
         taken: Number of files that the table has taken in.
         new: Files that the table does not know as they are.
         replaced: Files that the table holds and that have another size or version now.
-        held_back: Files left out of the table, for too much of them is unreadable.
-        gone: Of the files that were held back, those that are not there any more.
+        held_back: Files left out of the table because too much of them is unreadable.
+        gone: Of the files that were held back, those that have been removed since.
     """
 
     listing: Listing
@@ -53,7 +53,7 @@ class Ledgers:
     def __init__(
         self, landing: LandingFolder, catalog: Catalog, limits: Mapping[str, float] | None = None
     ) -> None:
-        """Compare those files with the tables of that catalog.
+        """Compare landing files with the tables of a catalog.
 
         Args:
             landing: The landing files.
@@ -64,12 +64,12 @@ class Ledgers:
         self._landing = landing
         self._catalog = catalog
         self._limits = limits or {}
-        self._ledgers: dict[str, list[Entry]] = {}  # none ever changes
+        self._ledgers: dict[str, list[Entry]] = {}  # by path; a ledger never changes
         self._listings: dict[str, Listing] = {}
 
     def arrived(self, source: str, table: str) -> Arrived:
         """Compare a source's files with its landing table; neither is read or written."""
-        # Listed first: what a refresh takes in meanwhile is known then.
+        # List first: what a refresh takes in meanwhile is then in the ledger.
         listing = self._listing(source)
         state = self._catalog.find(table) if self._landing.storage.exists() else None
         return self._compare(source, listing, self._base(state.published) if state else None)
@@ -77,21 +77,21 @@ class Ledgers:
     def assert_usable(self, sources: Mapping[str, str]) -> None:
         """Refuse a landing root that is mistyped or missing, before anything changes.
 
-        And a catalog that cannot be read, which would be every table's trouble.
+        Also refuse a catalog that cannot be read.
 
         Args:
             sources: The landing tables, each with the source whose files it holds.
 
         Raises:
-            LakehouseError: A source has no landing file whose table holds files of another root,
-                the catalog is not as it should be, or no landing folder can be listed.
+            LakehouseError: A source has no landing files, and its table has files of another root;
+                the catalog cannot be used; or no landing folder can be listed.
         """
         self._catalog.assert_usable()
         self._assert_listed(sources.values())
         empty = {table: source for table, source in sources.items() if self._is_empty(source)}
-        held = {table: root for table in empty if (root := self._root_of(table))}
-        if held:
-            tables, roots = ", ".join(held), ", ".join(sorted(set(held.values())))
+        other_roots = {table: root for table in empty if (root := self._root_of(table))}
+        if other_roots:
+            tables, roots = ", ".join(other_roots), ", ".join(sorted(set(other_roots.values())))
             raise LakehouseError(
                 f"{self._landing.root} has no landing files for {tables}, which hold files of "
                 f"{roots}: nothing was changed. Set STEDI_LANDING back, or STEDI_LAKEHOUSE to a "
@@ -114,19 +114,19 @@ class Ledgers:
 
     def lost(self, source: str, table: Table) -> list[Entry]:
         """Files that were taken in and have been removed since."""
-        there = {file.path for file in self._listing(source).files}
-        known = self._known(table)
-        return [e for e in known if (e.rows or e.quarantined) and e.path not in there]
+        present = {file.path for file in self._listing(source).files}
+        entries = self._newest_ledger(table)
+        return [e for e in entries if (e.rows or e.quarantined) and e.path not in present]
 
-    def _known(self, table: Table) -> list[Entry]:
-        """All that is known of a table's files, even if the catalog that knew it is gone."""
+    def _newest_ledger(self, table: Table) -> list[Entry]:
+        """The newest ledger of a table that can be read, even if the catalog is lost."""
         try:
             ledger = self._ledger(self._catalog.published(table.name))
         except Exception:  # whatever is wrong with the catalog, the table or its ledger
             ledger = []
-        return ledger or self._last_ledger(table.location(self._landing.storage.root))
+        return ledger or self._newest_in(table.location(self._landing.storage.root))
 
-    def _last_ledger(self, location: str) -> list[Entry]:
+    def _newest_in(self, location: str) -> list[Entry]:
         """The newest ledger in a table's folder that can be read."""
         ledgers = self._landing.storage.files(f"{location}/{LEDGER}")
         for file in sorted(ledgers, key=lambda file: file.modified, reverse=True):
@@ -147,7 +147,7 @@ class Ledgers:
         for source in sources:
             try:
                 self._listing(source)
-            except Exception as error:  # its own trouble, where another one can be listed
+            except Exception as error:  # this source's alone if another one can be listed
                 faults.append(error)
             else:
                 return
@@ -156,37 +156,37 @@ class Ledgers:
     def _is_empty(self, source: str) -> bool:
         try:
             return not self._listing(source).files
-        except Exception:  # it cannot be listed, which is its own trouble
+        except Exception:  # it cannot be listed, which is reported elsewhere
             return False
 
     def _root_of(self, table: str) -> str | None:
-        """The root of the files that a landing table holds, where it is known to be another."""
+        """The root of the files that a landing table holds, if it is known to be another one."""
         try:
             published = self._catalog.published(table) if self._landing.storage.exists() else None
-        except Exception:  # the table cannot be read, which is its own trouble
+        except Exception:  # the table cannot be read, which is reported elsewhere
             return None
         root = published.properties[LANDING_ROOT] if published and published.rows else None
         return None if root == self._landing.root else root
 
     def _compare(self, source: str, listing: Listing, base: Snapshot | None) -> Arrived:
-        known = {entry.path: entry for entry in self._ledger(base)}
-        there = {file.path for file in listing.files}
-        held = {path: entry for path, entry in known.items() if entry.held_back is not None}
-        taken = {path: entry for path, entry in known.items() if path not in held}
+        ledger = {entry.path: entry for entry in self._ledger(base)}
+        present = {file.path for file in listing.files}
+        held_back = {path: entry for path, entry in ledger.items() if entry.held_back is not None}
+        ingested = {path: entry for path, entry in ledger.items() if path not in held_back}
         # Under a higher limit than the one that held it back, a file is tried again.
         limit = self._limits.get(source, 1.0)
-        waiting = {_seen(e) for e in held.values() if limit <= (e.held_back or 0.0)}
+        waiting = {_as_listed(e) for e in held_back.values() if limit <= (e.held_back or 0.0)}
         return Arrived(
             listing,
-            len(taken),
-            tuple(f for f in listing.files if f.path not in taken and f not in waiting),
-            tuple(_touched(listing.files, taken)),
-            tuple(held.values()),
-            tuple(entry for entry in held.values() if entry.path not in there),
+            len(ingested),
+            tuple(f for f in listing.files if f.path not in ingested and f not in waiting),
+            tuple(_touched(listing.files, ingested)),
+            tuple(held_back.values()),
+            tuple(entry for entry in held_back.values() if entry.path not in present),
         )
 
     def _base(self, snapshot: Snapshot | None) -> Snapshot | None:
-        """What new files can be added to: it holds files of this root, in the columns of today."""
+        """The snapshot, if new files can be added: it has this root's files in today's columns."""
         if snapshot is None or LANDED_AT not in snapshot.types:
             return None
         return snapshot if snapshot.properties[LANDING_ROOT] == self._landing.root else None
@@ -200,9 +200,9 @@ class Ledgers:
         return self._ledgers[path]
 
 
-def _seen(file: LandingFile | Entry) -> LandingFile:
+def _as_listed(file: LandingFile | Entry) -> LandingFile:
     return LandingFile(file.path, file.size, file.version)
 
 
 def _touched(listed: Iterable[LandingFile], known: Mapping[str, Entry]) -> list[LandingFile]:
-    return [file for file in listed if file.path in known and file != _seen(known[file.path])]
+    return [f for f in listed if f.path in known and f != _as_listed(known[f.path])]

@@ -1,12 +1,12 @@
 """Finds where something broken ends: at the next record, or with its line.
 
-What stands inside a broken object is part of it, never a record: an old version of a person's
-record, say, that has more consent than the person gives today. So brackets are followed from the
+An object inside a broken object is a part of it, never a record. It may be an old version of a
+person's record, with more consent than the person gives today. So brackets are followed from the
 beginning of what is broken, across lines, and a record begins only where no value can stand.
 
-A record may have been cut off, and the next one follow in the same line or the next. So where a
-value can stand and a line begins with a whole object no deeper than the broken one, what follows
-decides: it is a record of its own unless the text goes on as it would within the broken one.
+A record may be cut off, and the next one may follow in the same line or the next. So a line may
+begin, where a value can stand, with a whole object that is no deeper than the broken one. Then the
+text behind it decides: it is a record unless the text goes on as it would inside the broken one.
 """
 
 import re
@@ -16,7 +16,7 @@ from typing import Protocol
 
 from stedi_assets.lakehouse.landing import objects
 from stedi_assets.lakehouse.landing.objects import Broken, JsonObject, read_object
-from stedi_assets.lakehouse.landing.source import KEPT, Source
+from stedi_assets.lakehouse.landing.source import MARGIN, Source
 
 _TOKEN = re.compile(rb'"(?:[^"\\\r\n]|\\[^\r\n])*+"?|[{}\[\]:,]|[^\s"{}\[\]:,]+')
 _BLANK = re.compile(rb"(?:[\s\x1e]|\xef\xbb\xbf)*+")
@@ -30,7 +30,7 @@ _REST_OF_LINE = re.compile(rb"[ \t]*+,?[ \t]*+")
 _GOES_ON_IN_OBJECT = re.compile(rb'[\s\]]*+(?:\}|,\s*+")')
 _GOES_ON_IN_ARRAY = re.compile(rb"\s*+[,\]}]")
 _FOLLOWING = 64 << 10
-"""Bytes within which is looked for what follows an object."""
+"""Bytes behind an object that are read to see what follows it."""
 
 _OPENS_VALUE = {b"{": (b":",), b"[": (b"[", b",")}
 _OPENS_TEXT = (b"", b"{", b"[", b",", b":")
@@ -43,9 +43,9 @@ class Part:
     """A part of something broken that counts as one.
 
     Attributes:
-        is_long: Whether it is too long to be held; it ends with its line then.
-        is_in_record_line: Whether a record begins in its last line. That may be no record of its
-            own but a part of what is broken, so the part is about its person, too.
+        is_long: Whether it is too long to be held; then it ends with its line.
+        is_in_record_line: Whether a record begins in its last line. That record may be a part of
+            what is broken, so this part is about its person, too.
     """
 
     begin: int
@@ -60,15 +60,15 @@ class Reader(Protocol):
     def read(self, begin: int) -> JsonObject | Broken:
         """The object that begins at a place."""
 
-    def is_record(self, found: JsonObject) -> bool:
-        """Whether an object behind something broken is a record of its own."""
+    def is_record(self, candidate: JsonObject) -> bool:
+        """Whether an object behind something broken is a record."""
 
 
 class Fragment:
     """Something broken, and whatever is inside of it."""
 
     def __init__(self, reader: Reader, source: Source, begin: int, after_comma: bool) -> None:
-        """It begins there, maybe behind a comma."""
+        """Begin at a place, maybe behind a comma."""
         self._reader = reader
         self._source = source
         self._begin = begin
@@ -133,7 +133,7 @@ class Fragment:
         """Where in a line the next record begins, if one does."""
         place: int | None = at
         while place is not None:
-            # Looking at a record may bring more of the text, and so another beginning of it.
+            # Looking at a record may read more of the text, so take the text anew.
             start, text = self._source.start, self._source.data
             tokens = _TOKEN.finditer(text, place - start, end - start)
             place = None
@@ -175,7 +175,7 @@ class Fragment:
         if where == self._begin:
             return False
         top = self._stack[-1] if self._stack else b"{"
-        is_first = where - line < KEPT and not self._source.cut(line, where).strip(_LINE_STARTS)
+        is_first = where - line < MARGIN and not self._source.cut(line, where).strip(_LINE_STARTS)
         is_deeper = is_first and where - line > self._column
         if self._last not in _OPENS_VALUE[top]:
             return not (self._stack and is_deeper) and self._is_record(where)
@@ -183,25 +183,25 @@ class Fragment:
         return follows_line and self._is_sibling(where, end, top)
 
     def _is_record(self, where: int) -> bool:
-        """Whether a record begins there; where a broken one does, brackets count from there."""
+        """Whether a record begins there. If a broken one does, brackets are counted from there."""
         self._source.reach(where + _RECORD_LOOK)
         if not _RECORD.match(self._source.data, where - self._source.start):
             return False
-        found = self._reader.read(where)
-        if not isinstance(found, JsonObject):
+        candidate = self._reader.read(where)
+        if not isinstance(candidate, JsonObject):
             self._stack.clear()
             self._opened = {b"{": 0, b"[": 0}
             self._base, self._column = where, self._column_of(where)
             return False
-        return self._reader.is_record(found)
+        return self._reader.is_record(candidate)
 
     def _is_sibling(self, where: int, end: int, top: bytes) -> bool:
         """Whether an object that could be a value is a record in a line of its own."""
         source = self._source
-        found = read_object(source.cut(where, end))
-        if not isinstance(found, JsonObject) or not self._reader.is_record(found):
+        candidate = read_object(source.cut(where, end))
+        if not isinstance(candidate, JsonObject) or not self._reader.is_record(candidate):
             return False
-        behind = where + found.length
+        behind = where + candidate.length
         if not _REST_OF_LINE.fullmatch(source.cut(behind, end)):
             return False
         source.reach(behind + _FOLLOWING)
@@ -211,7 +211,7 @@ class Fragment:
         return not _GOES_ON_IN_OBJECT.match(following)
 
     def _in_text(self, token: bytes, where: int) -> int | None:
-        """The brace before the quote that ends a text: the text may be cut off before it."""
+        """The brace before the quote that ends a text: the text may be cut off before the brace."""
         inside = token[1:].removesuffix(b'"').rstrip(b" \t")
         if not inside.endswith(b"{"):
             return None
@@ -222,15 +222,15 @@ class Fragment:
 
     def _is_within_line(self, place: int) -> bool:
         """Whether something broken stands before a place in its line."""
-        before = self._source.cut(max(place - KEPT, self._begin), place)
+        before = self._source.cut(max(place - MARGIN, self._begin), place)
         line = before[max(before.rfind(b"\n"), before.rfind(b"\r")) + 1 :]
-        return bool(line.strip(_LINE_STARTS)) or len(line) == KEPT
+        return bool(line.strip(_LINE_STARTS)) or len(line) == MARGIN
 
     def _column_of(self, place: int) -> int:
         """How deep a line is indented, or how deep its first object is."""
-        before = self._source.cut(max(place - KEPT, self._source.start), place)
+        before = self._source.cut(max(place - MARGIN, self._source.start), place)
         line = before[max(before.rfind(b"\n"), before.rfind(b"\r")) + 1 :]
-        if len(line) == KEPT:
+        if len(line) == MARGIN:
             return 0
         return len(line) - len(
             line.lstrip(_LINE_STARTS if not line.strip(_LINE_STARTS) else b" \t")

@@ -28,14 +28,14 @@ from stedi_assets.lakehouse.landing.ledger import (
 from stedi_assets.lakehouse.landing.parquet import without
 from stedi_assets.lakehouse.landing.reader import Parsed, examine, parse
 from stedi_assets.lakehouse.landing.rejects import Rejects, find_rejects
-from stedi_assets.lakehouse.names import shown_name
+from stedi_assets.lakehouse.names import display_name
 from stedi_assets.lakehouse.state import Snapshot, TableState
 from stedi_assets.lakehouse.table import LANDED_AT, PERSON, SOURCE_FILE, Table
 
 _FINGERPRINT = "fingerprint"
 
 MANY = 100
-"""Objects of a file from which on it is no accident that none has a value for a column."""
+"""If none of so many objects in a file has a value for a column, that is no accident."""
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,14 @@ class Ingested:
     """What a refresh found in the landing folder of a source.
 
     Attributes:
-        candidate: The landing table with the new files; nothing where there is nothing new.
+        candidate: The landing table with the new files; None if there are none.
         entries: All files in the ledger, with those of the candidate.
         new: The entries that the published table does not have.
         changed: Paths of files that changed after they were taken in.
         listing: What is in the folder.
-        waiting: New files that cannot be read now and wait for the next refresh: a sentence for
+        waiting: Why new files cannot be read now and wait for the next refresh, a sentence for
             each, by its path.
-        other_root: The landing root whose files the table held until now, if another.
+        other_root: The other landing root whose files the table held until now, if any.
     """
 
     candidate: Snapshot | None
@@ -68,7 +68,7 @@ class Ingested:
 
     @property
     def held_back(self) -> list[Entry]:
-        """The files left out of the table, for too much of them is unreadable."""
+        """The files left out of the table because too much of them is unreadable."""
         return [entry for entry in self.entries if entry.held_back is not None]
 
 
@@ -85,7 +85,7 @@ class Ingest(Ledgers):
         *,
         ordered: Collection[str] = (),
     ) -> None:
-        """Read there; what cannot be read goes to the table `quarantine`.
+        """Read landing files into tables; what cannot be read goes to `quarantine`.
 
         Args:
             landing: The landing files.
@@ -93,8 +93,7 @@ class Ingest(Ledgers):
             engine: Reads the files.
             quarantine: The table of what cannot be read.
             limits: As of `Ledgers`.
-            ordered: Sources of which what landed last decides: content that lands again counts
-                again.
+            ordered: Sources whose latest record decides: content that lands again counts again.
         """
         super().__init__(landing, catalog, limits)
         self._ordered = ordered
@@ -106,9 +105,9 @@ class Ingest(Ledgers):
     def stage(self, source: str, table: Table, run_id: str, *, anew: bool = False) -> Ingested:
         """Put the landing table with the source's new files on `audit`.
 
-        Without new files nothing is written, but for an empty table where there is none yet. New
+        Without new files nothing is written, except an empty table where there is none yet. New
         files that cannot be read now, or change meanwhile, wait for the next refresh. A landing
-        table holds the files of one landing root: under another root it starts anew, and its older
+        table holds the files of one landing root. Under another root it starts anew, and its older
         rows stay in its older snapshots.
 
         Args:
@@ -118,10 +117,9 @@ class Ingest(Ledgers):
             anew: Read all files again, as they are now; each keeps the time it landed at.
 
         Raises:
-            LandingFileError: The table is to be made anew, and a file cannot be read now: what is
-                in it would be lost.
-            LakehouseError: The table is of an older version and holds files that are not there any
-                more.
+            LandingFileError: The table must be made anew, and a file cannot be read now, so its
+                content would be lost.
+            LakehouseError: The table is of an older version and holds files that have been removed.
         """
         self._catalog.ensure(table)
         state = self._catalog.state(table.name)
@@ -129,22 +127,22 @@ class Ingest(Ledgers):
         if state.published and LANDED_AT not in state.published.types and not anew:
             self._assert_all_there(source, table)
         arrived = self._compare(source, self._landing.listing(source), base)
-        known = self._ledger(base)
-        changed = self._changed(arrived, known)
+        ledger = self._ledger(base)
+        changed = self._changed(arrived, ledger)
         if base and not arrived.has_news:
             self._catalog.discard_candidate(table.name)
-            return Ingested(None, tuple(known), (), changed, arrived.listing)
+            return Ingested(None, tuple(ledger), (), changed, arrived.listing)
         limit = self._limits.get(source, 1.0)
-        news = _News(source, table, arrived, known, base, limit, source in self._ordered)
+        batch = _Batch(source, table, arrived, ledger, base, limit, source in self._ordered)
         candidate, waiting = state.candidate, dict[str, str]()
-        if candidate is None or candidate.properties.get(_FINGERPRINT) != news.fingerprint:
-            candidate = self._read_readable(news, state, run_id, waiting)
+        if candidate is None or candidate.properties.get(_FINGERPRINT) != batch.fingerprint:
+            candidate = self._read_readable(batch, state, run_id, waiting)
         if candidate is None:
-            return Ingested(None, tuple(known), (), changed, arrived.listing, waiting)
+            return Ingested(None, tuple(ledger), (), changed, arrived.listing, waiting)
         entries = tuple(self._ledger(candidate))
-        fresh = tuple(entry for entry in entries if entry.path not in news.kept)
+        new = tuple(entry for entry in entries if entry.path not in batch.unchanged)
         other_root = self._root_of(table.name)
-        return Ingested(candidate, entries, fresh, changed, arrived.listing, waiting, other_root)
+        return Ingested(candidate, entries, new, changed, arrived.listing, waiting, other_root)
 
     def stage_quarantine(self, landing_tables: Collection[str], run_id: str) -> Snapshot | None:
         """Put the rejects of all files the landing tables hold, or wait to hold, on `audit`."""
@@ -165,13 +163,13 @@ class Ingest(Ledgers):
         """What could not be read of the files that landing tables hold, or wait to hold."""
         return find_rejects(self._catalog, landing_tables, self._quarantine.name)
 
-    def _changed(self, arrived: Arrived, known: Iterable[Entry]) -> tuple[str, ...]:
-        """Paths of known files with another content; files only touched are read to tell."""
-        digests = {entry.path: entry.digest for entry in known}
+    def _changed(self, arrived: Arrived, ledger: Iterable[Entry]) -> tuple[str, ...]:
+        """Paths of known files with another content; those with another version are read to see."""
+        digests = {entry.path: entry.digest for entry in ledger}
         touched = [file.path for file in arrived.replaced]
         contents = zip(touched, self._landing.examine(touched), strict=True)
         return tuple(
-            path for path, read in contents if not read.fault and read.digest != digests[path]
+            path for path, file in contents if not file.fault and file.digest != digests[path]
         )
 
     def _assert_all_there(self, source: str, table: Table) -> None:
@@ -185,130 +183,130 @@ class Ingest(Ledgers):
             )
 
     def _read_readable(
-        self, news: "_News", state: TableState, run_id: str, waiting: dict[str, str]
+        self, batch: "_Batch", state: TableState, run_id: str, waiting: dict[str, str]
     ) -> Snapshot | None:
-        """Read the files that can be read, and note the others; None if there is none to read."""
+        """Read the files that can be read, and note the others; None if no file can be read."""
         while True:
             try:
-                return self._read(news, state, run_id)
+                return self._read(batch, state, run_id)
             except LandingFileError as error:
-                if state.published and not news.base:
+                if state.published and not batch.base:
                     raise
                 waiting |= error.faults
-                news = news.without(error.faults)
-                if news.base and not news.arrived.has_news:
-                    self._catalog.discard_candidate(news.table.name)
+                batch = batch.without(error.faults)
+                if batch.base and not batch.arrived.has_news:
+                    self._catalog.discard_candidate(batch.table.name)
                     return None
 
-    def _read(self, news: "_News", state: TableState, run_id: str) -> Snapshot:
-        contents = self._examine(news)
-        if faults := {path: found.fault for path, found in contents.items() if found.fault}:
+    def _read(self, batch: "_Batch", state: TableState, run_id: str) -> Snapshot:
+        contents = self._examine(batch)
+        if faults := {path: file.fault for path, file in contents.items() if file.fault}:
             raise LandingFileError(faults)
-        entries = news.entries(contents, self._landed_before(news), self._began)
-        read = _Read()
-        for parsed in self._parse(news, entries, state.location):
-            reasons = self._reasons_to_hold_back(news, parsed)
-            read.add(self._without(parsed, reasons), reasons, news.limit)
-        self._assert_unchanged(news)
-        entries = [read.complete(entry) for entry in entries]
+        entries = batch.entries(contents, self._landed_before(batch), self._began)
+        results = _Results()
+        for parsed in self._parse(batch, entries, state.location):
+            reasons = self._reasons_to_hold_back(batch, parsed)
+            results.add(self._without(parsed, reasons), reasons, batch.limit)
+        self._assert_unchanged(batch)
+        entries = [results.complete(entry) for entry in entries]
         ledger = write_ledger(
-            f"{state.location}/{LEDGER}", [*news.kept.values(), *entries], self._catalog.io
+            f"{state.location}/{LEDGER}", [*batch.unchanged.values(), *entries], self._catalog.io
         )
         properties = {
             "run-id": run_id,
             LEDGER: ledger,
             LANDING_ROOT: self._landing.root,
-            _FINGERPRINT: news.fingerprint,
+            _FINGERPRINT: batch.fingerprint,
         }
-        files = [*(news.base.files if news.base else ()), *read.rows]
-        return self._catalog.stage(news.table.name, files, properties)
+        files = [*(batch.base.files if batch.base else ()), *results.rows]
+        return self._catalog.stage(batch.table.name, files, properties)
 
-    def _examine(self, news: "_News") -> dict[str, Content]:
+    def _examine(self, batch: "_Batch") -> dict[str, Content]:
         shares = self._engine.spread(
-            partial(examine, landing=self._landing), list(news.sizes), list(news.sizes.values())
+            partial(examine, landing=self._landing), list(batch.sizes), list(batch.sizes.values())
         )
         return {path: content for share in shares for path, content in share.items()}
 
-    def _landed_before(self, news: "_News") -> dict[tuple[str, str], int]:
-        """When files landed, by path and content, where the table is made anew."""
-        if news.base:
+    def _landed_before(self, batch: "_Batch") -> dict[tuple[str, str], int]:
+        """When files landed before, by path and content, if the table is made anew."""
+        if batch.base:
             return {}
-        known = self._known(news.table)
-        return {(e.path, e.digest): e.landed_at for e in known if e.landed_at}
+        entries = self._newest_ledger(batch.table)
+        return {(e.path, e.digest): e.landed_at for e in entries if e.landed_at}
 
-    def _parse(self, news: "_News", entries: list[Entry], location: str) -> Iterator[Parsed]:
-        """Read the files that are not duplicates; files that landed together are read together."""
-        together = defaultdict(list)
+    def _parse(self, batch: "_Batch", entries: list[Entry], location: str) -> Iterator[Parsed]:
+        """Read the files that are not duplicates, those that landed together in one go."""
+        by_time = defaultdict(list)
         for entry in entries:
             if entry.duplicate_of is None:
-                together[entry.landed_at].append(entry.path)
-        for landed_at, paths in together.items():
+                by_time[entry.landed_at].append(entry.path)
+        for landed_at, paths in by_time.items():
             work = partial(
                 parse,
                 landing=self._landing,
-                source=news.source,
-                table=news.table,
+                source=batch.source,
+                table=batch.table,
                 quarantine=self._quarantine,
                 folder=f"{location}/data",
                 rejects=f"{self._quarantine.location(self._root)}/data",
                 landed_at=landed_at,
             )
-            yield from self._engine.spread(work, paths, [news.sizes[path] for path in paths])
+            yield from self._engine.spread(work, paths, [batch.sizes[path] for path in paths])
 
-    def _reasons_to_hold_back(self, news: "_News", parsed: Parsed) -> dict[str, str]:
-        """Files that are not to be in the table, and why."""
-        return self._columns_lost(news, parsed) | {
+    def _reasons_to_hold_back(self, batch: "_Batch", parsed: Parsed) -> dict[str, str]:
+        """Files to hold back, with the reason for each."""
+        return self._lost_columns(batch, parsed) | {
             path: counts.reason or ""
             for path, counts in parsed.counts.items()
-            if counts.quarantined > news.limit * counts.objects
+            if counts.quarantined > batch.limit * counts.objects
         }
 
     def _without(self, parsed: Parsed, paths: Collection[str]) -> Parsed:
-        """What was read, without what some of the files hold."""
+        """What was read, without the content of some files."""
         if not paths:
             return parsed
-        kept = [without(list(paths), file, self._catalog.io) for file in parsed.rows]
+        rows = [without(list(paths), file, self._catalog.io) for file in parsed.rows]
         rejects = parsed.rejects and without(list(paths), parsed.rejects, self._catalog.io)
-        return replace(parsed, rows=[file for file in kept if file], rejects=rejects)
+        return replace(parsed, rows=[file for file in rows if file], rejects=rejects)
 
-    def _columns_lost(self, news: "_News", parsed: Parsed) -> dict[str, str]:
-        """Files with many objects that all lack a column which earlier objects had."""
-        columns = sorted(news.optional)
-        if news.limit >= 1 or not columns or not news.base or not parsed.rows:
+    def _lost_columns(self, batch: "_Batch", parsed: Parsed) -> dict[str, str]:
+        """Files with many objects that all lack a column that earlier objects had."""
+        columns = sorted(batch.optional)
+        if batch.limit >= 1 or not columns or not batch.base or not parsed.rows:
             return {}
-        rows = self._engine.open(f"fresh_{news.table.name}", parsed.rows, news.table.types)
+        rows = self._engine.open(f"fresh_{batch.table.name}", parsed.rows, batch.table.types)
         values = {name: rows[name].count() for name in columns}
         counted = rows.group_by(SOURCE_FILE).agg(objects=rows.count(), **values)
-        found = counted.filter(
+        suspects = counted.filter(
             counted.objects >= MANY, ibis.or_(*(counted[name] == 0 for name in columns))
         )
         lost = {
             row[SOURCE_FILE]: {name for name in columns if not row[name]}
-            for row in found.to_pyarrow().to_pylist()
+            for row in suspects.to_pyarrow().to_pylist()
         }
-        had = self._had_values(news.base, set().union(*lost.values()))
+        known = self._columns_with_values(batch.base, set().union(*lost.values()))
         return {
-            path: f"no object has a value for {', '.join(sorted(names & had))}: renamed upstream?"
+            path: f"no object has a value for {', '.join(sorted(names & known))}: renamed upstream?"
             for path, names in lost.items()
-            if names & had
+            if names & known
         }
 
-    def _had_values(self, published: Snapshot, columns: set[str]) -> set[str]:
+    def _columns_with_values(self, published: Snapshot, columns: set[str]) -> set[str]:
         if not columns:
             return set()
         table = self._engine.open(published.name, published.files, published.types)
-        [found] = table.agg(**{c: table[c].count() for c in columns}).to_pyarrow().to_pylist()
-        return {column for column in columns if found[column]}
+        [counts] = table.agg(**{c: table[c].count() for c in columns}).to_pyarrow().to_pylist()
+        return {column for column in columns if counts[column]}
 
-    def _assert_unchanged(self, news: "_News") -> None:
-        now = {file.path: file for file in self._landing.listing(news.source).files}
+    def _assert_unchanged(self, batch: "_Batch") -> None:
+        now = {file.path: file for file in self._landing.listing(batch.source).files}
         faults = {}
-        for file in news.arrived.new:
+        for file in batch.arrived.new:
             if file.path not in now:
                 faults[file.path] = deleted(f"{self._landing.root}/{file.path}")
             elif now[file.path] != file:
                 faults[file.path] = (
-                    f"{shown_name(file.path)} changed while it was read (write a file under a "
+                    f"{display_name(file.path)} changed while it was read (write a file under a "
                     "temporary name, then rename it)."
                 )
         if faults:
@@ -316,34 +314,34 @@ class Ingest(Ledgers):
 
 
 @dataclass(frozen=True)
-class _News:
-    """New files of a source, on top of what its landing table holds.
+class _Batch:
+    """New files of a source, on top of its landing table.
 
     Attributes:
-        known: The ledger of what it holds.
-        base: What it holds; nothing where it is made anew.
+        ledger: Its ledger.
+        base: Its snapshot; None if it is made anew.
         limit: Share of a file's objects that may be unreadable before the file is held back.
-        order_counts: Whether the order in which files landed decides what holds.
+        order_counts: Whether the order in which files landed decides which record holds.
     """
 
     source: str
     table: Table
     arrived: Arrived
-    known: list[Entry]
+    ledger: list[Entry]
     base: Snapshot | None
     limit: float
     order_counts: bool
 
-    def without(self, paths: Collection[str]) -> "_News":
-        """The same, but for these files."""
-        left = tuple(file for file in self.arrived.new if file.path not in paths)
-        return replace(self, arrived=replace(self.arrived, new=left))
+    def without(self, paths: Collection[str]) -> "_Batch":
+        """The same without these files."""
+        rest = tuple(file for file in self.arrived.new if file.path not in paths)
+        return replace(self, arrived=replace(self.arrived, new=rest))
 
     @cached_property
-    def kept(self) -> dict[str, Entry]:
+    def unchanged(self) -> dict[str, Entry]:
         """Entries that stay as they are, by path."""
-        left = {file.path for file in self.arrived.new} | {e.path for e in self.arrived.gone}
-        return {entry.path: entry for entry in self.known if entry.path not in left}
+        replaced = {file.path for file in self.arrived.new} | {e.path for e in self.arrived.gone}
+        return {entry.path: entry for entry in self.ledger if entry.path not in replaced}
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -352,13 +350,13 @@ class _News:
 
     @property
     def optional(self) -> set[str]:
-        """Columns that an object may lack, but for those that say whose it is."""
+        """Columns that an object may lack, except those that say whose it is."""
         of_person = {*self.table.one_of, PERSON}
         return {c.name for c in self.table.columns if c.nullable} - of_person
 
     @property
     def fingerprint(self) -> str:
-        """The same where a candidate would hold the same."""
+        """The same for candidates with the same content."""
         files = [asdict(file) for file in self.arrived.new]
         made_from = files, self.base.id if self.base else None, self.table.fingerprint, self.limit
         return hashlib.sha256(json.dumps(made_from).encode()).hexdigest()
@@ -369,15 +367,15 @@ class _News:
         landed_before: Mapping[tuple[str, str], int],
         now: int,
     ) -> list[Entry]:
-        """Ledger entries of the files, those marked whose content is there already.
+        """Ledger entries of the files; those with content of another file are marked.
 
         Args:
             contents: What is in each file.
-            landed_before: When files landed that are read again, by path and content.
+            landed_before: When files landed before that are read again, by path and content.
             now: When the refresh began, in epoch milliseconds.
         """
-        # A clock may have been set back; what lands later must be seen to.
-        now = max(now, *(entry.landed_at + 1 for entry in self.kept.values()), 0)
+        # A clock may have been set back, but files that land later need a later time.
+        now = max(now, *(entry.landed_at + 1 for entry in self.unchanged.values()), 0)
         entries = [
             Entry(
                 **asdict(file),
@@ -386,22 +384,23 @@ class _News:
             )
             for file in self.arrived.new
         ]
-        there = (
-            e for e in self.kept.values() if e.size and not e.duplicate_of and e.held_back is None
-        )
-        originals = {entry.digest: entry for entry in there}
+        originals = {
+            entry.digest: entry
+            for entry in self.unchanged.values()
+            if entry.size and not entry.duplicate_of and entry.held_back is None
+        }
         entries.sort(key=lambda entry: entry.landed_at)
         landed = [*originals.values(), *entries] if self.order_counts else []
         return [_marked(entry, originals, landed) for entry in entries]
 
 
 def _marked(entry: Entry, originals: dict[str, Entry], landed: Iterable[Entry]) -> Entry:
-    """The entry, marked as a duplicate where there is another file with its content.
+    """The entry, marked as a duplicate if another file has its content.
 
     Args:
         entry: A new file.
-        originals: The file that has a content, by digest.
-        landed: Files that make the same content count again, where they landed between.
+        originals: The file with each content, by digest.
+        landed: Files; if one landed in between, the same content counts again.
     """
     if not entry.size:
         return entry
@@ -418,14 +417,14 @@ def _marked(entry: Entry, originals: dict[str, Entry], landed: Iterable[Entry]) 
 
 
 @dataclass
-class _Read:
+class _Results:
     """What was read: Parquet files with rows, and what to note of each landing file."""
 
     rows: list[str] = field(default_factory=list)
     notes: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def add(self, parsed: Parsed, held_back: Mapping[str, str], limit: float) -> None:
-        """Note a share of what was read, without the files that are held back, and why they are."""
+        """Note what was read in one share, and which of its files are held back and why."""
         self.rows += parsed.rows
         for path, counts in parsed.counts.items():
             note = asdict(counts)
@@ -436,5 +435,5 @@ class _Read:
             self.notes[path] = note
 
     def complete(self, entry: Entry) -> Entry:
-        """The entry, with what was read of its file."""
+        """The entry, with the counts of its file."""
         return replace(entry, **self.notes.get(entry.path, {}))

@@ -15,7 +15,7 @@ from pyiceberg.io import FileIO
 
 from stedi_assets.lakehouse.faults import LakehouseError, damaged, is_transient, sentence
 from stedi_assets.lakehouse.landing.text import BLOCK, DamagedFileError, read_blocks
-from stedi_assets.lakehouse.names import is_hidden, original, readable, shown_name
+from stedi_assets.lakehouse.names import display_name, is_hidden, original, readable
 from stedi_assets.lakehouse.storage.storage import Storage, StoredFile
 
 LEDGER = "ledger"
@@ -30,7 +30,7 @@ class LandingFile:
     """A landing file as the listing shows it.
 
     Attributes:
-        path: Its name below the landing root, as `landing.names` spells it.
+        path: Its name below the landing root, as `names.readable` spells it.
         version: Time of its last change, or its ETag in a bucket.
     """
 
@@ -47,7 +47,7 @@ class Listing:
         files: Its landing files, by path.
         ignored: Paths of all else: links that lead out of the landing root, hidden folders, files
             of other names.
-        modified: When each file was written last, by its path.
+        modified: When each file was last written, by its path.
     """
 
     files: tuple[LandingFile, ...]
@@ -57,11 +57,11 @@ class Listing:
 
 @dataclass(frozen=True)
 class Content:
-    """What a pass over a file's bytes tells.
+    """What reading a file's bytes once tells.
 
     Attributes:
         digest: SHA-256 of its (unpacked) text; of the file where it is damaged.
-        fault: Why the file cannot be read now, if it cannot; there is no digest then.
+        fault: Why the file cannot be read now, if so; then there is no digest.
     """
 
     digest: str
@@ -74,15 +74,14 @@ class Entry:
 
     Attributes:
         objects: Objects and unreadable fragments in it: rows plus quarantined.
-        reason: What was wrong with most of its quarantined, if any.
-        rejects: Parquet file with what was quarantined of it and its neighbours, if anything.
+        reason: What was wrong with most of the quarantined, if any.
+        rejects: Parquet file with its rejects, and those of files read with it, if any.
         duplicate_of: File with the same content that was taken in instead of it, if any.
         landed_at: When the refresh began that took it in, in epoch milliseconds.
-        held_back: The share of unreadable objects that was allowed when it was left out of the
-            table, for more are; nothing where it was not.
-        lost: Whether the file as a whole, or the rest of it, could not be read: it is of another
-            format, or a gzip file that is damaged or cut off. Of files that were taken in before
-            this was noted it is not known, and counts as no.
+        held_back: The allowed share of unreadable objects that it exceeded when it was held back;
+            None if it was not held back.
+        lost: Whether the file, or the rest of it, could not be read: it has another format, or is a
+            gzip file that is damaged or cut off. False for files taken in before this was noted.
     """
 
     path: str
@@ -121,7 +120,7 @@ class LandingFileError(LakehouseError):
         self.faults = faults
 
     def __reduce__(self) -> tuple[object, ...]:
-        """What Spark's tasks met is sent to the driver."""
+        """Spark sends the errors of its tasks to the driver."""
         return LandingFileError, (self.faults,)
 
 
@@ -129,7 +128,7 @@ class LandingFolder:
     """The landing files below one root."""
 
     def __init__(self, root: str, storage: Storage) -> None:
-        """The root is a path or URI of the storage, without a slash at its end."""
+        """The root is a path or URI of the storage, without a slash at the end."""
         self.root = root
         self.storage = storage
 
@@ -148,13 +147,13 @@ class LandingFolder:
         """Landing files of a source; none where the folder does not exist."""
         folder, ignored = self.folder(source), set[str]()
         files: dict[str, StoredFile] = {}
-        for found in self.storage.landing_files(folder, self.root):
-            location = found if isinstance(found, str) else found.location
-            below = location.removeprefix(f"{folder}/")
-            if isinstance(found, str) or not _is_landing_file(below) or is_hidden(below):
+        for file in self.storage.landing_files(folder, self.root):
+            location = file if isinstance(file, str) else file.location
+            name = location.removeprefix(f"{folder}/")
+            if isinstance(file, str) or not _is_landing_file(name) or is_hidden(name):
                 ignored.add(self._path(location))
             else:
-                files[self._path(location)] = found
+                files[self._path(location)] = file
         return Listing(
             tuple(
                 LandingFile(path, files[path].size, files[path].version) for path in sorted(files)
@@ -167,7 +166,7 @@ class LandingFolder:
         """Open a landing file.
 
         Raises:
-            FileNotFoundError: It is not there any more, or leads out of the landing root by now.
+            FileNotFoundError: It is no longer there, or now leads out of the landing root.
         """
         try:
             return self.storage.open_landing(self.location(path), self.root)
@@ -179,27 +178,25 @@ class LandingFolder:
 
         Raises:
             DamagedFileError: After the last byte that could be unpacked.
-            LandingFileError: It cannot be opened or read, which trying again would not help.
+            LandingFileError: It cannot be opened or read, and trying again would not help.
         """
-        with self._telling_which(path):
+        with self._naming(path):
             yield from read_blocks(self.open(path))
 
     @contextmanager
-    def _telling_which(self, path: str) -> Iterator[None]:
-        """Let what is wrong with one file be raised as its own."""
+    def _naming(self, path: str) -> Iterator[None]:
+        """Raise an error about one file as a `LandingFileError` that names it."""
         try:
             yield
         except FileNotFoundError:
             raise LandingFileError({path: deleted(f"{self.root}/{path}")}) from None
+        except DamagedFileError:
+            raise
         except Exception as error:
-            said = (
-                None
-                if isinstance(error, DamagedFileError) or is_transient(error)
-                else sentence(error)
-            )
-            if said is None:
+            message = None if is_transient(error) else sentence(error)
+            if message is None:
                 raise
-            raise LandingFileError({path: said}) from None
+            raise LandingFileError({path: message}) from None
 
     def examine(self, paths: Sequence[str]) -> list[Content]:
         """Read the files' bytes once, several files at a time."""
@@ -219,15 +216,15 @@ class LandingFolder:
                 digest.update(block)
         except DamagedFileError:
             digest = hashlib.sha256()
-            with self._telling_which(path), self.open(path) as file:
+            with self._naming(path), self.open(path) as file:
                 while block := file.read(BLOCK):
                     digest.update(block)
         return digest.hexdigest()
 
 
 def deleted(location: str) -> str:
-    """What is said of a file that is not there any more."""
-    return f"{shown_name(location)} was deleted while it was read."
+    """The message about a file that is no longer there."""
+    return f"{display_name(location)} was deleted while it was read."
 
 
 def _is_landing_file(path: str) -> bool:
@@ -243,9 +240,9 @@ def read_ledger(path: str, io: FileIO) -> list[Entry]:
 def read_rejects(path: str, io: FileIO) -> tuple[set[str], int]:
     """The Parquet files with what was quarantined of a ledger's files, and the rows in them."""
     with damaged(path), io.new_input(path).open() as file:
-        found = pq.read_table(file, columns=["rejects", "quarantined"]).to_pylist()
-    rejected = [row for row in found if row["rejects"]]
-    return {row["rejects"] for row in rejected}, sum(row["quarantined"] for row in rejected)
+        entries = pq.read_table(file, columns=["rejects", "quarantined"]).to_pylist()
+    rejected = [entry for entry in entries if entry["rejects"]]
+    return {entry["rejects"] for entry in rejected}, sum(entry["quarantined"] for entry in rejected)
 
 
 def write_ledger(folder: str, entries: Iterable[Entry], io: FileIO) -> str:

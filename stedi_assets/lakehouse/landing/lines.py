@@ -1,7 +1,7 @@
 """Reads a landing file: lines whose meaning is plain at once, and all else by the scanner.
 
-The scanner takes over where an odd line begins, and gives back where a line begins outside of any
-object. So the outcome is that of the scanner alone.
+The scanner takes over where an odd line begins, and hands back where a line begins outside of any
+object. So the result is the same as of the scanner alone.
 """
 
 from bisect import bisect_left
@@ -22,7 +22,7 @@ _NEWLINE = ord("\n")
 _WORD = 8
 _LONGEST_JOINT = 3
 _LONG_LINES = 2 << 10
-"""Bytes of a line that are more than an object has, so that there are several in it."""
+"""Average bytes of a line from which on lines hold several objects."""
 
 LONGEST = 1 << 20
 """Bytes of the longest line that is looked at as a whole, or of an object in a longer one."""
@@ -42,7 +42,7 @@ class PlainLines:
 def read_lines(
     blocks: Iterator[bytes], rows: Rows, matchers: Matchers
 ) -> Iterator[PlainLines | Row | Unreadable]:
-    """All that is in a landing file, in no particular order.
+    """Read a whole landing file, in no particular order.
 
     Args:
         blocks: The file's content, as `text_blocks` gives it.
@@ -65,12 +65,12 @@ def read_lines(
         else:
             source.drop(at)
             source.more()
-    # Says what is damaged, if anything is.
+    # Yields what is damaged, if anything is.
     yield from rows.of(scanner.scan())
 
 
 class _Chunk:
-    """A part of a text that ends where a line ends, or the text."""
+    """A part of a text that ends with a line, or with the text."""
 
     def __init__(self, source: Source, scanner: Scanner, end: int) -> None:
         self._scanner = scanner
@@ -87,15 +87,15 @@ class _Chunk:
 
     def read(self, rows: Rows, matchers: Matchers) -> Iterator[PlainLines | Row | Unreadable]:
         lines = self._array(pa.binary())
-        kinds, known = matchers.tell(lines)
+        kinds, shapes = matchers.classify(lines)
         yield from self._scan(rows, kinds)
         texts = self._array(pa.string())
-        for number, matcher in enumerate(known):
-            chosen = kinds == number
-            if chosen.all():
+        for number, matcher in enumerate(shapes):
+            has_shape = kinds == number
+            if has_shape.all():
                 yield PlainLines(matcher, texts)
-            elif chosen.any():
-                yield PlainLines(matcher, texts.filter(pa.array(chosen)))
+            elif has_shape.any():
+                yield PlainLines(matcher, texts.filter(pa.array(has_shape)))
 
     def _array(self, kind: pa.DataType) -> pa.Array:
         offsets = pa.py_buffer(self._bounds.astype(np.int32))
@@ -105,10 +105,10 @@ class _Chunk:
         """Have the scanner read the odd lines, and mark all that it has read."""
         odd = np.flatnonzero(kinds == ODD).tolist()
         if not odd:
-            self._pass(0, np.flatnonzero(kinds >= 0)[-1:].tolist())
+            self._note_comma(0, np.flatnonzero(kinds >= 0)[-1:].tolist())
             self._scanner.at = self._end
             return
-        # Lists, as single numbers take a tenth of the time in them.
+        # As lists: to look up single numbers takes a tenth of the time.
         plain, starts = np.flatnonzero(kinds >= 0).tolist(), self._starts.tolist()
         scanner, first = self._scanner, 0
         while True:
@@ -118,11 +118,11 @@ class _Chunk:
                 place = bisect_left(odd, line)
                 line = odd[place] if place < len(odd) else len(kinds)
                 before = bisect_left(plain, line)
-                self._pass(first, plain[max(before - 1, 0) : before])
+                self._note_comma(first, plain[max(before - 1, 0) : before])
                 if line == len(kinds):
                     break
                 scanner.at = starts[line]
-            # Otherwise something follows in the line to which the scanner has come.
+            # Otherwise the scanner is inside a line, and reads the rest of it.
             place = bisect_left(plain, line)
             stop = starts[plain[place]] if place < len(plain) else self._end
             yield from rows.of(scanner.scan(stop))
@@ -130,8 +130,8 @@ class _Chunk:
             kinds[line:first] = _READ
         scanner.at = max(scanner.at, self._end)
 
-    def _pass(self, first: int, plain: Sequence[int]) -> None:
-        """Let the scanner know what stands before the lines that it has to read next."""
+    def _note_comma(self, first: int, plain: Sequence[int]) -> None:
+        """Tell the scanner whether a comma stands before the lines that it reads next."""
         for line in plain:
             if line >= first:
                 text = self._text[int(self._bounds[line]) : int(self._bounds[line + 1])]
@@ -142,10 +142,10 @@ def _line_ends(text: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
     """Where lines end, behind the line break."""
     is_end = np.zeros(-(-len(text) // _WORD) * _WORD, bool)
     np.equal(text, _NEWLINE, out=is_end[: len(text)])
-    # To look for words that are not zero, then into these, takes a fifth of the time.
+    # To find words that are not zero first takes a fifth of the time.
     words = np.flatnonzero(is_end.view(np.uint64))
-    found, place = np.nonzero(is_end.reshape(-1, _WORD)[words])
-    ends: npt.NDArray[np.int64] = words[found] * _WORD + place + 1
+    word, place = np.nonzero(is_end.reshape(-1, _WORD)[words])
+    ends: npt.NDArray[np.int64] = words[word] * _WORD + place + 1
     return ends
 
 
@@ -155,8 +155,8 @@ def _joints(text: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
     opening = opening[opening >= _LONGEST_JOINT]
     before, second, third = (text[opening - back] for back in range(1, _LONGEST_JOINT + 1))
     closing, comma, blank = b"}, "
-    found = before == closing
-    found |= ((before == comma) | (before == blank)) & (second == closing)
-    found |= (before == blank) & (second == comma) & (third == closing)
-    joints: npt.NDArray[np.int64] = opening[found]
+    is_joint = before == closing
+    is_joint |= ((before == comma) | (before == blank)) & (second == closing)
+    is_joint |= (before == blank) & (second == comma) & (third == closing)
+    joints: npt.NDArray[np.int64] = opening[is_joint]
     return joints

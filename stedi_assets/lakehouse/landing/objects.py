@@ -12,7 +12,7 @@ import numpy as np
 from stedi_assets.lakehouse.landing.values import Number, exactly
 
 MAX_OBJECT = 16 << 20
-"""Bytes within which an object must end; of what is longer, quarantine keeps the beginning."""
+"""Bytes within which an object must end; quarantine keeps the beginning of a longer one."""
 
 DEEPEST = 256
 """Levels of brackets, the object's own included."""
@@ -36,7 +36,7 @@ class JsonObject:
     Attributes:
         pairs: Its keys and values, as often as they come; objects are tuples of pairs, arrays
             lists, numbers `Number`.
-        reason: Why it gives no row whatever is in it, if so.
+        reason: Why it gives no row, whatever its values are, if so.
     """
 
     pairs: tuple[tuple[str, Any], ...]
@@ -49,7 +49,7 @@ class Broken:
     """No object begins there.
 
     Attributes:
-        is_cut: Whether what is there may be the beginning of one.
+        is_cut: Whether the text may be the beginning of one.
     """
 
     reason: str
@@ -66,12 +66,12 @@ def _refuse(_: str) -> NoReturn:
 
 _LONGEST_SHARED = 40
 
-# Millions of short numbers in one array would fill the memory, were each an object of its own.
+# Millions of short numbers in one array would fill the memory if each was an object of its own.
 _shared = lru_cache(4 << 10)(Number)
 
 
 def _number(digits: str) -> Number:
-    # A long one would be held for ever.
+    # The cache would hold a long one for ever.
     return _shared(digits) if len(digits) <= _LONGEST_SHARED else Number(digits)
 
 
@@ -118,7 +118,7 @@ def _depth(data: bytes) -> int:
 
 
 def repeated_key(pairs: Iterable[tuple[str, Any]]) -> str | None:
-    """A key, in lower case, that comes twice with different values; nothing where none does."""
+    """A key, in lower case, that comes twice with different values; None if there is none."""
     values: dict[str, Any] = {}
     for key, value in pairs:
         lower = key.lower()

@@ -31,7 +31,7 @@ _SECONDS = 1
 
 
 class RowWriter:
-    """Writes rows to a Parquet file in batches; there is no file where there are no rows."""
+    """Writes rows to a Parquet file in batches; there is no file if there are no rows."""
 
     def __init__(self, folder: str, table: Table, io: FileIO) -> None:
         """Write rows of `table` to a file below `folder`."""
@@ -72,7 +72,7 @@ class RowWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Write what is left."""
+        """Write the rest."""
         if self._rows and error is None:
             self._flush()
         if self._writer and self._file:
@@ -87,10 +87,10 @@ class LineWriter:
         self, engine: DuckDBEngine, table: Table, matcher: LineMatcher, landed_at: int, folder: str
     ) -> None:
         """Write rows of `table` to files below `folder`."""
-        self._coming: Queue[pa.RecordBatch | None] = Queue(maxsize=2)
+        self._queue: Queue[pa.RecordBatch | None] = Queue(maxsize=2)
         self._lines: list[pa.Array] = []
         self._paths: list[str] = []
-        self._waiting = 0
+        self._count = 0
         self._bytes = 0
         self._pool = ThreadPoolExecutor(1)
         batches = pa.RecordBatchReader.from_batches(_LINES, self._batches())
@@ -100,16 +100,16 @@ class LineWriter:
         )
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
-        while (batch := self._coming.get()) is not None:
+        while (batch := self._queue.get()) is not None:
             yield batch
 
     def write(self, lines: pa.Array, path: str) -> None:
         """Write the rows of these lines of a file."""
         self._lines.append(lines)
         self._paths.append(path)
-        self._waiting += len(lines)
+        self._count += len(lines)
         self._bytes += lines.nbytes
-        if self._waiting >= _ENOUGH_LINES or self._bytes >= _ENOUGH_BYTES:
+        if self._count >= _ENOUGH_LINES or self._bytes >= _ENOUGH_BYTES:
             self._flush()
 
     def _flush(self) -> None:
@@ -118,33 +118,33 @@ class LineWriter:
         numbers = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
         paths = pa.DictionaryArray.from_arrays(numbers, pa.array(self._paths, pa.string()))
         self._send(pa.record_batch([lines, paths], schema=_LINES))
-        self._lines, self._paths, self._waiting, self._bytes = [], [], 0, 0
+        self._lines, self._paths, self._count, self._bytes = [], [], 0, 0
 
     def _send(self, batch: pa.RecordBatch | None) -> None:
         while not self._files.done():
             try:
-                self._coming.put(batch, timeout=_SECONDS)
+                self._queue.put(batch, timeout=_SECONDS)
             except Full:
                 continue
             return
-        self._files.result()  # says why it ended
+        self._files.result()  # raises why it ended
 
     def finish(self) -> list[str]:
-        """Write what is left; gives the files."""
-        if self._waiting:
+        """Write the rest; returns the files."""
+        if self._count:
             self._flush()
         self._send(None)
         return self._files.result()
 
-    def give_up(self) -> list[str]:
-        """End without what is left; gives the files that were written nevertheless."""
+    def give_up(self) -> None:
+        """End without writing the rest."""
         while True:
             try:
-                self._coming.get_nowait()
+                self._queue.get_nowait()
             except Empty:
                 break
         self._send(None)
-        return self._files.result()
+        self._files.result()
 
 
 def rows_of_lines(table: Table, matcher: LineMatcher, landed_at: int) -> str:
@@ -158,7 +158,7 @@ def rows_of_lines(table: Table, matcher: LineMatcher, landed_at: int) -> str:
     for name in identities[1:]:
         values[name] = f"CASE WHEN {values[identities[0]]} IS NULL THEN {values[name]} END"
     if table.person_of in values:
-        # Plain lines spell e-mails in ASCII. Few have blanks, and to trim takes its time.
+        # Plain lines spell e-mails in ASCII. To trim takes time, and few have blanks.
         email = values[table.person_of]
         trimmed = f"CASE WHEN contains({email}, ' ') THEN trim({email}) ELSE {email} END"
         values[PERSON] = f"lower({trimmed})"
@@ -186,22 +186,22 @@ def without(paths: Sequence[str], file: str, io: FileIO) -> str | None:
     """Write a Parquet file anew without the rows of some landing files, and delete the old one.
 
     Returns:
-        The new file; none where no rows are left.
+        The new file; None if it has no rows.
     """
     new = f"{file.removesuffix('.parquet')}-{uuid4().hex}.parquet"
-    with io.new_input(file).open() as opened:
-        old = pq.ParquetFile(opened)
+    with io.new_input(file).open() as source:
+        old = pq.ParquetFile(source)
         rows = 0
         with (
-            io.new_output(new).create() as created,
-            pq.ParquetWriter(created, old.schema_arrow) as writer,
+            io.new_output(new).create() as target,
+            pq.ParquetWriter(target, old.schema_arrow) as writer,
         ):
             for number in range(old.num_row_groups):
                 group = old.read_row_group(number)
-                held = pc.is_in(group[SOURCE_FILE], pa.array(paths, pa.string()))
-                kept = group.filter(pc.invert(held))
-                writer.write_table(kept)
-                rows += len(kept)
+                is_excluded = pc.is_in(group[SOURCE_FILE], pa.array(paths, pa.string()))
+                rest = group.filter(pc.invert(is_excluded))
+                writer.write_table(rest)
+                rows += len(rest)
     io.delete(file)
     if not rows:
         io.delete(new)

@@ -1,7 +1,7 @@
 r"""Regular expressions of JSON lines whose meaning is plain, for RE2 on the bytes of a line.
 
-They match less than JSON allows, and nothing that `values.py` would read in another way than
-DuckDB's `from_json` does. What they do not match, the scanner reads.
+They match less than JSON allows, and only what `values.py` reads just as DuckDB's `from_json` does.
+The scanner reads all else.
 """
 
 import re
@@ -57,12 +57,12 @@ ANY_VALUE = _nested(_nested(_SCALAR))
 
 
 def key_pattern(key: str) -> str | None:
-    """A key as it stands in a line; nothing for one that takes a closer look."""
+    """A key as it stands in a line; None for one that only the scanner reads."""
     return f'"{re.escape(key)}"' if re.fullmatch(r"[ !#-\[\]-~]*", key) else None
 
 
 def value_pattern(column: Column, table: Table, landed_at: int) -> str:
-    """A value of a column, where it is there and plain."""
+    """The plain values of a column."""
     if column.is_time:
         zero = "|0" if column.zero_is_none else ""
         return f"(?:{_time(landed_at + DAY)}{zero}{_none(column)})"
@@ -83,7 +83,7 @@ def _time(latest: int) -> str:
 
 
 def _scientific(latest: int) -> str:
-    """Times as Java writes large numbers: whole ones, and such that are certainly no later."""
+    """Times as Java writes large numbers, such as 1.655E12, if they are certainly not later."""
     # Of 1.655..., the first four digits say enough.
     most = min(latest // _BILLION - 1, _LAST_OF_ONE)
     begins = [digits.removeprefix("1") for digits in _ranges(10**3, most)]
@@ -97,7 +97,7 @@ def between(low: int, high: int) -> str:
 
 def _ranges(low: int, high: int) -> Iterator[str]:
     while low <= high:
-        # As many last digits as can be anything: from ...000 to ...999.
+        # How many of the last digits are free: from ...000 to ...999.
         free = 0
         while low % 10 ** (free + 1) == 0 and low + 10 ** (free + 1) - 1 <= high:
             free += 1

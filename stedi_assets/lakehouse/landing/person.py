@@ -7,7 +7,7 @@ SEPARATOR = "\x1f"
 
 
 def person(email: str) -> str | None:
-    """The person an e-mail stands for; nothing where no letter is left.
+    """The person an e-mail stands for; None if no letter is left.
 
     Unicode NFC, without format characters (zero width and the like), without white space at
     either end, lower-case. Worked out once, where a landing file is read; nothing after it

@@ -17,26 +17,25 @@ from stedi_assets.lakehouse.landing.rows import Row, Rows
 from stedi_assets.lakehouse.landing.shapes import Matchers, Spelling
 from stedi_assets.lakehouse.landing.text import OtherFormatError, text_blocks
 from stedi_assets.lakehouse.landing.unreadable import Unreadable
-from stedi_assets.lakehouse.names import shown_name
+from stedi_assets.lakehouse.names import display_name
 from stedi_assets.lakehouse.table import Table
 
 _FILES_AHEAD = 4
-"""Files whose first block is read before it is their turn."""
+"""Files whose first block is read in advance."""
 _MOST_WRITERS = 8
-"""Ways to spell the keys that are written at the same time."""
+"""Spellings of keys whose rows are written at the same time."""
 
-
-_Found = PlainLines | Row | Unreadable
+_Item = PlainLines | Row | Unreadable
 
 
 @dataclass(frozen=True)
 class Counts:
-    """What a file held: objects and unreadable fragments are its rows plus its quarantined.
+    """What a file holds: its objects and unreadable fragments are rows or quarantined.
 
     Attributes:
-        reason: What was wrong with most of its quarantined, if any.
-        lost: Whether the file as a whole, or the rest of it, could not be read: it is of another
-            format, or a gzip file that is damaged or cut off.
+        reason: What was wrong with most of the quarantined, if any.
+        lost: Whether the file, or the rest of it, could not be read: it has another format, or is a
+            gzip file that is damaged or cut off.
     """
 
     objects: int
@@ -61,7 +60,7 @@ def examine(
     *,
     landing: LandingFolder,
 ) -> dict[str, Content]:
-    """A share of the work of an ingest: what a pass over the bytes of these files tells."""
+    """A share of the work of an ingest: read the bytes of these files once."""
     return dict(zip(paths, landing.examine(paths), strict=True))
 
 
@@ -126,54 +125,50 @@ class LandingReader:
             _LineWriters(self._engine, self._table, self._landed_at, folder) as lines,
         ):
             for path, blocks in self._opened(paths):
-                reasons, read, lost = Counter[str](), 0, False
-                for found in _named(path, self._read(blocks)):
-                    if isinstance(found, PlainLines):
-                        read += len(found.lines)
-                        lines.write(found, path)
-                    elif isinstance(found, Unreadable):
-                        reasons[found.reason] += 1
-                        lost |= found.ends_file
-                        unreadable.write(self._reject(found, path))
+                reasons, count, lost = Counter[str](), 0, False
+                for item in _naming(path, self._read(blocks)):
+                    if isinstance(item, PlainLines):
+                        count += len(item.lines)
+                        lines.write(item, path)
+                    elif isinstance(item, Unreadable):
+                        reasons[item.reason] += 1
+                        lost |= item.ends_file
+                        unreadable.write(self._reject(item, path))
                     else:
-                        read += 1
-                        rows.write((*found, path, self._landed_at))
-                parsed.counts[path] = _counts(read, reasons, lost)
+                        count += 1
+                        rows.write((*item, path, self._landed_at))
+                parsed.counts[path] = _counts(count, reasons, lost)
         parsed.rows = [*lines.files, *([rows.path] if rows.path else [])]
         parsed.rejects = unreadable.path
         return parsed
 
-    def _read(self, blocks: Iterator[bytes]) -> Iterator[_Found]:
+    def _read(self, blocks: Iterator[bytes]) -> Iterator[_Item]:
         try:
             yield from read_lines(blocks, self._rows, self._matchers)
         except OtherFormatError as error:
             head = error.head.decode("utf-8", "replace")
             yield Unreadable(0, head, str(error), ends_file=True)
 
-    def _reject(self, found: Unreadable, path: str) -> tuple[Any, ...]:
+    def _reject(self, fragment: Unreadable, path: str) -> tuple[Any, ...]:
         return (
             self._source,
             path,
-            found.position,
-            found.raw,
-            found.reason,
+            fragment.position,
+            fragment.raw,
+            fragment.reason,
             self._landed_at,
-            found.person,
+            fragment.person,
         )
 
     def _opened(self, paths: Sequence[str]) -> Iterator[tuple[str, Iterator[bytes]]]:
-        """Each file with its content, of which a block is read before it is asked for."""
+        """Each file with its content, of which a block is read in advance."""
         with ThreadPoolExecutor(_FILES_AHEAD) as pool:
             opened: deque[tuple[str, Iterator[bytes]]] = deque()
             for path in paths:
-                opened.append((path, _ahead(pool, text_blocks(self._blocks(path)))))
+                opened.append((path, _ahead(pool, text_blocks(self._landing.blocks(path)))))
                 if len(opened) == _FILES_AHEAD:
                     yield opened.popleft()
             yield from opened
-
-    def _blocks(self, path: str) -> Iterator[bytes]:
-        # A generator, so that the file is opened when it is read.
-        yield from self._landing.blocks(path)
 
 
 class _LineWriters:
@@ -208,40 +203,40 @@ class _LineWriters:
                 writer.give_up()
 
 
-def _named(path: str, found: Iterator[_Found]) -> Iterator[_Found]:
-    """What is found in a file; what was not foreseen while it was looked for is the file's own.
+def _naming(path: str, items: Iterator[_Item]) -> Iterator[_Item]:
+    """The items of a file; an unforeseen error is raised as one that names the file.
 
     Raises:
-        LandingFileError: Something went wrong that trying again would not help.
+        LandingFileError: Something went wrong, and trying again would not help.
     """
     while True:
         try:
-            each = next(found, None)
+            item = next(items, None)
         except (LakehouseError, MemoryError):
             raise
         except Exception as error:
             if is_transient(error):
                 raise
-            said = f"{shown_name(path)} could not be read. {unforeseen(error)}"
-            raise LandingFileError({path: said}) from None  # its message may quote data
-        if each is None:
+            message = f"{display_name(path)} could not be read. {unforeseen(error)}"
+            raise LandingFileError({path: message}) from None  # the error may quote data
+        if item is None:
             return
-        yield each
+        yield item
 
 
 def _counts(rows: int, reasons: Counter[str], lost: bool) -> Counts:
-    most = reasons.most_common(1)[0][0] if reasons else None
-    return Counts(rows + reasons.total(), rows, reasons.total(), most, lost)
+    reason = reasons.most_common(1)[0][0] if reasons else None
+    return Counts(rows + reasons.total(), rows, reasons.total(), reason, lost)
 
 
 def _ahead(pool: ThreadPoolExecutor, blocks: Iterator[bytes]) -> Iterator[bytes]:
-    """The same blocks; while one is dealt with, the next one is read."""
+    """The same blocks, each read while the one before is dealt with."""
     return _following(pool, blocks, pool.submit(next, blocks, None))
 
 
 def _following(
-    pool: ThreadPoolExecutor, blocks: Iterator[bytes], coming: "Future[bytes | None]"
+    pool: ThreadPoolExecutor, blocks: Iterator[bytes], upcoming: "Future[bytes | None]"
 ) -> Iterator[bytes]:
-    while (block := coming.result()) is not None:
-        coming = pool.submit(next, blocks, None)
+    while (block := upcoming.result()) is not None:
+        upcoming = pool.submit(next, blocks, None)
         yield block

@@ -1,4 +1,4 @@
-"""What could not be read of the landing files, as the ledgers of the landing tables know it."""
+"""What could not be read of the landing files, by the ledgers of the landing tables."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -29,9 +29,9 @@ class Rejects:
 def find_rejects(catalog: Catalog, landing_tables: Collection[str], quarantine: str) -> Rejects:
     """What could not be read of the files that landing tables hold, or wait to hold.
 
-    It says who is suspended, so it is known without the table `quarantine`, which may be damaged or
-    not yet published anew. Where the ledger of a landing table cannot be read, what is published
-    of quarantine stays in.
+    It says who is suspended, so it does not depend on the table `quarantine`, which may be damaged
+    or out of date. If the ledger of a landing table cannot be read, all that is published of
+    quarantine is included.
     """
     files: set[str] = set()
     rows: int | None = 0
@@ -42,7 +42,7 @@ def find_rejects(catalog: Catalog, landing_tables: Collection[str], quarantine: 
             if current is None:
                 continue
             rejected, count = read_rejects(current.properties[LEDGER], catalog.io)
-        except Exception:  # whatever is wrong with this table, which says so itself
+        except Exception:  # whatever is wrong with this table is reported elsewhere
             files |= _published(catalog, quarantine)
             rows = None
             continue
@@ -55,7 +55,7 @@ def find_rejects(catalog: Catalog, landing_tables: Collection[str], quarantine: 
 def _current(catalog: Catalog, table: str) -> Snapshot | None:
     try:
         state = catalog.state(table)
-    except NoSuchTableError:  # quarantine alone, or one source alone, was asked for
+    except NoSuchTableError:  # only quarantine, or only one source, was refreshed so far
         return None
     return state.candidate or _of_today(state.published)
 
@@ -63,11 +63,11 @@ def _current(catalog: Catalog, table: str) -> Snapshot | None:
 def _published(catalog: Catalog, quarantine: str) -> set[str]:
     try:
         published = _of_today(catalog.published(quarantine))
-    except Exception:  # it cannot be read, either
+    except Exception:  # it cannot be read either
         published = None
     return set(published.files if published else ())
 
 
 def _of_today(snapshot: Snapshot | None) -> Snapshot | None:
-    """The snapshot, where its rows have the columns of today."""
+    """The snapshot, if its rows have today's columns."""
     return snapshot if snapshot and LANDED_AT in snapshot.types else None

@@ -1,12 +1,12 @@
-"""Rows of a landing table, of the objects that a scanner finds."""
+"""Makes rows of a landing table from the objects that a scanner finds."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from stedi_assets.lakehouse.landing.objects import repeated_key
-from stedi_assets.lakehouse.landing.scanner import Found, Scanner
+from stedi_assets.lakehouse.landing.scanner import ScannedObject, Scanner
 from stedi_assets.lakehouse.landing.source import Source
-from stedi_assets.lakehouse.landing.unreadable import Emails, Unreadable, named
+from stedi_assets.lakehouse.landing.unreadable import Emails, Unreadable, join_persons
 from stedi_assets.lakehouse.landing.values import NotReadableError, read_columns, row_maker
 from stedi_assets.lakehouse.table import Table
 
@@ -26,35 +26,31 @@ class Rows:
         """A scanner of a landing file of the table."""
         return Scanner(source, self._known, self._emails)
 
-    def of(self, found: Iterable[Found | Unreadable]) -> Iterator[Row | Unreadable]:
-        """The row of each object, and whatever gives none."""
-        for each in found:
-            yield each if isinstance(each, Unreadable) else self._row(each)
+    def of(self, items: Iterable[ScannedObject | Unreadable]) -> Iterator[Row | Unreadable]:
+        """The row of each object, and each text that gives no row."""
+        for item in items:
+            yield item if isinstance(item, Unreadable) else self._row(item)
 
-    def _row(self, found: Found) -> Row | Unreadable:
+    def _row(self, scanned: ScannedObject) -> Row | Unreadable:
         try:
-            return self._to_row(self._fields(found))
+            return self._to_row(self._fields(scanned))
         except NotReadableError as error:
-            text = found.text.decode()
-            return Unreadable(found.position, text, str(error), self._person(found, text))
+            text = scanned.text.decode()
+            return Unreadable(scanned.position, text, str(error), self._person(scanned, text))
 
-    def _fields(self, found: Found) -> dict[str, Any]:
-        if found.object.reason:
-            raise NotReadableError(found.object.reason)
-        fields = {key.lower(): value for key, value in found.object.pairs}
-        if len(fields) < len(found.object.pairs):
-            key = repeated_key(found.object.pairs)
+    def _fields(self, scanned: ScannedObject) -> dict[str, Any]:
+        if scanned.object.reason:
+            raise NotReadableError(scanned.object.reason)
+        fields = {key.lower(): value for key, value in scanned.object.pairs}
+        if len(fields) < len(scanned.object.pairs):
+            key = repeated_key(scanned.object.pairs)
             if key is not None:
                 # An unknown key may itself be data.
                 name = f"key {key}" if key in self._known else "a key"
                 raise NotReadableError(f"{name} comes twice with different values")
         return fields
 
-    def _person(self, found: Found, text: str) -> str | None:
-        return named(self._emails.of_object(found.object.pairs, text)) if self._emails else None
-
-
-def read_objects(source: Source, table: Table, landed_at: int) -> Iterator[Row | Unreadable]:
-    """Rows of a landing file and whatever gives no row, all by the scanner."""
-    rows = Rows(table, landed_at)
-    return rows.of(rows.scanner(source).scan())
+    def _person(self, scanned: ScannedObject, text: str) -> str | None:
+        if self._emails is None:
+            return None
+        return join_persons(self._emails.of_object(scanned.object.pairs, text))

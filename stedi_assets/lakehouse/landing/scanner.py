@@ -1,7 +1,7 @@
 """Reads every JSON object out of a landing file, whatever surrounds the objects.
 
-What it makes of a text is what the text means. `lines.py` reads most lines faster, and only those
-of which it knows that they mean the same here.
+The scanner decides what a text means. `lines.py` reads most lines faster, but only those that it
+certainly reads as the scanner would.
 """
 
 import re
@@ -14,15 +14,15 @@ from stedi_assets.lakehouse.landing.objects import BROKEN, Broken, JsonObject, r
 from stedi_assets.lakehouse.landing.skipping import Matcher
 from stedi_assets.lakehouse.landing.source import Source
 from stedi_assets.lakehouse.landing.text import HEAD
-from stedi_assets.lakehouse.landing.unreadable import Emails, LongText, Unreadable, named
+from stedi_assets.lakehouse.landing.unreadable import Emails, LongText, Unreadable, join_persons
 
 _NO_OBJECT, _TOO_LONG = "not a JSON object", "too long"
 _WINDOWS = (512, 8 << 10, 128 << 10, 2 << 20)
-"""How far to look for an object's end: what is given to json is copied first."""
+"""How far to look for an object's end: what json parses is copied first."""
 _SMALL = 2
-"""How many of them are looked at where large ones were looked at in vain too often."""
+"""How many of the windows are tried once large ones were tried in vain too often."""
 _IN_VAIN = 1
-"""Bytes looked at in vain for each byte of the file, beyond which it is too often."""
+"""Bytes looked at in vain, for each byte of the file, that are too often."""
 
 _PIECE = 1 << 20
 
@@ -34,13 +34,13 @@ _BETWEEN = re.compile(
 )
 _LONGEST_SEPARATOR = 3
 _FIRST_BITS, _CONTINUES = 0b11000000, 0b10000000
-"""How UTF-8 tells the bytes of a character behind its first one."""
+"""How UTF-8 marks the bytes of a character behind its first one."""
 _SEPARATING = re.compile(rb"[,\[]")
 
 
 @dataclass(frozen=True)
-class Found:
-    """A JSON object of a landing file and where it stands."""
+class ScannedObject:
+    """A JSON object of a landing file, with its place and text."""
 
     position: int
     text: bytes
@@ -51,47 +51,47 @@ class Scanner:
     """Finds the JSON objects of a text.
 
     Attributes:
-        at: How far it has come.
-        after_comma: Whether a comma, or an array's bracket, stands before what comes next.
+        at: The place it has come to.
+        after_comma: Whether a comma or an array's bracket stands before what comes next.
     """
 
     def __init__(self, source: Source, known: frozenset[str], emails: Emails | None) -> None:
-        """Read `source`; a record has at least one key of those known, in lower case."""
+        """Read `source`; a record has at least one of the known keys, in lower case."""
         self._source = source
         self._known = known
         self._emails = emails
         self._in_vain = 0
         # A record behind something broken is looked at twice.
         self._last_read: tuple[int, JsonObject | Broken] = (-1, Broken(""))
-        self._damage_told = False
+        self._damage_reported = False
         self.at = 0
         self.after_comma = False
 
-    def scan(self, stop: int | None = None) -> Iterator[Found | Unreadable]:
-        """All that stands there, in its order.
+    def scan(self, stop: int | None = None) -> Iterator[ScannedObject | Unreadable]:
+        """All that follows, in order.
 
         Args:
-            stop: Scan on to this place or, where it is inside of something, to the next one
-                behind it that is not: where a line begins, or what comes next.
+            stop: Stop at this place. If it is inside of something, stop where the next line behind
+                that begins, or where the next thing begins.
         """
         while self._skip_between(stop):
             self._source.drop(self.at)
-            found = self.read(self.at)
-            if isinstance(found, JsonObject):
-                begin, self.at = self.at, self.at + found.length
-                yield Found(begin, self._source.cut(begin, self.at), found)
-            elif found.reason == _TOO_LONG:
-                yield self._skip_object()
+            result = self.read(self.at)
+            if isinstance(result, JsonObject):
+                begin, self.at = self.at, self.at + result.length
+                yield ScannedObject(begin, self._source.cut(begin, self.at), result)
+            elif result.reason == _TOO_LONG:
+                yield self._skip(self.at, Matcher().end)
             else:
-                yield from self._broken(found.reason)
+                yield from self._broken(result.reason)
             self.after_comma = False
         damage = self._source.damage
-        if damage and self.at >= self._source.end and not self._damage_told:
-            self._damage_told = True
+        if damage and self.at >= self._source.end and not self._damage_reported:
+            self._damage_reported = True
             yield Unreadable(self.at, "", damage, ends_file=True)
 
     def _skip_between(self, stop: int | None) -> bool:
-        """Go to what comes next; whether it is to be read, and not the place to stop at."""
+        """Go to what comes next; returns False at the place to stop."""
         source = self._source
         while True:
             match = _BETWEEN.match(source.data, self.at - source.start)
@@ -127,33 +127,32 @@ class Scanner:
             return last
         if self._source.cut(begin, begin + 1) != b"{":
             return Broken(_NO_OBJECT)
-        looked_at, found = 0, Broken(_TOO_LONG, is_cut=True)
+        looked_at, broken = 0, Broken(_TOO_LONG, is_cut=True)
         many = self._in_vain > _IN_VAIN * begin + 2 * objects.MAX_OBJECT
         for window in _WINDOWS[:_SMALL] if many else (*_WINDOWS, objects.MAX_OBJECT):
             looked_at += window
             while True:
-                read = read_object(self._source.cut(begin, begin + window))
-                if isinstance(read, JsonObject):
-                    self._last_read = begin, read
-                    return read
+                result = read_object(self._source.cut(begin, begin + window))
+                if isinstance(result, JsonObject):
+                    self._last_read = begin, result
+                    return result
                 missing = self._source.end < begin + window
-                if not read.is_cut or not missing or not self._source.more():
+                if not result.is_cut or not missing or not self._source.more():
                     break
-            found = read
-            if not read.is_cut or missing:
+            broken = result
+            if not broken.is_cut or missing:
                 self._in_vain += looked_at - _WINDOWS[0]
-                return Broken(read.reason)
+                return Broken(broken.reason)
         self._in_vain += looked_at
-        return Broken(found.reason) if many else Broken(_TOO_LONG)
+        return Broken(broken.reason if many else _TOO_LONG)
 
-    def is_record(self, found: JsonObject) -> bool:
-        """Whether an object that stands behind something broken is a record of its own."""
-        return found.reason is None and not self._known.isdisjoint(
-            key.lower() for key, _ in found.pairs
-        )
+    def is_record(self, candidate: JsonObject) -> bool:
+        """Whether an object behind something broken is a record."""
+        keys = (key.lower() for key, _ in candidate.pairs)
+        return candidate.reason is None and not self._known.isdisjoint(keys)
 
     def _broken(self, reason: str) -> Iterator[Unreadable]:
-        """What follows, up to the next record, or to a line outside of what is broken here."""
+        """What is broken here, up to the next record or the next line outside of it."""
         first = self.at
         for part in Fragment(self, self._source, first, self.after_comma).parts():
             self.at = part.end
@@ -162,37 +161,32 @@ class Scanner:
             elif not _BETWEEN.fullmatch(self._source.cut(part.begin, part.end)):
                 begins_object = self._source.cut(part.begin, part.begin + 1) == b"{"
                 other = BROKEN if begins_object else _NO_OBJECT
-                why = reason if part.begin == first else other
-                yield self._unreadable(part, why)
+                yield self._unreadable(part, reason if part.begin == first else other)
 
     def _unreadable(self, part: Part, reason: str) -> Unreadable:
         text = self._source.cut(part.begin, part.end).rstrip().decode("utf-8", "replace")
         persons = self._emails.persons(text) if self._emails else []
         if part.is_in_record_line:
             persons += self._persons_at(part.end)
-        return self._reject(part.begin, part.end, text, reason, named(persons))
+        return self._reject(part.begin, part.end, text, reason, join_persons(persons))
 
     def _persons_at(self, place: int) -> list[str]:
-        """Whose the record is that begins there."""
-        found = self.read(place)
-        if self._emails is None or not isinstance(found, JsonObject):
+        """Whose record begins at a place."""
+        record = self.read(place)
+        if self._emails is None or not isinstance(record, JsonObject):
             return []
-        text = self._source.cut(place, place + found.length).decode()
-        return self._emails.of_object(found.pairs, text)
+        text = self._source.cut(place, place + record.length).decode()
+        return self._emails.of_object(record.pairs, text)
 
     def _reject(
         self, begin: int, end: int, raw: str, reason: str, person: str | None
     ) -> Unreadable:
-        """What stands there and gives no row; where the text ends too early, this is why."""
+        """Text that gives no row; if the file ends too early, that is the reason."""
         damage = self._source.damage
         if damage is None or end < self._source.end:
             return Unreadable(begin, raw, reason, person)
-        self._damage_told = True
+        self._damage_reported = True
         return Unreadable(begin, raw, damage, person, ends_file=True)
-
-    def _skip_object(self) -> Unreadable:
-        matcher = Matcher()
-        return self._skip(self.at, matcher.end)
 
     def _skip_line(self, begin: int) -> Unreadable:
         def end(piece: bytes) -> int | None:
@@ -202,7 +196,7 @@ class Scanner:
         return self._skip(begin, end)
 
     def _skip(self, begin: int, end_in: Callable[[bytes], int | None]) -> Unreadable:
-        """What begins at a place and is too long to be held, up to where `end_in` finds its end."""
+        """Text that is too long to be held, from a place up to the end that `end_in` finds."""
         source, text = self._source, LongText(self._emails)
         source.reach(begin + HEAD)
         head, self.at, end = source.cut(begin, begin + HEAD), begin, None

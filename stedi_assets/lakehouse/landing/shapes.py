@@ -18,25 +18,24 @@ Spelling = tuple[tuple[str, str], ...]
 """Columns with the key of each, as lines spell it."""
 
 ODD = -1
-"""Marks a line that has no known shape."""
+"""Marks a line without a known shape."""
 BLANK = -3
-"""Marks a line that holds nothing."""
+"""Marks a blank line."""
 
 _LENGTH_OF_BLANK = 2
 _MOST_KEYS = 40
 _LONGEST_PATTERN = 400_000
 """Characters; RE2 refuses somewhat more. An unknown key takes 19,000."""
 _ALLOWED_PATTERNS = 1 << 20
-"""Characters of patterns that may be compiled for nothing. Further ones have to be worth it: they
-may have as many characters as lines were looked at. To compile one takes four times as long as to
-have the scanner read as much."""
+"""Characters of patterns that may be compiled at once; further ones may have as many as the lines
+that were read. To compile a pattern takes four times as long as to scan as much text."""
 _SAMPLE = 64
 _MOST_SHAPES = 8
 _WORTH_LEARNING = 1 / 64
-"""Share of lines that has to be odd before what they have in common is looked for."""
+"""Share of odd lines from which on their shapes are learned."""
 
 Kinds = npt.NDArray[np.int8]
-"""Of each line, the number of its shape, or one of the marks."""
+"""For each line, the number of its shape or one of the marks."""
 _END = rf"{_}\}}{_}"
 
 
@@ -46,8 +45,8 @@ class Shape:
 
     Attributes:
         keys: The keys, spelled as in the lines.
-        nulls: Those of them that say whose a row is, and are null.
-        needed: Those of them that each line has.
+        nulls: Keys that say whose a row is and are null.
+        needed: Keys that each line has.
     """
 
     keys: tuple[str, ...]
@@ -55,7 +54,7 @@ class Shape:
     needed: frozenset[str]
 
     def with_line(self, other: "Shape") -> "Shape | None":
-        """The shape that lines of both have; nothing where they are too different."""
+        """The shape of the lines of both; None if they are too different."""
         if self.nulls != other.nulls:
             return None
         keys, place = list(self.keys), 0
@@ -71,7 +70,7 @@ class Shape:
 
 
 class Shapes:
-    """Learns shapes of lines, and tells the lines that have them."""
+    """Learns the shapes of lines."""
 
     def __init__(self, table: Table, landed_at: int) -> None:
         """Look at lines as objects of `table` that land at `landed_at`."""
@@ -80,7 +79,7 @@ class Shapes:
         self._columns = {column.name: column for column in read_columns(table)}
 
     def learn(self, lines: Iterable[bytes]) -> list["LineMatcher"]:
-        """The shapes of the lines that have one; the scanner reads the others as soon."""
+        """The shapes of these lines, as far as they have one; the scanner reads the others."""
         shapes: list[Shape] = []
         commas = False
         for line in lines:
@@ -89,31 +88,31 @@ class Shapes:
             if shape is None:
                 continue
             commas |= line.rstrip().endswith(b",")
-            for i, known in enumerate(shapes):
-                both = known.with_line(shape)
+            for i, other in enumerate(shapes):
+                both = other.with_line(shape)
                 if both and len({key.lower() for key in both.keys}) == len(both.keys):
                     shapes[i] = both
                     break
             else:
                 shapes.append(shape)
-        complete = (self._pairs(shape) for shape in shapes if self._is_complete(shape))
+        complete = filter(self._is_complete, shapes)
         return [
             _matcher(pairs, commas)
-            for pairs in complete
+            for pairs in ([self._pair(key, shape) for key in shape.keys] for shape in complete)
             if sum(len(pair.pattern) for pair in pairs) <= _LONGEST_PATTERN
         ]
 
     def _shape(self, line: bytes) -> Shape | None:
         try:
-            found: dict[str, Any] = json.loads(line, object_pairs_hook=_once)
+            fields: dict[str, Any] = json.loads(line, object_pairs_hook=_once)
         except (ValueError, RecursionError):
             return None
-        if not isinstance(found, dict) or len(found) > _MOST_KEYS:
+        if not isinstance(fields, dict) or len(fields) > _MOST_KEYS:
             return None
-        if not all(map(key_pattern, found)) or len({k.lower() for k in found}) < len(found):
+        if not all(map(key_pattern, fields)) or len({k.lower() for k in fields}) < len(fields):
             return None
-        nulls = (k for k, v in found.items() if v is None and k.lower() in self._table.one_of)
-        return Shape(tuple(found), frozenset(nulls), frozenset(found))
+        nulls = (k for k, v in fields.items() if v is None and k.lower() in self._table.one_of)
+        return Shape(tuple(fields), frozenset(nulls), frozenset(fields))
 
     def _is_complete(self, shape: Shape) -> bool:
         """Whether each line that has the shape gives a row."""
@@ -122,11 +121,8 @@ class Shapes:
         identities = {key.lower() for key in shape.keys} & set(self._table.one_of)
         if self._table.one_of and not identities & needed:
             return False
-        # Where lines differ in what says whose they are, each kind is a shape of its own.
+        # Lines that say in different keys whose they are have different shapes.
         return required <= needed and identities <= {key.lower() for key in shape.needed}
-
-    def _pairs(self, shape: Shape) -> list["_Pair"]:
-        return [self._pair(key, shape) for key in shape.keys]
 
     def _pair(self, key: str, shape: Shape) -> "_Pair":
         column = self._columns.get(key.lower())
@@ -164,7 +160,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _sequence(pairs: Sequence[_Pair]) -> str:
-    """Pairs with commas between them, of which some may be missing, but one is there."""
+    """Pairs with commas between them; some may be missing, but at least one is there."""
     first = next(number for number, pair in enumerate(pairs) if pair.is_needed)
     before = [rf"(?:{pair.pattern}{_},{_})?" for pair in pairs[:first]]
     behind = [
@@ -176,11 +172,11 @@ def _sequence(pairs: Sequence[_Pair]) -> str:
 
 @dataclass(frozen=True)
 class LineMatcher:
-    """Tells lines of one shape.
+    """Recognizes lines of one shape.
 
     Attributes:
         spelling: How they spell the columns.
-        commas: Whether commas may stand behind their objects.
+        commas: Whether a comma may stand behind an object.
     """
 
     pattern: str
@@ -188,15 +184,15 @@ class LineMatcher:
     commas: bool
 
     def matches(self, lines: pa.Array) -> pa.Array:
-        """Of each line, whether it has the shape."""
+        """Whether each line has the shape."""
         try:
             return pc.match_substring_regex(lines, self.pattern)
-        except pa.ArrowInvalid:  # the pattern is too large for RE2 nevertheless
+        except pa.ArrowInvalid:  # the pattern is still too large for RE2
             return pa.repeat(False, len(lines))
 
 
 class Matchers:
-    """The shapes of the lines of a table's landing files, as far as they are known by now."""
+    """The shapes of lines in a table's landing files, as learned so far."""
 
     def __init__(self, table: Table, landed_at: int) -> None:
         """Begin without knowing any shape."""
@@ -204,41 +200,41 @@ class Matchers:
         self._known: list[LineMatcher] = []
         self._allowed = _ALLOWED_PATTERNS
 
-    def tell(self, lines: pa.Array) -> tuple[Kinds, list[LineMatcher]]:
-        """The kind of each line, and the shapes that are meant."""
+    def classify(self, lines: pa.Array) -> tuple[Kinds, list[LineMatcher]]:
+        """The kind of each line, and the shapes by number."""
         kinds = np.full(len(lines), ODD, np.int8)
         kinds[_blank(lines)] = BLANK
         self._allowed += lines.nbytes
-        used = list(self._known)
-        for number, matcher in enumerate(used):
+        shapes = list(self._known)
+        for number, matcher in enumerate(shapes):
             self._mark(kinds, lines, number, matcher)
         odd = np.flatnonzero(kinds == ODD)
         if len(odd) > len(lines) * _WORTH_LEARNING:
             sample = odd[np.unique(np.linspace(0, len(odd) - 1, _SAMPLE).astype(np.int64))]
             for matcher in self._shapes.learn(lines.take(pa.array(sample)).to_pylist()):
-                if matcher not in used and self._mark(kinds, lines, len(used), matcher):
-                    used.append(matcher)
-        # What matched last comes first next time, and what did not for long is forgotten.
-        found = np.bincount(kinds[kinds >= 0], minlength=len(used))
-        order = sorted(range(len(used)), key=lambda number: -found[number])
-        self._known = [used[number] for number in order][:_MOST_SHAPES]
-        return kinds, used
+                if matcher not in shapes and self._mark(kinds, lines, len(shapes), matcher):
+                    shapes.append(matcher)
+        # The shapes that matched most come first next time; the last ones are forgotten.
+        counts = np.bincount(kinds[kinds >= 0], minlength=len(shapes))
+        order = sorted(range(len(shapes)), key=lambda number: -counts[number])
+        self._known = [shapes[number] for number in order][:_MOST_SHAPES]
+        return kinds, shapes
 
     def _mark(self, kinds: Kinds, lines: pa.Array, number: int, matcher: LineMatcher) -> bool:
-        """Mark the odd lines that have a shape; whether there are any."""
+        """Mark the odd lines that have a shape; returns whether there are any."""
         odd = np.flatnonzero(kinds == ODD)
         if not len(odd) or len(matcher.pattern) > self._allowed:
             return False
         self._allowed -= len(matcher.pattern)
         rest = lines if len(odd) == len(lines) else lines.take(pa.array(odd))
-        having = odd[matcher.matches(rest).to_numpy(zero_copy_only=False)]
-        kinds[having] = number
-        return len(having) > 0
+        matching = odd[matcher.matches(rest).to_numpy(zero_copy_only=False)]
+        kinds[matching] = number
+        return len(matching) > 0
 
 
 def _blank(lines: pa.Array) -> npt.NDArray[np.int64]:
     lengths = pc.binary_length(lines).to_numpy()
     short = np.flatnonzero(lengths <= _LENGTH_OF_BLANK)
     blank = [not line.strip(b" \t\r\n") for line in lines.take(pa.array(short)).to_pylist()]
-    chosen: npt.NDArray[np.int64] = short[np.array(blank, bool)]
-    return chosen
+    indices: npt.NDArray[np.int64] = short[np.array(blank, bool)]
+    return indices

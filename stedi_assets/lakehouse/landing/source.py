@@ -1,4 +1,4 @@
-"""A text that arrives in blocks, of which only what is still needed is held."""
+"""A text that arrives in blocks and is held only as far as it is still needed."""
 
 import re
 from collections.abc import Iterator
@@ -9,8 +9,8 @@ _LINE_END = re.compile(rb"[\r\n]")
 
 _JOINTS = (b"}{", b"},{", b"} {", b"}, {")
 
-KEPT = 4 << 10
-"""Bytes that are held before the place one is at, to see how a line begins."""
+MARGIN = 4 << 10
+"""Bytes before the current place that are kept, to see how a line begins."""
 
 
 class Source:
@@ -20,11 +20,11 @@ class Source:
         data: What is held of the text.
         start: Where that begins.
         ended: Whether no more comes.
-        damage: Why no more comes, where the text should go on.
+        damage: Why no more comes, if the text should go on.
     """
 
     def __init__(self, blocks: Iterator[bytes]) -> None:
-        """Take the text from there."""
+        """Take the text from these blocks."""
         self._blocks = blocks
         self.data = b""
         self.start = 0
@@ -34,11 +34,11 @@ class Source:
 
     @property
     def end(self) -> int:
-        """Where the part of the text ends that has arrived."""
+        """Where the text that has arrived ends."""
         return self.start + len(self.data)
 
     def more(self) -> bool:
-        """Append the next block; whether there was one."""
+        """Append the next block; returns whether there was one."""
         try:
             block = next(self._blocks, None)
         except DamagedFileError as error:
@@ -50,41 +50,38 @@ class Source:
         return True
 
     def reach(self, place: int) -> bool:
-        """Have the text up to there, as far as it goes; whether it goes that far."""
+        """Read the text up to a place; returns whether it goes that far."""
         while self.end < place and not self.ended:
             self.more()
         return self.end >= place
 
     def line_end(self, at: int, limit: int) -> int | None:
-        """Where the line ends in which a place is; nothing where that is behind the limit."""
-        begin, known = self._line
-        if not begin <= at <= known:
-            begin = known = at
-        while known <= limit:
-            match = _LINE_END.search(self.data, known - self.start)
-            known = self.start + match.start() if match else self.end
-            self._line = begin, known
+        """Where the line of a place ends; None if that is behind the limit."""
+        begin, searched = self._line
+        if not begin <= at <= searched:
+            begin = searched = at
+        while searched <= limit:
+            match = _LINE_END.search(self.data, searched - self.start)
+            searched = self.start + match.start() if match else self.end
+            self._line = begin, searched
             if match or not self.more():
                 break
-        return known if known <= limit else None
+        return searched if searched <= limit else None
 
     def last_line_end(self, at: int) -> int:
-        """Behind the last line that is there as a whole; 0 where none is behind a place."""
+        """Where the last whole line behind a place ends; 0 if there is none."""
         newline = self.data.rfind(b"\n", at - self.start)
         return 0 if newline < 0 else self.start + newline + 1
 
     def last_joint(self, at: int) -> int:
-        """Where the last object begins that is behind another one in its line.
-
-        0 where none is behind a place.
-        """
+        """Where the last object that follows another one in its line begins; 0 if there is none."""
         places = [(self.data.rfind(joint, at - self.start), len(joint)) for joint in _JOINTS]
         return max((self.start + at + size - 1 for at, size in places if at >= 0), default=0)
 
     def drop(self, place: int) -> None:
-        """Forget what stands before that place, but for a little."""
-        cut = place - KEPT - self.start
-        # What is kept is copied: that has to be worth it.
+        """Forget the text before a place, except `MARGIN` bytes."""
+        cut = place - MARGIN - self.start
+        # The rest is copied, so drop much at once.
         if cut > len(self.data) // 2:
             self.data = self.data[cut:]
             self.start += cut

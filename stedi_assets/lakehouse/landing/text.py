@@ -1,4 +1,4 @@
-"""The text of a landing file, whatever it is packed in and however it is encoded."""
+"""The text of a landing file, unpacked and in UTF-8."""
 
 import codecs
 import re
@@ -11,10 +11,10 @@ BLOCK = 8 << 20
 """Bytes that are read at once; each takes a round trip where the file is on S3."""
 
 HEAD = 64 << 10
-"""Bytes at most that quarantine keeps of what is too long to be kept."""
+"""Bytes that quarantine keeps of a text that is too long."""
 
 _PACKED = 1 << 14
-"""Bytes that are unpacked at once: what is damaged is unpacked again byte by byte."""
+"""Bytes that are unpacked at once; damaged ones are unpacked again byte by byte."""
 _SNIFFED = 1 << 10
 
 _GZIP = b"\x1f\x8b"
@@ -42,11 +42,11 @@ _WORDS = {
     "a PDF document": rb"%PDF-",
     "a GIF image": rb"GIF8[79]a",
 }
-"""Formats whose files begin with what a text may begin with, too."""
+"""Formats whose files begin as a text may begin."""
 _OTHER = [(name, re.compile(magic)) for name, magic in _FORMATS.items()]
 _OTHER_IF_BINARY = [(name, re.compile(magic)) for name, magic in _WORDS.items()]
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1d\x1f]")
-"""What no text has; 1E separates JSON texts."""
+"""Characters that no text has; 1E separates JSON texts."""
 
 _MARKS = {
     codecs.BOM_UTF32_LE: "utf-32-le",
@@ -58,8 +58,8 @@ _UNMARKED = {
     "utf-16-le": re.compile(rb"(?:[\t\n\r -~]\x00){2,}"),
     "utf-16-be": re.compile(rb"(?:\x00[\t\n\r -~]){2,}"),
 }
-_PASSED_ON = "stedi.passed_on"
-"""What is done with what is no character: it is decoded as half a surrogate pair."""
+_INVALID_AS_HALF = "stedi.invalid_as_half"
+"""Error handler that decodes what is no character as half a surrogate pair."""
 _HALF, _NO_UTF_8 = "\udcff", b"\xff"
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}".encode()
 
@@ -69,15 +69,15 @@ class DamagedFileError(Exception):
 
 
 class OtherFormatError(Exception):
-    """A file is recognisably something else than text; the message says what.
+    """A file is not text but something else; the message says what.
 
     Attributes:
         head: Its first bytes.
     """
 
-    def __init__(self, what: str, head: bytes) -> None:
+    def __init__(self, name: str, head: bytes) -> None:
         """Say what it is."""
-        super().__init__(f"the file is {what}, not JSON")
+        super().__init__(f"the file is {name}, not JSON")
         self.head = head
 
 
@@ -124,7 +124,7 @@ def _unpack(unpacker: Any, packed: bytes) -> Iterator[bytes]:
     while True:
         before = unpacker.copy()
         try:
-            # Whatever a few bytes unpack to, no more than a block of it is held at once.
+            # A few bytes may unpack to a lot, but only a block of it is held at once.
             unpacked = unpacker.decompress(packed, BLOCK)
         except zlib.error:
             break
@@ -132,7 +132,7 @@ def _unpack(unpacker: Any, packed: bytes) -> Iterator[bytes]:
         packed = unpacker.unconsumed_tail
         if not packed and len(unpacked) < BLOCK:
             return
-    # Byte by byte, to get all that stands before the damage.
+    # Byte by byte, to get all bytes before the damage.
     for i in range(len(packed)):
         try:
             yield before.decompress(packed[i : i + 1])
@@ -143,20 +143,20 @@ def _unpack(unpacker: Any, packed: bytes) -> Iterator[bytes]:
 
 def _gathered(pieces: Iterator[bytes]) -> Iterator[bytes]:
     """The same bytes in blocks of a good size."""
-    gathered: list[bytes] = []
+    parts: list[bytes] = []
     size = 0
     try:
         for piece in pieces:
-            gathered.append(piece)
+            parts.append(piece)
             size += len(piece)
             if size >= BLOCK:
-                yield b"".join(gathered)
-                gathered, size = [], 0
+                yield b"".join(parts)
+                parts, size = [], 0
     except DamagedFileError:
-        yield b"".join(gathered)
+        yield b"".join(parts)
         raise
     if size:
-        yield b"".join(gathered)
+        yield b"".join(parts)
 
 
 def text_blocks(blocks: Iterator[bytes]) -> Iterator[bytes]:
@@ -173,17 +173,17 @@ def text_blocks(blocks: Iterator[bytes]) -> Iterator[bytes]:
             head += block
     except DamagedFileError as error:
         damage = error
-    if what := _other_format(head):
-        raise OtherFormatError(what, head[:HEAD])
+    if name := _other_format(head):
+        raise OtherFormatError(name, head[:HEAD])
     encoding = _encoding(head)
-    whole = chain([head] if head else [], _damaged(damage) if damage else blocks)
+    whole = chain([head] if head else [], _raising(damage) if damage else blocks)
     yield from _decoded(whole, encoding) if encoding else whole
 
 
 def _other_format(head: bytes) -> str | None:
-    """What a file is that begins so, where that is no text."""
+    """The format of a file that begins like this, if it is not text."""
     formats = chain(_OTHER, _OTHER_IF_BINARY if _is_binary(head[:_SNIFFED]) else ())
-    return next((what for what, magic in formats if magic.match(head)), None)
+    return next((name for name, magic in formats if magic.match(head)), None)
 
 
 def _is_binary(head: bytes) -> bool:
@@ -196,13 +196,13 @@ def _is_binary(head: bytes) -> bool:
     return False
 
 
-def _damaged(error: DamagedFileError) -> Iterator[bytes]:
+def _raising(error: DamagedFileError) -> Iterator[bytes]:
     raise error
     yield b""
 
 
 def _encoding(head: bytes) -> str | None:
-    """The encoding of a file that begins so; nothing where it is UTF-8."""
+    """The encoding of a file that begins like this; None for UTF-8."""
     for mark, encoding in _MARKS.items():
         if head.startswith(mark):
             return encoding
@@ -212,7 +212,7 @@ def _encoding(head: bytes) -> str | None:
 def _decoded(blocks: Iterator[bytes], encoding: str) -> Iterator[bytes]:
     # What is no character, such as half a surrogate pair, becomes bytes that are no UTF-8, and so
     # quarantines its object.
-    decoder = codecs.getincrementaldecoder(encoding)(_PASSED_ON)
+    decoder = codecs.getincrementaldecoder(encoding)(_INVALID_AS_HALF)
     for block in blocks:
         text = decoder.decode(block).encode("utf-8", "surrogatepass")
         yield text.replace(_HALF.encode("utf-8", "surrogatepass"), _NO_UTF_8)
@@ -220,11 +220,11 @@ def _decoded(blocks: Iterator[bytes], encoding: str) -> Iterator[bytes]:
         yield _REPLACEMENT
 
 
-def _pass_on(error: UnicodeError) -> tuple[str | bytes, int]:
+def _as_half(error: UnicodeError) -> tuple[str | bytes, int]:
     try:
         return codecs.lookup_error("surrogatepass")(error)
-    except UnicodeDecodeError as beyond:
-        return _HALF, beyond.end
+    except UnicodeDecodeError as other:
+        return _HALF, other.end
 
 
-codecs.register_error(_PASSED_ON, _pass_on)
+codecs.register_error(_INVALID_AS_HALF, _as_half)

@@ -1,4 +1,4 @@
-"""What gives no row, and whose it is as far as that can be read."""
+"""Text that gives no row, and whose it is, as far as that can be read."""
 
 import codecs
 import json
@@ -13,10 +13,10 @@ _ESCAPE = re.compile(r"(?<!\\)\\++(?:u([0-9a-fA-F]{4})|([\"'/])|[bfnrt])")
 _WORD = re.compile(r"[^\s\"\\<>(),;:={}\[\]]++")
 _LONGEST_EMAIL = 320
 _CUT_OFF = ("", "\n", "\r")
-"""What follows an address that may be cut off."""
+"""Characters that follow an address that may be cut off."""
 _NO_EMAIL = {"null", "true", "false"}
 _MOST = 1_000_000
-"""Persons that one object can name: they have to fit into memory."""
+"""Persons that are noted of one object: they have to fit into memory."""
 
 OVERLAP = 4 << 10
 """Characters that two pieces of a text share, so that no e-mail between them is overlooked."""
@@ -29,7 +29,7 @@ class Unreadable:
     Attributes:
         position: Byte at which it begins in the (uncompressed) file.
         person: Whose it is; several persons are joined by `SEPARATOR`.
-        ends_file: Whether what follows in the file, if anything, could not be read, either.
+        ends_file: Whether the rest of the file could not be read either.
     """
 
     position: int
@@ -39,13 +39,13 @@ class Unreadable:
     ends_file: bool = False
 
 
-def named(persons: Iterable[str | None]) -> str | None:
-    """The persons as they stand in quarantine."""
+def join_persons(persons: Iterable[str | None]) -> str | None:
+    """The persons in one text, as quarantine holds them."""
     return SEPARATOR.join(dict.fromkeys(filter(None, persons))) or None
 
 
 class Emails:
-    """Finds the e-mails in what gives no row."""
+    """Finds the e-mails in text that gives no row."""
 
     def __init__(self, key: str) -> None:
         """Look for values of this key, without regard to case and to how it is escaped."""
@@ -66,27 +66,27 @@ class Emails:
     def of_object(self, pairs: Iterable[tuple[str, Any]], text: str) -> list[str]:
         """Persons of an object: its own e-mails count before those of objects inside of it."""
         own = [value for key, value in pairs if key.lower() == self._key]
-        texts = _persons(value for value in own if isinstance(value, str))
-        is_told = texts and all(isinstance(value, str) for value in own)
-        return texts if is_told else texts + self.persons(text)
+        persons = _persons(value for value in own if isinstance(value, str))
+        is_clear = persons and all(isinstance(value, str) for value in own)
+        return persons if is_clear else persons + self.persons(text)
 
     def persons(self, text: str) -> list[str]:
         """Persons whose e-mail is the value of the key.
 
-        Where a value is no text, or blank, or there is none, also those of all other addresses.
+        If a value is blank or not text, or there is none, also those of all other addresses.
         """
         values = list(self._values(text))
-        found = _persons(value for value in values if value is not None)
-        if len(found) < len(values) or not values:
+        persons = _persons(value for value in values if value is not None)
+        if len(persons) < len(values) or not values:
             # Some send an object as a text within another one.
             bare = _ESCAPE.sub(_character, text) if "\\" in text else text
             inner = self._values(bare) if bare is not text else ()
-            found += _persons(value for value in inner if value is not None)
-            found += _persons(_addresses(bare))
-        return found
+            persons += _persons(value for value in inner if value is not None)
+            persons += _persons(_addresses(bare))
+        return persons
 
     def _values(self, text: str) -> Iterator[str | None]:
-        """The values of the key; nothing in place of one that is no text."""
+        """The values of the key; None in place of one that is not text."""
         if self._key not in text.lower() and "\\u00" not in text:
             return
         for match in self._keyed.finditer(text):
@@ -102,7 +102,7 @@ class LongText:
     """Collects the persons in a text that comes in pieces."""
 
     def __init__(self, emails: Emails | None) -> None:
-        """Nobody is named where no column holds e-mails."""
+        """Find nobody if there are no `emails`, as no column holds any."""
         self._emails = emails
         # A piece may end within a character.
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -121,7 +121,7 @@ class LongText:
     @property
     def person(self) -> str | None:
         """Whose the text is."""
-        return named(self._persons)
+        return join_persons(self._persons)
 
 
 def _persons(emails: Iterable[str]) -> list[str]:
@@ -129,7 +129,7 @@ def _persons(emails: Iterable[str]) -> list[str]:
 
 
 def _addresses(text: str) -> Iterator[str]:
-    """What has an @ in it, wherever it stands; not the last of a line, as it may be cut off."""
+    """All words with an @, except at the end of a line, where they may be cut off."""
     for match in _WORD.finditer(text) if "@" in text else ():
         word, end = match[0], match.end()
         if "@" in word and text[end : end + 1] not in _CUT_OFF and len(word) <= _LONGEST_EMAIL:
@@ -147,7 +147,7 @@ def _escaped(letter: str) -> str:
 
 
 def _unescaped(text: str) -> str:
-    """A text without the escapes of JSON, as far as they are some."""
+    """A text with the escapes of JSON resolved."""
     if "\\" not in text:
         return text
     try:

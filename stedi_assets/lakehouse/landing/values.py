@@ -17,7 +17,7 @@ from stedi_assets.lakehouse.table import (
 )
 
 DAY = 86_400_000
-"""Milliseconds that a clock may be ahead of the refresh that takes its readings in."""
+"""Milliseconds that a device's clock may be ahead of the refresh that reads its file."""
 
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
 _PLAIN_TIME = re.compile(r"[1-9]\d{11,14}", re.ASCII)
@@ -38,11 +38,11 @@ class Number(str):
 
 
 class NotReadableError(ValueError):
-    """An object gives no row; the message says which column is wrong, and what it looks like."""
+    """An object gives no row; the message says which column is wrong, and how."""
 
 
 def exactly(number: str) -> Decimal | None:
-    """The value of a number in digits; nothing where its exponent is beyond what can be held."""
+    """The exact value of a number in digits; None if its exponent is too large."""
     try:
         return Decimal(number)
     except InvalidOperation:
@@ -52,7 +52,7 @@ def exactly(number: str) -> Decimal | None:
 def row_maker(table: Table, landed_at: int) -> Callable[[Fields], tuple[Any, ...]]:
     """Make the function that gives an object's row, in the order of `read_columns`.
 
-    The function raises `NotReadableError` where an object has no row.
+    The function raises `NotReadableError` if an object gives no row.
 
     Args:
         table: The landing table.
@@ -69,11 +69,11 @@ def row_maker(table: Table, landed_at: int) -> Callable[[Fields], tuple[Any, ...
             for name, column, convert, is_key in plan
         ]
         if identities:
-            found = next((i for i in identities if row[i] is not None), None)
-            if found is None:
+            chosen = next((i for i in identities if row[i] is not None), None)
+            if chosen is None:
                 raise NotReadableError(f"{' or '.join(table.one_of)} is missing")
             for i in identities:
-                row[i] = row[i] if i == found else None
+                row[i] = row[i] if i == chosen else None
         if email is not None:
             row.append(None if row[email] is None else person(row[email]))
         return tuple(row)
@@ -87,19 +87,19 @@ def read_columns(table: Table) -> tuple[Column, ...]:
 
 
 def is_key(column: Column, table: Table) -> bool:
-    """Whether the column says whose a row is, so that a blank text in it is as good as none."""
+    """Whether the column says whose a row is; then a blank text in it counts as missing."""
     return column.type == "string" and (not column.nullable or column.name in table.one_of)
 
 
-def _value(given: Any, column: Column, convert: Callable[[Any], Any], is_key: bool) -> Any:
-    if is_key and isinstance(given, str) and person(given) is None:
-        given = None
+def _value(raw: Any, column: Column, convert: Callable[[Any], Any], is_key: bool) -> Any:
+    if is_key and isinstance(raw, str) and person(raw) is None:
+        raw = None
     try:
-        value = None if given is None else convert(given)
-    except NotReadableError as wrong:
+        value = None if raw is None else convert(raw)
+    except NotReadableError as error:
         if column.nullable and not column.strict:
             return None
-        raise NotReadableError(f"{column.name} is {wrong}") from None
+        raise NotReadableError(f"{column.name} is {error}") from None
     if value is None and not column.nullable:
         raise NotReadableError(f"{column.name} is missing")
     return value
@@ -108,37 +108,37 @@ def _value(given: Any, column: Column, convert: Callable[[Any], Any], is_key: bo
 def _converter(column: Column, landed_at: int) -> Callable[[Any], Any]:
     if column.is_time:
         latest = landed_at + DAY
-        return lambda given: _time(given, latest, column.zero_is_none)
+        return lambda raw: _time(raw, latest, column.zero_is_none)
     return {"string": _text, "float64": _finite}[column.type]
 
 
-def _text(given: Any) -> str:
-    if not isinstance(given, str):
+def _text(raw: Any) -> str:
+    if not isinstance(raw, str):
         raise NotReadableError("not a text")
     try:
-        given.encode()
+        raw.encode()
     except UnicodeEncodeError:
         raise NotReadableError("not a text: half of a surrogate pair is in it") from None
-    return str(given)
+    return str(raw)
 
 
-def _finite(given: Any) -> float:
-    if not isinstance(given, Number) or not math.isfinite(number := float(given)):
+def _finite(raw: Any) -> float:
+    if not isinstance(raw, Number) or not math.isfinite(number := float(raw)):
         raise NotReadableError("not a finite number")
     return number
 
 
-def _time(given: Any, latest: int, zero_is_none: bool) -> int | None:
-    """A time in epoch milliseconds, however JSON spells it; nothing where none was given.
+def _time(raw: Any, latest: int, zero_is_none: bool) -> int | None:
+    """A time in epoch milliseconds, however JSON spells it; None for a blank or absent one.
 
     Raises:
-        NotReadableError: It is no time; the message says what it looks like.
+        NotReadableError: It is not a time; the message says what it looks like.
     """
-    if not isinstance(given, str):
+    if not isinstance(raw, str):
         raise NotReadableError("no time: it is neither a number nor a text")
-    if _PLAIN_TIME.fullmatch(given) and EARLIEST <= int(given) <= latest:
-        return int(given)  # as most are, and without the detours below
-    text = given.strip()
+    if _PLAIN_TIME.fullmatch(raw) and EARLIEST <= int(raw) <= latest:
+        return int(raw)  # as most are; the steps below are slower
+    text = raw.strip()
     if not text:
         return None
     if not _NUMBER.fullmatch(text):

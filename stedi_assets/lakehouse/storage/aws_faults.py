@@ -10,7 +10,7 @@ from botocore import exceptions as aws
 
 from stedi_assets.lakehouse.duckdb_sql import is_of_http
 from stedi_assets.lakehouse.faults import Explanation, register
-from stedi_assets.lakehouse.names import shown_name
+from stedi_assets.lakehouse.names import display_name
 
 PLACE = "stedi.place"
 """Key of an error response with the bucket and key, or the table, that was asked for."""
@@ -20,18 +20,18 @@ _LONGEST_PAUSE = 20
 
 
 def remember_place(client: Any) -> None:
-    """Let a client's errors say what was asked for: AWS's answers do not."""
+    """Let a client's errors name what was asked for: AWS's answers do not."""
 
-    def note(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
+    def remember(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
         context[PLACE] = _place(params)
 
-    def tell(parsed: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
+    def attach(parsed: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
         if "Error" in parsed:
             parsed["Error"][PLACE] = context.get(PLACE, "")
 
     service = client.meta.service_model.service_id.hyphenize()
-    client.meta.events.register(f"before-parameter-build.{service}", note)
-    client.meta.events.register(f"after-call.{service}", tell)
+    client.meta.events.register(f"before-parameter-build.{service}", remember)
+    client.meta.events.register(f"after-call.{service}", attach)
 
 
 def _place(params: dict[str, Any]) -> str:
@@ -42,15 +42,15 @@ def _place(params: dict[str, Any]) -> str:
 
 
 def retry_cut_answers(client: Any, attempts: int) -> None:
-    """Let a client of Glue ask again where an answer ends early: botocore finds it empty instead.
+    """Let a client of Glue ask again if an answer is cut off: botocore takes it for an empty one.
 
-    S3 needs none of this: half an XML is none, and what is read knows its length.
+    S3 does not need this: cut XML cannot be parsed, and the length of an object is known.
     """
 
-    def pause(response: tuple[Any, Any] | None, **known: Any) -> float | None:
-        tried: int = known["attempts"]
-        again = response and _missing(response[0]) and tried < attempts
-        return random() * min(2**tried, _LONGEST_PAUSE) if again else None
+    def pause(response: tuple[Any, Any] | None, **state: Any) -> float | None:
+        attempt: int = state["attempts"]
+        retry = response and _missing(response[0]) and attempt < attempts
+        return random() * min(2**attempt, _LONGEST_PAUSE) if retry else None
 
     def refuse(http_response: Any, **_: Any) -> None:
         if missing := _missing(http_response):
@@ -71,7 +71,7 @@ _NO_PERMISSION = (
     "AWS refused {asked}: the credentials lack a permission. deploy/lakehouse.yaml has what each "
     "role needs."
 )
-_NOT_KNOWN = (
+_BAD_CREDENTIALS = (
     "AWS does not accept the credentials ({code}): they are wrong or have expired. Log in again, "
     "or mend AWS_PROFILE or the keys."
 )
@@ -79,23 +79,23 @@ _BUSY = "AWS was too busy for {asked} over several tries ({code}); nothing is lo
 _AT_ONCE = (
     "Another refresh wrote to {place} at the same time ({code}); nothing is lost: refresh again."
 )
-_ELSEWHERE = "The bucket {bucket} is in another region: set AWS_DEFAULT_REGION to that."
-_GONE = "{place} was needed and is not there any more: refresh again, or bring it back."
+_ELSEWHERE = "The bucket {bucket} is in another region: set AWS_DEFAULT_REGION to it."
+_GONE = "{place} is needed but no longer there: refresh again, or restore it."
 _ANSWERS = {
     "AccessDenied": _NO_PERMISSION,
     "AccessDeniedException": _NO_PERMISSION,
     "AllAccessDisabled": _NO_PERMISSION,
     "403": _NO_PERMISSION,
-    "AuthFailure": _NOT_KNOWN,
-    "ExpiredToken": _NOT_KNOWN,
-    "ExpiredTokenException": _NOT_KNOWN,
-    "IncompleteSignature": _NOT_KNOWN,
-    "InvalidAccessKeyId": _NOT_KNOWN,
-    "InvalidClientTokenId": _NOT_KNOWN,
-    "InvalidSignatureException": _NOT_KNOWN,
-    "InvalidToken": _NOT_KNOWN,
-    "SignatureDoesNotMatch": _NOT_KNOWN,
-    "UnrecognizedClientException": _NOT_KNOWN,
+    "AuthFailure": _BAD_CREDENTIALS,
+    "ExpiredToken": _BAD_CREDENTIALS,
+    "ExpiredTokenException": _BAD_CREDENTIALS,
+    "IncompleteSignature": _BAD_CREDENTIALS,
+    "InvalidAccessKeyId": _BAD_CREDENTIALS,
+    "InvalidClientTokenId": _BAD_CREDENTIALS,
+    "InvalidSignatureException": _BAD_CREDENTIALS,
+    "InvalidToken": _BAD_CREDENTIALS,
+    "SignatureDoesNotMatch": _BAD_CREDENTIALS,
+    "UnrecognizedClientException": _BAD_CREDENTIALS,
     "RequestTimeTooSkewed": "AWS refused {asked}: the clock of this machine is wrong.",
     "NoSuchBucket": (
         "There is no bucket {bucket}: make it, or mend STEDI_LAKEHOUSE or STEDI_LANDING."
@@ -143,19 +143,19 @@ _ON_THE_WAY = (aws.ConnectionError, aws.HTTPClientError, aws.IncompleteReadError
 
 
 def explain_aws(error: BaseException) -> Explanation | None:
-    """Say what an error of AWS, or on the way there, means."""
+    """Say what an error of AWS, or of the way there, means."""
     match error:
         case aws.ClientError():
-            answer, asked = error.response.get("Error", {}), error.operation_name
+            answer, operation = error.response.get("Error", {}), error.operation_name
             code = str(answer.get("Code", ""))
-            if (asked, code) == ("HeadObject", "400"):
-                code = "ExpiredToken"  # what S3 means by it; an answer to HEAD has no words
-            return _explain_answer(code, asked, answer.get(PLACE, ""))
+            if (operation, code) == ("HeadObject", "400"):
+                code = "ExpiredToken"  # what S3 means by it: an answer to HEAD has no message
+            return _explain_answer(code, operation, answer.get(PLACE, ""))
         case aws.BotoCoreError() if isinstance(error, _ON_THE_WAY):
             return _no_answer(str(error.kwargs.get("endpoint_url") or ""))
         case aws.BotoCoreError():
             other = f"A request to AWS failed with {type(error).__name__}."
-            sentences = (known for kinds, known in _ERRORS.items() if isinstance(error, kinds))
+            sentences = (text for kinds, text in _ERRORS.items() if isinstance(error, kinds))
             return Explanation(next(sentences, other))
         case duckdb.Error() if is_of_http(error):
             return _explain_engine(error)
@@ -181,12 +181,12 @@ def _explain_engine(error: duckdb.Error) -> Explanation:
 
 
 def _code(error: duckdb.HTTPException) -> str:
-    found = _CODE.search(error.body or "")
-    return found[1] if found else str(error.status_code)
+    match = _CODE.search(error.body or "")
+    return match[1] if match else str(error.status_code)
 
 
 def _object(url: str) -> str:
-    """The S3 URI of an object of which DuckDB tells the address, or the URI already."""
+    """The S3 URI of an object that DuckDB names by its address, or by that URI."""
     address = urlsplit(url)
     if not address.scheme.startswith("http"):
         return url
@@ -198,7 +198,7 @@ def _no_answer(url: str) -> Explanation:
     address = urlsplit(url)
     where = f"{address.scheme}://{address.netloc}" if address.scheme.startswith("http") else "AWS"
     return Explanation(
-        f"{where} did not answer over several tries; nothing is lost: see to the network, and to "
+        f"{where} did not answer over several tries; nothing is lost: check the network, and "
         "AWS_DEFAULT_REGION or the endpoint in the settings, and refresh again.",
         is_transient=True,
     )
@@ -206,11 +206,11 @@ def _no_answer(url: str) -> Explanation:
 
 def _explain_answer(code: str, operation: str, place: str) -> Explanation:
     sentence = _ANSWERS.get(code, "AWS answered {asked} with {code}.")
-    place = shown_name(place)
+    place = display_name(place)
     bucket = place.removeprefix("s3://").split("/")[0]
-    asked = f"{operation} {place}".strip()
+    request = f"{operation} {place}".strip()
     return Explanation(
-        sentence.format(asked=asked, code=code, bucket=bucket, place=place),
+        sentence.format(asked=request, code=code, bucket=bucket, place=place),
         is_transient=sentence is _BUSY,
     )
 

@@ -1,4 +1,4 @@
-"""Files of this machine that outlast a loss of power, and that their owner alone may read."""
+"""Files of this machine that survive a loss of power and that only their owner may read."""
 
 import io
 import os
@@ -11,7 +11,7 @@ from pyiceberg.io import FileIO, InputFile, InputStream, OutputFile, OutputStrea
 
 FOLDER_MODE, FILE_MODE = 0o700, 0o600
 OTHERS = 0o077
-"""What group and others might do."""
+"""The permissions of group and others."""
 
 KEY_ENDING = ".key"
 
@@ -31,7 +31,7 @@ class LocalFileIO(FileIO):
         return LocalFile(location)
 
     def delete(self, location: str | InputFile | OutputFile) -> None:
-        """Delete the file; it may be gone already."""
+        """Delete the file, if it exists."""
         Path(location if isinstance(location, str) else location.location).unlink(missing_ok=True)
 
 
@@ -55,10 +55,10 @@ class LocalFile(InputFile, OutputFile):
         return cast("InputStream", Path(self.location).open("rb"))
 
     def create(self, overwrite: bool = False) -> OutputStream:
-        """Open it for writing; its folder is made where it is missing.
+        """Open it for writing; its folder is made if it is missing.
 
         Raises:
-            FileExistsError: It is there, and is not to be overwritten.
+            FileExistsError: It exists, and `overwrite` is false.
         """
         path = Path(self.location)
         make_folder(path.parent)
@@ -87,7 +87,7 @@ class _Durable(io.BufferedWriter):
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder where it is missing, and those above it, for their owner alone."""
+    """Make a folder if it is missing, and those above it, for their owner alone."""
     if folder.is_dir():
         return
     make_folder(folder.parent)
@@ -96,7 +96,7 @@ def make_folder(folder: Path) -> None:
 
 
 def settle(files: Iterable[str], root: Path) -> None:
-    """Make sure that files below `root` which others wrote outlast a loss of power, too."""
+    """Make sure that files below `root` which others wrote survive a loss of power, too."""
     folders: set[Path] = set()
     for path in map(Path, files):
         with path.open("rb") as file:
@@ -108,10 +108,10 @@ def settle(files: Iterable[str], root: Path) -> None:
 
 
 def make_private(folder: Path) -> None:
-    """Let nobody but its owner read a folder and what is in it, links and others' files aside.
+    """Let only its owner read a folder and what is in it, except links and other users' files.
 
     The folder itself comes last: where it is private already, nobody else gets at what is in it.
-    A key that others could read has to be looked at by a person, so it stays as it is.
+    A key that others could read stays as it is: a person has to look at it.
     """
     if not folder.is_dir() or not folder.stat().st_mode & OTHERS:
         return
@@ -124,15 +124,15 @@ def make_private(folder: Path) -> None:
 
 
 def keep_private(path: Path) -> None:
-    """Take from group and others what they might do with a file or folder of our own."""
+    """Take all permissions on a file or folder of ours from group and others."""
     mode = path.lstat().st_mode
     if mode & OTHERS and not path.is_symlink():
-        with suppress(PermissionError):  # it is somebody else's, who decides
+        with suppress(PermissionError):  # it is somebody else's file
             path.chmod(mode & ~OTHERS & 0o7777)
 
 
 def _sync(folder: Path) -> None:
-    """Let the names in a folder outlast a loss of power."""
+    """Make sure that the names in a folder survive a loss of power."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -19,14 +19,14 @@ from stedi_assets.lakehouse.storage.aws_faults import retry_cut_answers
 from stedi_assets.lakehouse.table import OWNER, PERSONAL
 
 ATTEMPTS = 10
-"""Tries of a request to AWS, with growing pauses: some two minutes before it is given up."""
+"""Attempts at a request to AWS, with growing pauses: about two minutes in all."""
 
 PERSONAL_COLUMN = "stedi.personal-data"
 """Parameter of a Glue column that holds personal data, for policies to go by."""
 
 
 def glue_client(session: boto3.Session, endpoint: str | None) -> Any:
-    """A client of Glue that asks again, and for long, where Glue is busy or out of reach."""
+    """A client of Glue that asks again, for minutes, while Glue is busy or out of reach."""
     retries: Any = {"max_attempts": ATTEMPTS, "mode": "standard"}
     glue = session.client("glue", endpoint_url=endpoint, config=Config(retries=retries))
     retry_cut_answers(glue, ATTEMPTS)
@@ -41,12 +41,12 @@ class GlueTables(GlueCatalog):
         database = self.identifier_to_database(namespace, NoSuchNamespaceError)
         try:
             pages = self.glue.get_paginator("get_tables").paginate(DatabaseName=database)
-            found = [table for page in pages for table in page["TableList"]]
+            tables = [table for page in pages for table in page["TableList"]]
         except self.glue.exceptions.EntityNotFoundException:
             raise NoSuchNamespaceError(f"There is no database {database}") from None
         return [
             (database, table["Name"])
-            for table in found
+            for table in tables
             if self._is_own(table.get("StorageDescriptor", {}).get("Location", ""))
         ]
 
@@ -65,7 +65,7 @@ class GlueTables(GlueCatalog):
                 return table
         database, name = self.identifier_to_database_and_table(identifier)
         raise LakehouseError(
-            f"The table {name} in the Glue database {database} is not of the lakehouse "
+            f"The table {name} in the Glue database {database} is not one of the lakehouse "
             f"{self.properties[WAREHOUSE_LOCATION]}: set STEDI_DATABASE to a database of its own."
         )
 

@@ -27,7 +27,7 @@ BUSY = 20.0
 
 
 class CatalogLostError(LakehouseError):
-    """The catalog is lost, and its tables are still there."""
+    """The catalog is missing or empty, but its tables exist."""
 
     is_damage = True
 
@@ -39,7 +39,7 @@ class LocalStorage:
     folder: Path
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """What is open here stays here when it is sent to another process."""
+        """Pickling leaves open connections behind."""
         return type(self), (self.folder,)
 
     @property
@@ -64,8 +64,8 @@ class LocalStorage:
 
     @cached_property
     def iceberg(self) -> IcebergCatalog:
-        """The catalog, made where it is missing."""
-        self.exists()
+        """The catalog, made if it is missing."""
+        self.exists()  # raises if it is lost
         return self._connect()
 
     def _connect(self) -> IcebergCatalog:
@@ -85,18 +85,18 @@ class LocalStorage:
         """Whether there is a catalog yet.
 
         Raises:
-            CatalogLostError: It is lost: its tables are still there.
+            CatalogLostError: It is missing or empty, but its tables exist.
         """
-        there = self._file.exists()
-        if not there or (self._file.is_file() and not self._file.stat().st_size):
-            # A catalog is there before its tables; without it a refresh would begin anew.
+        exists = self._file.exists()
+        if not exists or (self._file.is_file() and not self._file.stat().st_size):
+            # The catalog is made before its tables. Without this error a refresh would begin anew.
             if next(self._file.parent.glob("warehouse/*/*/metadata/*.metadata.json"), None):
-                what = "empty" if there else "missing"
-                raise CatalogLostError(f"{self._file} is {what}, its tables are there: {WAY_BACK}.")
-        return there
+                what = "empty" if exists else "missing"
+                raise CatalogLostError(f"{self._file} is {what}, but its tables exist: {WAY_BACK}.")
+        return exists
 
     def drop_catalog(self) -> None:
-        """Put an empty catalog in the place of the file, or whatever is there."""
+        """Replace the file, or whatever is in its place, by an empty catalog."""
         if self._file.is_dir():
             shutil.rmtree(self._file)
         else:
@@ -111,16 +111,16 @@ class LocalStorage:
         for parent, _, names in os.walk(folder, onerror=walk.refuse):
             for path in (os.path.join(parent, name) for name in names):
                 try:
-                    found = os.lstat(path)
+                    status = os.lstat(path)
                 except FileNotFoundError:  # renamed or deleted meanwhile
                     continue
-                if stat.S_ISREG(found.st_mode):
-                    yield _stored(path, found)
+                if stat.S_ISREG(status.st_mode):
+                    yield _stored(path, status)
 
     def landing_files(self, folder: str, root: str) -> Iterator[StoredFile | str]:
         """What is below a landing folder."""
-        for path, found in walk.below(folder, root):
-            yield path if found is None else _stored(path, found)
+        for path, status in walk.below(folder, root):
+            yield path if status is None else _stored(path, status)
 
     def open_landing(self, location: str, root: str) -> BinaryIO:
         """Open a file of the landing root, wherever its name leads by now."""
@@ -135,7 +135,7 @@ class LocalStorage:
         return []
 
     def check_written(self, files: Sequence[str]) -> None:
-        """The engines leave it to the system when what they wrote gets to the disk."""
+        """Make sure that what the engines wrote is on the disk: they leave that to the system."""
         durable.settle(files, self.folder)
 
     def make_private(self) -> None:
@@ -143,6 +143,6 @@ class LocalStorage:
         durable.make_private(self.folder)
 
 
-def _stored(path: str, found: os.stat_result) -> StoredFile:
-    modified = datetime.fromtimestamp(found.st_mtime, tz=UTC)
-    return StoredFile(path, found.st_size, str(found.st_mtime_ns), modified)
+def _stored(path: str, status: os.stat_result) -> StoredFile:
+    modified = datetime.fromtimestamp(status.st_mtime, tz=UTC)
+    return StoredFile(path, status.st_size, str(status.st_mtime_ns), modified)

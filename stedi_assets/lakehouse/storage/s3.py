@@ -42,7 +42,7 @@ class S3Storage:
         encryption: Server-side encryption to ask for, `AES256` or `aws:kms`; the bucket's default
             where absent.
         kms_key: The key of `aws:kms`.
-        path_style: Whether a bucket's name does not fit into an address of AWS.
+        path_style: Whether addresses have the bucket in their path, not in the host's name.
     """
 
     root: str
@@ -54,7 +54,7 @@ class S3Storage:
     path_style: bool = False
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """What is open here stays here when it is sent to another process."""
+        """Pickling leaves open clients behind."""
         return type(self), tuple(getattr(self, field.name) for field in fields(self))
 
     @cached_property
@@ -62,18 +62,18 @@ class S3Storage:
         """S3 client that asks for the encryption wherever it writes."""
         client = self.new_client()
         remember_place(client)
-        if asked := self._encryption():
+        if encryption := self._encryption():
 
             def encrypt(params: dict[str, Any], **_: Any) -> None:
-                params.update(asked)
+                params.update(encryption)
 
             for operation in ("PutObject", "CreateMultipartUpload"):
                 client.meta.events.register(f"provide-client-params.s3.{operation}", encrypt)
         return client
 
     def _encryption(self) -> dict[str, str]:
-        asked = {"ServerSideEncryption": self.encryption, "SSEKMSKeyId": self.kms_key}
-        return {name: value for name, value in asked.items() if value}
+        options = {"ServerSideEncryption": self.encryption, "SSEKMSKeyId": self.kms_key}
+        return {name: value for name, value in options.items() if value}
 
     @cached_property
     def _session(self) -> boto3.Session:
@@ -86,10 +86,10 @@ class S3Storage:
         name = hashlib.sha256(f"{self.root} {user}".encode()).hexdigest()[:16]
         folder = Path(tempfile.gettempdir()) / f"stedi-{name}"
         folder.mkdir(mode=0o700, exist_ok=True)
-        found = folder.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != user or found.st_mode & 0o077:
+        status = folder.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != user or status.st_mode & 0o077:
             raise LakehouseError(
-                f"{folder} is for what does not fit into memory, so nobody else may read it: "
+                f"{folder} is for rows that do not fit into memory, so only you may read it: "
                 "remove it, or let TMPDIR name a folder of your own."
             )
         return folder
@@ -122,21 +122,21 @@ class S3Storage:
         return self.iceberg.namespace_exists(self.namespace)
 
     def drop_catalog(self) -> None:
-        """Glue's catalog is not a file of ours; where it cannot be read, access is missing.
+        """Refuse: if Glue's catalog cannot be read, it is not damaged; access is missing.
 
         Raises:
             LakehouseError: Always.
         """
         raise LakehouseError(
-            f"The Glue database {self.namespace} cannot be read: see to it, and try again."
+            f"The Glue database {self.namespace} cannot be read: check permissions, and try again."
         )
 
     def claim(self) -> None:
-        """Note below the root whose tables are there: a vacuum knows the files of no other."""
+        """Note below the root whose tables are there: a vacuum would remove those of another."""
         note = self.io.new_output(f"{self.root}/warehouse/database")
         if not note.exists():
-            with note.create() as written:
-                written.write(self.namespace.encode())
+            with note.create() as file:
+                file.write(self.namespace.encode())
         with note.to_input_file().open() as file:
             owner = file.read().decode()
         if owner != self.namespace:
@@ -150,12 +150,12 @@ class S3Storage:
         bucket, prefix = split(folder.rstrip("/") + "/")
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
         for page in pages:
-            for found in page.get("Contents", ()):
+            for item in page.get("Contents", ()):
                 yield StoredFile(
-                    f"s3://{bucket}/{found['Key']}",
-                    found["Size"],
-                    found["ETag"].strip('"'),
-                    found["LastModified"],
+                    f"s3://{bucket}/{item['Key']}",
+                    item["Size"],
+                    item["ETag"].strip('"'),
+                    item["LastModified"],
                 )
 
     def landing_files(self, folder: str, root: str) -> Iterator[StoredFile | str]:
@@ -173,46 +173,46 @@ class S3Storage:
         """Remove the parts of uploads that were begun before that time and never ended."""
         bucket, prefix = split(f"{self.root}/warehouse/")
         pages = self.client.get_paginator("list_multipart_uploads")
-        begun = [
+        uploads = [
             {"Key": upload["Key"], "UploadId": upload["UploadId"]}
             for page in pages.paginate(Bucket=bucket, Prefix=prefix)
             for upload in page.get("Uploads", ())
             if upload["Initiated"] < before
         ]
-        for upload in begun:
+        for upload in uploads:
             self.client.abort_multipart_upload(Bucket=bucket, **upload)
-        return len(begun)
+        return len(uploads)
 
     def engine_setup(self) -> list[str]:
-        """Hand DuckDB the credentials of now: they may expire."""
+        """Give DuckDB the current credentials: they may expire."""
         secret = ", ".join(f"{name} {value}" for name, value in self._secret().items())
         return [
             *(f"SET {setting}" for setting in _DUCKDB_RETRIES),
-            # It remembers size and version of objects instead of asking in each query.
+            # DuckDB remembers size and version of objects instead of asking in each query.
             "SET enable_http_metadata_cache = true",
             f"CREATE OR REPLACE SECRET stedi ({secret})",
         ]
 
     def check_written(self, files: Sequence[str]) -> None:
-        """DuckDB asks for `aws:kms` alone, Spark for nothing: else the bucket's default counts."""
+        """See that files are encrypted as asked: DuckDB requests only `aws:kms`, Spark nothing."""
         if self.encryption is None or not files:
             return
         bucket, key = split(files[0])  # they are stored alike
-        found = self.client.head_object(Bucket=bucket, Key=key)
-        if found.get("ServerSideEncryption") != self.encryption:
-            asked, instead = self.encryption, found.get("ServerSideEncryption", "no encryption")
-        elif self._is_another_key(found.get("SSEKMSKeyId", "")):
-            asked, instead = "the key of STEDI_S3_KMS_KEY", "another key"
+        stored = self.client.head_object(Bucket=bucket, Key=key)
+        if stored.get("ServerSideEncryption") != self.encryption:
+            wanted, instead = self.encryption, stored.get("ServerSideEncryption", "no encryption")
+        elif self._is_another_key(stored.get("SSEKMSKeyId", "")):
+            wanted, instead = "the key of STEDI_S3_KMS_KEY", "another key"
         else:
             return
         raise LakehouseError(
-            f"The bucket {bucket} stored a table's file with {instead} instead of {asked} "
+            f"The bucket {bucket} stored a table's file with {instead} instead of {wanted} "
             "(STEDI_S3_ENCRYPTION), so it is not published: make that the bucket's default "
             "encryption, and refresh again."
         )
 
     def _is_another_key(self, arn: str) -> bool:
-        """Whether it is not `kms_key`, where that is no alias: what it stands for is not told."""
+        """Whether it is another key than `kms_key`; false for an alias: its key is not known."""
         if self.kms_key is None or "alias/" in self.kms_key:
             return False
         return arn.rpartition("/")[2] != self.kms_key.rpartition("/")[2]
@@ -224,7 +224,7 @@ class S3Storage:
         region = self._session.region_name
         if not region:
             raise NoRegionError
-        given = {
+        values = {
             "KEY_ID": credentials.access_key,
             "SECRET": credentials.secret_key,
             "SESSION_TOKEN": credentials.token,
@@ -234,10 +234,10 @@ class S3Storage:
             "URL_STYLE": "vhost" if on_aws and not self.path_style else "path",
             "KMS_KEY_ID": self.kms_key,
         }
-        return {"TYPE": "s3"} | {name: sql_text(value) for name, value in given.items() if value}
+        return {"TYPE": "s3"} | {name: sql_text(value) for name, value in values.items() if value}
 
     def _credentials(self) -> ReadOnlyCredentials:
-        found = self._session.get_credentials()
-        if found is None:
+        credentials = self._session.get_credentials()
+        if credentials is None:
             raise NoCredentialsError
-        return found.get_frozen_credentials()
+        return credentials.get_frozen_credentials()

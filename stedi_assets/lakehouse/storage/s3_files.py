@@ -29,7 +29,7 @@ def split(location: str) -> tuple[str, str]:
 
 
 class Bucket:
-    """An S3 client, and what it read of Iceberg's metadata: those files never change."""
+    """An S3 client, and the Iceberg metadata that it has read: those files never change."""
 
     def __init__(self, client: Any) -> None:
         """Use this boto3 client, which finds credentials and tries again by itself."""
@@ -43,14 +43,14 @@ class Bucket:
         return _METADATA.fullmatch(key) is not None
 
     def metadata(self, location: str, read: Callable[[], bytes]) -> bytes:
-        """A metadata file's content, as remembered or else as read now."""
+        """A metadata file's content, remembered or read now."""
         with self._lock:
-            found = self._metadata.get(location)
-        if found is None:
-            found = read()
+            content = self._metadata.get(location)
+        if content is None:
+            content = read()
             with self._lock, suppress(ValueError):  # too large to be remembered
-                self._metadata[location] = found
-        return found
+                self._metadata[location] = content
+        return content
 
 
 class S3FileIO(FileIO):
@@ -74,7 +74,7 @@ class S3FileIO(FileIO):
         return S3Object(location, self._bucket)
 
     def delete(self, location: str | InputFile | OutputFile) -> None:
-        """Delete the object; it may be gone already."""
+        """Delete the object, if it exists."""
         bucket, key = split(location if isinstance(location, str) else location.location)
         self._bucket.client.delete_object(Bucket=bucket, Key=key)
 
@@ -132,7 +132,7 @@ class S3Object(InputFile, OutputFile):
         """Open it for writing; nothing is there before it is closed.
 
         Raises:
-            FileExistsError: It is there, and is not to be overwritten.
+            FileExistsError: It exists, and `overwrite` is false.
         """
         if not overwrite and self.exists():
             raise FileExistsError(17, "There is an object already", self.location)
@@ -146,7 +146,7 @@ class S3Object(InputFile, OutputFile):
 
 
 class _Upload(s3.MultipartWriter):
-    """Ends where it fails: left open, it would begin again when it is garbage-collected."""
+    """Ends when it fails: an open one would begin again when it is garbage-collected."""
 
     def close(self) -> None:
         """Complete the object."""
@@ -163,5 +163,5 @@ class _Upload(s3.MultipartWriter):
             self._upload_id = None
 
 
-# The client tries again by itself; here it would be another minute for each of its two.
+# The client tries again for two minutes; smart_open would multiply that.
 s3.RETRY.exceptions, s3.RETRY.client_error_codes = [], []

@@ -1,4 +1,4 @@
-"""What the errors of a database in a file mean: of the catalog's, or of Dagster's history."""
+"""What errors of SQLite mean: in the catalog, or in the history of Dagster's runs."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -21,15 +21,15 @@ from stedi_assets.lakehouse.faults import (
 _DAMAGED = f"{{place}} is damaged: {WAY_BACK}."
 _SENTENCES = {
     "is locked": (
-        "{place} is in use by another process for a long time; nothing is lost: see what holds it, "
+        "Another process has locked {place} for a long time; nothing is lost: see which one it is, "
         "and try again."
     ),
     "is full": NO_SPACE,
     "readonly": READ_ONLY,
     "unable to open": "{place} cannot be opened: see that it is a file, and that the user who runs "
     "this may read and write it and its folder.",
-    "disk I/O error": "{place} cannot be read or written: see to its disk, and to what space is "
-    "left on it.",
+    "disk I/O error": "{place} cannot be read or written: check its disk, and the space left on "
+    "it.",
     "malformed": _DAMAGED,
     "not a database": _DAMAGED,
     "no such table": _DAMAGED,
@@ -63,7 +63,7 @@ def explain_sqlite(
 
 @contextmanager
 def opening(database: Path) -> Iterator[None]:
-    """Name the file where it cannot be opened as a database."""
+    """If a file cannot be opened as a database, name it."""
     try:
         yield
     except DBAPIError as error:
@@ -73,13 +73,13 @@ def opening(database: Path) -> Iterator[None]:
 
 
 def name_file(engine: Engine, database: Path) -> None:
-    """Let all errors of a database name its file, as far as a person can mend them."""
+    """Let a database's errors name its file, if a person can mend them."""
 
-    def named(context: ExceptionContext) -> DatabaseError | None:
+    def explain(context: ExceptionContext) -> DatabaseError | None:
         explanation = explain_sqlite(context.original_exception, str(database))
         return DatabaseError(explanation) if explanation else None
 
-    event.listen(engine, "handle_error", named)
+    event.listen(engine, "handle_error", explain)
 
 
 register(explain_sqlite)

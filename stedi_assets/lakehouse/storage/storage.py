@@ -16,8 +16,8 @@ class StoredFile:
 
     Attributes:
         location: Its path or URI.
-        version: Another one wherever its content is another.
-        modified: When it was written last.
+        version: Changes whenever its content changes.
+        modified: When it was last written.
     """
 
     location: str
@@ -59,37 +59,37 @@ class Storage(Protocol):
         """Make sure that no other catalog has its tables here.
 
         Raises:
-            LakehouseError: One has.
+            LakehouseError: Another one has.
         """
 
     def files(self, folder: str) -> Iterator[StoredFile]:
-        """All files below a folder; none where there is no such folder."""
+        """All files below a folder; none if there is no such folder."""
 
     def landing_files(self, folder: str, root: str) -> Iterator[StoredFile | str]:
-        """What is below a landing folder: files, and locations of what is not to be opened.
+        """What is below a landing folder: files, and locations of what must not be opened.
 
-        These are links out of the landing root, links to folders, and what is no file.
+        These are links out of the landing root, links to folders, and what is not a file.
         """
 
     def open_landing(self, location: str, root: str) -> BinaryIO:
         """Open a file of the landing root.
 
         Raises:
-            FileNotFoundError: There is none, or none that a listing would show.
+            FileNotFoundError: It is not there, or a listing would not show it.
         """
 
     def drop_uploads(self, before: datetime) -> int:
-        """Remove what remains of uploads begun before that time; gives their number."""
+        """Remove what remains of uploads begun before that time; returns their number."""
 
     def make_private(self) -> None:
         """Let nobody else of this machine read what is stored here."""
 
     def engine_setup(self) -> list[str]:
-        """What DuckDB has to be told before it can read and write here."""
+        """Statements that DuckDB executes before it reads and writes here."""
 
     def check_written(self, files: Sequence[str]) -> None:
-        """Make sure that files which an engine wrote are stored as they have to be, and safely.
+        """Make sure that files which an engine wrote are safe, and encrypted as asked for.
 
         Raises:
-            LakehouseError: It is not.
+            LakehouseError: They are not.
         """

@@ -14,22 +14,22 @@ from stedi_assets.lakehouse.names import is_hidden
 
 
 def below(folder: str, root: str) -> Iterator[tuple[str, os.stat_result | None]]:
-    """Paths below a folder, with what each file is like, or nothing where it is not to be opened.
+    """Paths below a folder, with the status of each file, or None if it must not be opened.
 
-    Not opened are links that lead out of `root`, links to folders, and what is no file. What is
-    in hidden folders is not looked at.
+    Links that lead out of `root`, links to folders, and what is not a file must not be opened.
+    Hidden folders are not entered.
 
     Raises:
-        OSError: A folder cannot be read: passed over, it would look like an empty one.
+        OSError: A folder cannot be read. If it was skipped, it would look like an empty one.
     """
     if not _is_inside(folder, root):
         if os.path.lexists(folder):
             yield folder, None
         return
     for parent, folders, names in os.walk(folder, onerror=refuse):
-        passed = [name for name in folders if _is_passed(parent, name)]
-        folders[:] = [name for name in folders if name not in passed]
-        for path in (os.path.join(parent, name) for name in passed):
+        skipped = [name for name in folders if _is_skipped(parent, name)]
+        folders[:] = [name for name in folders if name not in skipped]
+        for path in (os.path.join(parent, name) for name in skipped):
             yield path, None
         for path in (os.path.join(parent, name) for name in names):
             try:
@@ -39,10 +39,10 @@ def below(folder: str, root: str) -> Iterator[tuple[str, os.stat_result | None]]
 
 
 def open_below(location: str, root: str) -> BinaryIO:
-    """Open a file, unless its path leads out of the root, or to no file, by now.
+    """Open a file, unless its path now leads out of the root, or to something else than a file.
 
     Raises:
-        FileNotFoundError: It does, or the file is not there any more.
+        FileNotFoundError: It does, or the file is no longer there.
     """
     try:
         # A pipe that nobody writes to would keep an ordinary open waiting.
@@ -52,8 +52,8 @@ def open_below(location: str, root: str) -> BinaryIO:
             raise FileNotFoundError(2, "No such file", location) from None
         raise
     try:
-        # What is open now is looked for, without links, inside the root: a link that is changed
-        # meanwhile does not matter.
+        # The file that is open now must itself be inside the root, so a link that changes meanwhile
+        # does not matter.
         opened, real = os.fstat(descriptor), os.path.realpath(location)
         if not (
             stat.S_ISREG(opened.st_mode)
@@ -67,20 +67,20 @@ def open_below(location: str, root: str) -> BinaryIO:
         raise
 
 
-def _is_passed(parent: str, name: str) -> bool:
+def _is_skipped(parent: str, name: str) -> bool:
     return is_hidden(name) or os.path.islink(os.path.join(parent, name))
 
 
 def _look(path: str, root: str) -> os.stat_result | None:
-    found = os.lstat(path)
-    if stat.S_ISLNK(found.st_mode):
+    status = os.lstat(path)
+    if stat.S_ISLNK(status.st_mode):
         if not _is_inside(path, root):
             return None
         try:
-            found = os.stat(path)
+            status = os.stat(path)
         except OSError:  # a link to nothing, or in a circle
             return None
-    return found if stat.S_ISREG(found.st_mode) else None
+    return status if stat.S_ISREG(status.st_mode) else None
 
 
 def _is_inside(path: str, root: str) -> bool:
@@ -88,6 +88,6 @@ def _is_inside(path: str, root: str) -> bool:
 
 
 def refuse(error: OSError) -> None:
-    """Raise what keeps a folder from being read; one that is gone has no files."""
+    """Raise an error that keeps a folder from being read; one that was deleted has no files."""
     if not isinstance(error, FileNotFoundError | NotADirectoryError):
         raise error

@@ -6,7 +6,7 @@ import json
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from stedi_assets.lakehouse.landing.rows import read_objects
+from stedi_assets.lakehouse.landing.rows import Rows
 from stedi_assets.lakehouse.landing.source import Source
 from stedi_assets.lakehouse.landing.text import read_blocks, text_blocks
 from stedi_assets.lakehouse.landing.unreadable import Unreadable
@@ -43,7 +43,8 @@ def blocks_of(content: bytes | str, size: int | None = None) -> Iterator[bytes]:
 def scanned(content: bytes | str, table: Table, size: int | None = None) -> Found:
     """What the scanner alone finds in a landing file."""
     names = [column.name for column in read_columns(table)] + ["person"] * bool(table.person_of)
-    found = list(read_objects(Source(blocks_of(content, size)), table, LANDED_AT))
+    reader = Rows(table, LANDED_AT)
+    found = list(reader.of(reader.scanner(Source(blocks_of(content, size))).scan()))
     rows = [dict(zip(names, f, strict=True)) for f in found if not isinstance(f, Unreadable)]
     return rows, [f for f in found if isinstance(f, Unreadable)]
 

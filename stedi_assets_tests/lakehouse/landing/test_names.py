@@ -2,7 +2,7 @@
 
 import pytest
 
-from stedi_assets.lakehouse.names import printable, shown_name
+from stedi_assets.lakehouse.names import display_name, printable
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ from stedi_assets.lakehouse.names import printable, shown_name
     ],
 )
 def test_name_without_a_person_stays_as_it_is(name: str) -> None:
-    assert shown_name(name) == name
+    assert display_name(name) == name
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_name_without_a_person_stays_as_it_is(name: str) -> None:
     ],
 )
 def test_addresses_and_phone_numbers_are_masked(name: str, shown: str) -> None:
-    assert shown_name(name) == shown
+    assert display_name(name) == shown
 
 
 @pytest.mark.parametrize(
@@ -61,5 +61,5 @@ def test_addresses_and_phone_numbers_are_masked(name: str, shown: str) -> None:
     ],
 )
 def test_what_no_terminal_should_get_is_escaped(name: str, shown: str) -> None:
-    assert shown_name(name) == shown
-    assert printable(shown_name(name)) == shown
+    assert display_name(name) == shown
+    assert printable(display_name(name)) == shown

@@ -165,7 +165,7 @@ def test_table_of_somebody_else_is_not_taken_for_ones_own(aws: Aws, busy: Settin
     aws.glue.client().create_table(DatabaseName=busy.database, TableInput={"Name": name} | OF_HIVE)
     before = table_in_glue(aws, busy, name)
     assert (
-        f"The table {name} in the Glue database {busy.database} is not of the lakehouse "
+        f"The table {name} in the Glue database {busy.database} is not one of the lakehouse "
         f"{busy.lakehouse}: set STEDI_DATABASE to a database of its own."
     ) == refused(busy)
     assert table_in_glue(aws, busy, name) == before
@@ -174,7 +174,7 @@ def test_table_of_somebody_else_is_not_taken_for_ones_own(aws: Aws, busy: Settin
 def test_two_lakehouses_do_not_share_a_database(aws: Aws, settings: Settings) -> None:
     before = [table_in_glue(aws, settings, name) for name in TABLES]
     other = under(aws.folder(), database=settings.database)
-    assert f"is not of the lakehouse {other.lakehouse}: set STEDI_DATABASE" in refused(other)
+    assert f"is not one of the lakehouse {other.lakehouse}: set STEDI_DATABASE" in refused(other)
     assert [table_in_glue(aws, settings, name) for name in TABLES] == before
 
 

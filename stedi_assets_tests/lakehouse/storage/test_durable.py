@@ -92,7 +92,7 @@ def test_all_files_of_a_table_are_synced_before_the_catalog_has_them(
     storage = LocalStorage(tmp_path / "lakehouse")
     catalog = Catalog(storage)
     catalog.ensure(STEPS)
-    location = Path(catalog.location("steps"))
+    location = Path(catalog.state("steps").location)
     commit_table = storage.iceberg.commit_table
     unsynced: list[Path] = []
 

@@ -55,7 +55,7 @@ def train(settings: Settings, rows: Rows, **properties: str) -> str:
     catalog = catalog_of(settings)
     table = definition(TRAINING_SET).table(policy_of(settings))
     catalog.ensure(table)
-    path = f"{catalog.location(TRAINING_SET)}/data/{uuid4().hex}.parquet"
+    path = f"{catalog.state(TRAINING_SET).location}/data/{uuid4().hex}.parquet"
     with catalog.io.new_output(path).create() as file:
         pq.write_table(pa.Table.from_pylist(rows, table.arrow_schema), file)
     published = catalog.stage(

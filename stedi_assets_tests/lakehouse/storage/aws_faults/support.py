@@ -153,6 +153,6 @@ Person = Callable[..., tuple[int, str]]
 
 
 SILENT = (
-    "{} did not answer over several tries; nothing is lost: see to the network, and to "
+    "{} did not answer over several tries; nothing is lost: check the network, and "
     "AWS_DEFAULT_REGION or the endpoint in the settings, and refresh again."
 )

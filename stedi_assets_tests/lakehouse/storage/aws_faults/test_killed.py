@@ -134,7 +134,7 @@ def test_server_killed_for_long_fails_the_refresh_and_the_next_one_completes_it(
     killable.server.start()
     assert said(result) == {
         "customers_curated": f"{site.s3.endpoint} did not answer over several tries; nothing is "
-        "lost: see to the network, and to AWS_DEFAULT_REGION or the endpoint in the settings, and "
+        "lost: check the network, and AWS_DEFAULT_REGION or the endpoint in the settings, and "
         "refresh again."
     }
     assert_whole(site.direct, read_iceberg, FIRST_COUNTS)

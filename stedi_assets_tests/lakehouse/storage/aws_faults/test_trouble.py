@@ -189,7 +189,7 @@ ENGINE = {
     ),
     "gone": (
         s3_error(404, "NoSuchKey"),
-        "{place} was needed and is not there any more: refresh again, or bring it back.",
+        "{place} is needed but no longer there: refresh again, or restore it.",
     ),
     "other region": (
         s3_error(301, "PermanentRedirect"),
