@@ -11,7 +11,7 @@ STARTING = timedelta(minutes=3)
 """How long a run takes at most from its launch until it locks the lakehouse."""
 
 _ENDING = 2.0
-"""Seconds a run takes at most to tell that it has ended, once it left the lakehouse."""
+"""Seconds a run takes at most to report its end, once it has unlocked the lakehouse."""
 
 
 def end_dead_runs(

@@ -1,4 +1,4 @@
-"""What Dagster does when a step fails: one sentence, another try, and nobody stays who withdrew."""
+"""What happens when a step fails: one sentence, another try, and whoever withdrew is taken out."""
 
 import sys
 from collections.abc import Iterator
@@ -21,8 +21,8 @@ def as_dagster_failure() -> Iterator[None]:
     """Turn known errors into one-sentence failures.
 
     Where trying again can help, the step is tried again; the sentence is in the failure that causes
-    the retry. Of an unforeseen error the sentence says where it came from: Dagster would keep its
-    message, which may quote data. Python's development mode (`python -X dev`) shows all of it.
+    the retry. Of an unforeseen error the sentence says only where it came from: Dagster would keep
+    the message, which may quote data. Python's development mode (`python -X dev`) shows all of it.
     """
     try:
         yield

@@ -52,8 +52,8 @@ def vacuum_lakehouse(settings: Settings) -> dg.JobDefinition:
 NIGHTLY = {"nightly_refresh": (REFRESH, "0 2 * * *"), "nightly_vacuum": (VACUUM, "0 3 * * *")}
 """Schedules with the job of each and when it starts (UTC).
 
-The refresh takes in what no sensor was there to see, and shows by the tables' freshness that
-somebody looked, whether files came or not.
+The refresh takes in files that no sensor saw. Whether files came or not, the tables' freshness
+shows that it ran.
 """
 
 FRESHNESS = dg.FreshnessPolicy.time_window(

@@ -8,7 +8,7 @@ import ibis.expr.types as ir
 
 from stedi_assets.defs.checks import check_results, check_specs
 from stedi_assets.defs.failures import as_dagster_failure, withdrawal_hook
-from stedi_assets.defs.io_manager import Made
+from stedi_assets.defs.io_manager import TableOutput
 from stedi_assets.defs.metadata import lineage_metadata, observations, table_spec
 from stedi_assets.lakehouse.lakehouse import Lakehouse
 from stedi_assets.privacy.key import make_missing_key, policy_of
@@ -64,7 +64,9 @@ def table_asset(
                 return
             # The IO manager puts it on `audit`.
             properties = _properties(rows, policy) if takes_policy(rule) else {}
-            yield dg.Output(Made(rows, properties), metadata=lineage_metadata(lineage, table.name))
+            yield dg.Output(
+                TableOutput(rows, properties), metadata=lineage_metadata(lineage, table.name)
+            )
             verdict = audit(definition, lakehouse, policy, settings.max_consent_fall)
             yield from check_results(verdict)
             yield from observations(verdict, definition, policy, lakehouse, context.instance)

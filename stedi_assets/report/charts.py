@@ -46,7 +46,7 @@ _LABELS = 4  # dates beside one another, at most
 
 
 @dataclass(frozen=True)
-class Drawn:
+class DrawnPicture:
     """A picture as drawn, an address that holds all of it for each theme."""
 
     picture: Picture
@@ -54,10 +54,10 @@ class Drawn:
     dark: str
 
 
-def draw(picture: Picture) -> Drawn:
+def draw(picture: Picture) -> DrawnPicture:
     """Draw a picture in both themes."""
     light, dark = (_data_uri(svg(picture.numbers, theme)) for theme in (Theme.LIGHT, Theme.DARK))
-    return Drawn(picture, light, dark)
+    return DrawnPicture(picture, light, dark)
 
 
 def svg(numbers: Numbers, theme: Theme) -> bytes:

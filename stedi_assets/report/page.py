@@ -5,8 +5,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from stedi_assets.report.charts import Drawn
-from stedi_assets.report.pictures import Absent
+from stedi_assets.report.charts import DrawnPicture
+from stedi_assets.report.pictures import MissingPicture
 
 _TEMPLATES = Environment(
     loader=PackageLoader("stedi_assets.report", package_path=""),
@@ -17,7 +17,9 @@ _TEMPLATES = Environment(
 )
 
 
-def page(state: dict[str, Any], drawn: Sequence[Drawn], absent: Sequence[Absent]) -> str:
+def page(
+    state: dict[str, Any], drawn: Sequence[DrawnPicture], absent: Sequence[MissingPicture]
+) -> str:
     """The page as HTML.
 
     Args:

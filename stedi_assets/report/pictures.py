@@ -59,7 +59,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Absent:
+class MissingPicture:
     """A picture that there is none of, and why."""
 
     title: str
@@ -74,16 +74,16 @@ _FORMS: dict[type, str] = {
 }
 
 
-def pictures(lakehouse: Lakehouse) -> tuple[list[Picture], list[Absent]]:
+def pictures(lakehouse: Lakehouse) -> tuple[list[Picture], list[MissingPicture]]:
     """The pictures of what is published now, and those that there are none of."""
     states = lakehouse.catalog.tables()
     published = {name: found for name, state in states.items() if (found := state.published)}
-    made: list[Picture | Absent] = []
+    made: list[Picture | MissingPicture] = []
     for title, picture in _PICTURES.items():
         names = list(signature(picture).parameters)[1:]
         if missing := [name for name in names if name not in published]:
             verb = "has" if len(missing) == 1 else "have"
-            made.append(Absent(title, f"{_listed(missing)} {verb} not been published yet."))
+            made.append(MissingPicture(title, f"{_listed(missing)} {verb} not been published yet."))
         else:
             made.append(picture(title, *(lakehouse.open(published[name]) for name in names)))
     return (
@@ -91,7 +91,7 @@ def pictures(lakehouse: Lakehouse) -> tuple[list[Picture], list[Absent]]:
             *(picture for picture in made if isinstance(picture, Picture)),
             *(_history(name, states[name]) for name in published),
         ],
-        [picture for picture in made if isinstance(picture, Absent)],
+        [picture for picture in made if isinstance(picture, MissingPicture)],
     )
 
 
@@ -135,10 +135,10 @@ def _devices(title: str, device_ownership: ir.Table, step_trainer_landing: ir.Ta
 
 def _over_time(
     title: str, accelerometer_landing: ir.Table, step_trainer_landing: ir.Table
-) -> Picture | Absent:
+) -> Picture | MissingPicture:
     numbers = readings_over_time(accelerometer_landing, step_trainer_landing)
     if numbers is None:
-        return Absent(title, "No readings have landed yet.")
+        return MissingPicture(title, "No readings have landed yet.")
     totals = " and ".join(f"{sum(rows):,} {name}" for name, rows in numbers.counts.items())
     outside = f" {numbers.outside:,} more lie far outside." if numbers.outside else ""
     sentence = (
@@ -148,17 +148,17 @@ def _over_time(
     return Picture(title, sentence, numbers, ("accelerometer_landing", "step_trainer_landing"))
 
 
-def _per_person(title: str, machine_learning_curated: ir.Table) -> Picture | Absent:
+def _per_person(title: str, machine_learning_curated: ir.Table) -> Picture | MissingPicture:
     numbers = readings_per_person(machine_learning_curated)
     if numbers is None:
-        return Absent(title, "The training set is empty.")
+        return MissingPicture(title, "The training set is empty.")
     people = f"{sum(numbers.counts):,} people by their rows, in bins of {_range(*_extent(numbers))}"
     return Picture(title, f"{people}, {_fullest(numbers)}.", numbers, (TRAINING_SET,))
 
 
 def _distance(
     title: str, machine_learning_curated: ir.Table, step_trainer_trusted: ir.Table
-) -> Picture | Absent:
+) -> Picture | MissingPicture:
     return _distribution(
         title,
         "distancefromobject",
@@ -167,10 +167,10 @@ def _distance(
     )
 
 
-def _acceleration(axis: str) -> Callable[..., Picture | Absent]:
+def _acceleration(axis: str) -> Callable[..., Picture | MissingPicture]:
     def acceleration(
         title: str, machine_learning_curated: ir.Table, accelerometer_trusted: ir.Table
-    ) -> Picture | Absent:
+    ) -> Picture | MissingPicture:
         return _distribution(
             title,
             axis,
@@ -186,7 +186,7 @@ def _acceleration(axis: str) -> Callable[..., Picture | Absent]:
 
 def _distribution(
     title: str, column: str, quantity: str, tables: dict[str, ir.Table]
-) -> Picture | Absent:
+) -> Picture | MissingPicture:
     """Of the first of these tables that has values."""
     for name, table in tables.items():
         if numbers := histogram(table, column, quantity, "readings"):
@@ -194,13 +194,13 @@ def _distribution(
             missing = f"; {numbers.missing:,} rows have no value" if numbers.missing else ""
             sentence = f"{sum(numbers.counts):,} readings of {name} have {values}{missing}."
             return Picture(title, sentence, numbers, tuple(tables))
-    return Absent(title, f"There are no values in {_listed(list(tables))}.")
+    return MissingPicture(title, f"There are no values in {_listed(list(tables))}.")
 
 
-def _quarantined(title: str, quarantine: ir.Table) -> Picture | Absent:
+def _quarantined(title: str, quarantine: ir.Table) -> Picture | MissingPicture:
     counts = {f"{r['source']}: {r['reason']}": r["rows"] for r in quarantine_by_reason(quarantine)}
     if not counts:
-        return Absent(title, "Nothing is in quarantine.")
+        return MissingPicture(title, "Nothing is in quarantine.")
     most = max(counts, key=lambda reason: counts[reason])
     sentence = f"{sum(counts.values()):,} rows are in quarantine, {counts[most]:,} of {most}."
     return Picture(title, sentence, Bars("rows", counts), ("quarantine",))
@@ -216,7 +216,7 @@ def _history(name: str, state: TableState) -> Picture:
     return Picture(f"Rows of {name}", f"{sentence}.", History(published, rows), (name,))
 
 
-_PICTURES: dict[str, Callable[..., Picture | Absent]] = {
+_PICTURES: dict[str, Callable[..., Picture | MissingPicture]] = {
     "From customers to the training set": _funnel,
     "Devices by proof of ownership": _devices,
     "Readings over time": _over_time,
