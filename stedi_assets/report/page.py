@@ -18,20 +18,20 @@ _TEMPLATES = Environment(
 
 
 def page(
-    state: dict[str, Any], drawn: Sequence[DrawnPicture], absent: Sequence[MissingPicture]
+    state: dict[str, Any], pictures: Sequence[DrawnPicture], missing: Sequence[MissingPicture]
 ) -> str:
     """The page as HTML.
 
     Args:
         state: What `status` tells of the lakehouse.
-        drawn: The pictures to show.
-        absent: The pictures that there are none of.
+        pictures: The pictures to show.
+        missing: The pictures that cannot be drawn.
     """
     published = [entry["published"]["at"] for entry in state["tables"] if entry["published"]]
     return _TEMPLATES.get_template("page.html.jinja").render(
         state=state,
         scope=state.get("consent_scope"),
         refreshed=max(published, default=None),
-        drawn=drawn,
-        absent=absent,
+        pictures=pictures,
+        missing=missing,
     )
