@@ -50,7 +50,7 @@ def sample(customers: int, timeout: float, *options: str) -> Path:
         needed, free = 2 * customers * BYTES_PER_CUSTOMER, shutil.disk_usage(temporary).free
         if needed > free:
             sizes = f"{needed / 1e9:,.1f} GB of disk, and {free / 1e9:,.1f} GB are free"
-            raise NoRoomError(f"It takes {sizes}.")
+            raise NoRoomError(f"It needs {sizes}.")
         size = ("--customers", str(customers), "--files", str(FILES))
         with tempfile.TemporaryDirectory(prefix="stedi-bench-") as folder:
             command = (*STEDI, "sample", f"{folder}/landing", *size, *options)
@@ -177,7 +177,7 @@ SIDES: dict[str, Callable[[Place], Measured]] = {
 def unavailable() -> dict[str, str]:
     """Sides that cannot run here, each with a sentence that says why."""
     has_spark = find_spec("pyspark") and shutil.which("java")
-    return {} if has_spark else dict.fromkeys(("glue", "spark"), "It takes PySpark and Java.")
+    return {} if has_spark else dict.fromkeys(("glue", "spark"), "It needs PySpark and Java.")
 
 
 def differences(runs: Mapping[str, Run]) -> dict[str, list[str]]:

@@ -48,8 +48,8 @@ def main() -> None:
     ) as pipes:
         failure: LakehouseError | None = None
         try:
-            written = make(Order(**pipes.extras), arguments.pseudonym_key_secret)
-            pipes.report_custom_message(asdict(written))
+            result = make(Order(**pipes.extras), arguments.pseudonym_key_secret)
+            pipes.report_custom_message(asdict(result))
         except Exception as error:
             failure = _as_lakehouse_error(error)
         # Raised above, it would carry its cause along, and Glue, S3 and Dagster keep all of an

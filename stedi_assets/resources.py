@@ -129,6 +129,6 @@ def _extra(extra: str, setting: str) -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         raise SettingsError(
-            f"{setting} takes the package {error.name}, which is not installed: install the "
+            f"{setting} needs the package {error.name}, which is not installed: install the "
             f"project with its extra, pip install -e '.[{extra}]'."
         ) from None

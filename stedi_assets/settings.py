@@ -225,9 +225,7 @@ class Settings(BaseSettings):
         ):
             raise ValueError("write a JSON object of texts and numbers, each named spark. and more")
         if not str(conf.get("spark.remote", "sc://")).startswith("sc://"):
-            raise ValueError(
-                "spark.remote takes a server's address; this machine is a spark.master"
-            )
+            raise ValueError("spark.remote is a server's address; this machine is a spark.master")
         if not _MASTER.match(str(conf.get("spark.master", "local"))):
             raise ValueError("spark.master is local[*], spark://host:7077, yarn or k8s://address")
         return text
@@ -248,7 +246,7 @@ class Settings(BaseSettings):
                 )
             return address
         if on_s3:
-            raise ValueError("it is on S3, which takes STEDI_DEPLOYMENT=aws")
+            raise ValueError("it is on S3, which needs STEDI_DEPLOYMENT=aws")
         return _absolute_path(Path(place))
 
     @model_validator(mode="after")
@@ -261,7 +259,7 @@ class Settings(BaseSettings):
                 raise ValueError(f"{place} is wrong: {_not_usable(error)}") from None
         self._assert_apart()
         if self.engine == "glue" and self.deployment != "aws":
-            raise ValueError("STEDI_ENGINE=glue takes STEDI_DEPLOYMENT=aws")
+            raise ValueError("STEDI_ENGINE=glue needs STEDI_DEPLOYMENT=aws")
         if bool(self.s3_kms_key) != (self.s3_encryption == "aws:kms"):
             raise ValueError("STEDI_S3_ENCRYPTION=aws:kms and STEDI_S3_KMS_KEY go together")
         return self
@@ -328,9 +326,9 @@ def weakness_of_key(key: str) -> str | None:
 
 def _assert_known(names: Iterable[str]) -> None:
     """Refuse an unknown variable: whoever set it believes that it does something."""
-    known = {f"STEDI_{name}".upper() for name in Settings.model_fields}
-    for name in sorted(set(names) - known):
-        close = difflib.get_close_matches(name, known, n=1, cutoff=0.85)
+    settings = {f"STEDI_{name}".upper() for name in Settings.model_fields}
+    for name in sorted(set(names) - settings):
+        close = difflib.get_close_matches(name, settings, n=1, cutoff=0.85)
         hint = f"; did you mean {close[0]}?" if close else "; docs/settings.md lists them all."
         raise SettingsError(f"There is no setting {name}{hint}")
 
@@ -360,7 +358,7 @@ def _absolute_path(path: Path) -> str:
     except OSError as error:
         raise ValueError(_not_usable(error)) from None
     if signs := sorted(set("?#%\\") & set(str(path))):
-        raise ValueError(f"the catalog can address no path with {' '.join(signs)} in it")
+        raise ValueError(f"the catalog cannot address a path with {' '.join(signs)} in it")
     if not str(path).isprintable():
         raise ValueError("there are characters in the path that no terminal can print")
     return str(path)

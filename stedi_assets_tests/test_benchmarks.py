@@ -98,7 +98,7 @@ def test_size_that_the_disk_has_no_room_for_is_skipped_with_a_sentence(
     monkeypatch.setattr(sys, "argv", ["bench", "--customers", "10000000000"])
     bench.main()
     said = " ".join(capsys.readouterr().out.split())
-    sentence = "10,000,000,000 customers are skipped: It takes 236,000.0 GB of disk, and"
+    sentence = "10,000,000,000 customers are skipped: It needs 236,000.0 GB of disk, and"
     assert said.startswith(sentence)
     assert list(tmp_path.iterdir()) == []
 

@@ -135,7 +135,7 @@ def sample(  # noqa: PLR0913  (these are its options)
     settings = load_settings()
     target = (landing or settings.landing_root).rstrip("/")
     if target.startswith("s3://") and settings.deployment != "aws":
-        raise stop(f"{target} is on S3, which takes STEDI_DEPLOYMENT=aws.")
+        raise stop(f"{target} is on S3, which needs STEDI_DEPLOYMENT=aws.")
     try:
         options = Sample(
             customers=customers,

@@ -46,8 +46,8 @@ def withdrawal_hook(settings: Settings) -> dg.HookDefinition:
     """What every asset does when its step fails, whichever job it runs in."""
 
     @dg.failure_hook(required_resource_keys={"lakehouse"})
-    def nobody_stays_who_withdrew(context: dg.HookContext) -> None:
-        """Let no table that could not be made anew show people who consent no longer."""
+    def take_out_people_who_withdrew(context: dg.HookContext) -> None:
+        """Take people who consent no longer out of tables that could not be made anew."""
         lakehouse = context.resources.lakehouse
         tables, faults = take_out(lakehouse, policy_of(settings), context.run_id)
         if tables:
@@ -58,4 +58,4 @@ def withdrawal_hook(settings: Settings) -> dg.HookDefinition:
         for name, fault in faults.items():
             context.log.error(f"{name} may still show people who withdrew: {fault}")
 
-    return nobody_stays_who_withdrew
+    return take_out_people_who_withdrew

@@ -59,7 +59,7 @@ shows that it ran.
 FRESHNESS = dg.FreshnessPolicy.time_window(
     warn_window=timedelta(hours=26), fail_window=timedelta(hours=50)
 )
-"""How long ago a table may have been brought up to date: a night may be missed, two are late."""
+"""A table may miss one night's refresh; after two it is late."""
 
 
 def schedules() -> list[dg.ScheduleDefinition]:

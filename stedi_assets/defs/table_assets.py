@@ -42,7 +42,7 @@ def table_asset(
         name=table.name,
         ins={name: dg.AssetIn() for name in definition.inputs},
         check_specs=check_specs(table.name, checks_of(definition)),
-        output_required=False,  # there is none where a column is missing or of another type
+        output_required=False,  # no output where a column is missing or of another type
         group_name=spec.group_name,
         description=spec.description,
         owners=spec.owners,
@@ -58,8 +58,8 @@ def table_asset(
                 make_missing_key(settings)
             lakehouse.catalog.ensure(table)
             rows: ir.Table = apply(rule, tables, policy)
-            known = rows.select(*(name for name in table.types if name in rows.columns))
-            if broken := column_breaches(contract, known):
+            present = rows.select(*(name for name in table.types if name in rows.columns))
+            if broken := column_breaches(contract, present):
                 yield from check_results(refuse(definition, policy, broken))
                 return
             # The IO manager puts it on `audit`.

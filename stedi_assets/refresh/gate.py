@@ -109,8 +109,8 @@ def conclude(
 ) -> Verdict:
     """Publish the candidate unless a blocking check failed.
 
-    Nothing holds up the tables that say who withdrew. A candidate that holds rows of people who do
-    not consent, or of the wrong people, is removed at once; any other waits on `audit`.
+    Nothing holds up the tables that say who withdrew. A candidate with rows of people who do not
+    consent, or of the wrong people, is removed at once; any other waits on `audit`.
 
     Args:
         candidate: What was audited.

@@ -1,6 +1,6 @@
 """Draws the pictures: numbers to SVG, in a light and in a dark theme.
 
-Matplotlib is imported where something is drawn: to load the definitions does not need it.
+Matplotlib is imported where something is drawn: loading the definitions does not need it.
 """
 
 import base64

@@ -15,12 +15,12 @@ def outcomes(rows: ir.Table) -> ir.Table:
     return rows.group_by("outcome").agg(rows=ibis._.rows.sum().fill_null(0).cast("int64"))
 
 
-def reclassified(counted: ir.Table, rows: ir.Table, outcome: str) -> ir.Table:
-    """The outcomes, with these rows counted under this outcome instead of `KEPT`."""
+def reclassified(counts: ir.Table, rows: ir.Table, outcome: str) -> ir.Table:
+    """The outcomes, with these rows counts under this outcome instead of `KEPT`."""
     number = rows.agg(rows=rows.count())
     added = number.mutate(outcome=ibis.literal(outcome))
     removed = number.select(rows=-number.rows, outcome=ibis.literal(KEPT))
-    return counted.union(added).union(removed)
+    return counts.union(added).union(removed)
 
 
 def marked(table: ir.Table, members: ir.Table, key: str, mark: str) -> ir.Table:

@@ -130,12 +130,12 @@ def column_breaches(contract: type[Contract], table: ir.Table) -> dict[str, int]
     """The part of `breaches` that reads no row: columns missing, unknown or of another type."""
     schema = contract.to_schema()
     actual = {name: str(dtype) for name, dtype in table.schema().items()}
-    wanted = {name: str(column.dtype) for name, column in schema.columns.items()}
-    missing = [f"{name}: column is missing" for name in wanted if name not in actual]
-    unknown = [f"{name}: column is not in the contract" for name in actual if name not in wanted]
+    expected = {name: str(column.dtype) for name, column in schema.columns.items()}
+    missing = [f"{name}: column is missing" for name in expected if name not in actual]
+    unknown = [f"{name}: column is not in the contract" for name in actual if name not in expected]
     mistyped = [
         f"{name}: is {actual[name]} instead of {dtype}"
-        for name, dtype in wanted.items()
+        for name, dtype in expected.items()
         if actual.get(name, dtype) != dtype
     ]
     return dict.fromkeys((*missing, *unknown, *mistyped), 0)

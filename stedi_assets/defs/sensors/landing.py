@@ -157,9 +157,9 @@ class _Tick:
         """A request or a reason for none, and observations of the sources that changed.
 
         Raises:
-            LakehouseError: Something could not be looked at, and nothing else is to be requested.
+            LakehouseError: Something could not be read, and there is nothing to request.
         """
-        # First: a refresh that ends while the files are compared leaves none unread.
+        # First, so that a refresh that ends while files are compared still counts as at work.
         at_work = self._attempt(self._is_refresh_at_work)
         attempts = [self._attempt(self._look, *source) for source in SOURCES.items()]
         sources = [source for source in attempts if source]
@@ -188,7 +188,7 @@ class _Tick:
         )
 
     def _behind(self) -> dict[str, str]:
-        """Tables that the last refresh did not come to; unreadable ones are left out."""
+        """Tables that the last refresh did not reach; unreadable ones are left out."""
         tables = self._attempt(out_of_date, self._lakehouse, self._policy)
         return dict(tables.behind) if tables else {}
 
@@ -229,7 +229,7 @@ class _Tick:
         news = _news(sources)
         if behind:
             is_repeated = self._cursor.requested.get(_TABLES) == _digest_of(behind)
-            tables = f"Tables that the last refresh did not come to: {', '.join(behind)}"
+            tables = f"Tables that the last refresh did not reach: {', '.join(behind)}"
             return self._pause(tables) if is_repeated else None
         if not news:
             return self._nothing_new(sources)

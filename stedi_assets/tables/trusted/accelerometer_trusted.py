@@ -105,12 +105,12 @@ def account(
         (people.customer.isnull(), "no research consent"),
         else_=KEPT,
     )
-    counted = people.select("rows", outcome=outcome)
+    counts = people.select("rows", outcome=outcome)
     if policy.from_consent_date:
         early = _resolved(readings, customer_landing).join(dates, [("person", "customer")])
         early = early.filter(early.timestamp < early.since)
-        counted = reclassified(counted, early, "before the consent date")
-    return outcomes(counted)
+        counts = reclassified(counts, early, "before the consent date")
+    return outcomes(counts)
 
 
 def _resolved(readings: ir.Table, customer_landing: ir.Table) -> ir.Table:

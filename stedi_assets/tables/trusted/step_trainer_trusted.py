@@ -145,16 +145,16 @@ def account(  # noqa: PLR0913  (the tables it is made from)
         (~devices.curated, "owner does not consent or has no readings"),
         else_=KEPT,
     )
-    counted = devices.select("rows", outcome=outcome)
+    counts = devices.select("rows", outcome=outcome)
     customers = customers_curated.select("email", since="sharewithresearchasofdate")
     owned = step_trainer_landing.join(owners.join(customers, "email"), "serialnumber")
     if policy.from_consent_date:
         early = owned.filter(owned.sensorreadingtime < owned.since)
-        counted = reclassified(counted, early, "before the consent date")
+        counts = reclassified(counts, early, "before the consent date")
         owned = owned.filter(owned.sensorreadingtime >= owned.since)
     phones = owned_readings(accelerometer_landing, customer_landing)
     others = _of_others(owned.select("email", time="sensorreadingtime"), phones)
-    return outcomes(reclassified(counted, others, "somebody else's phone alone was there"))
+    return outcomes(reclassified(counts, others, "somebody else's phone alone was there"))
 
 
 def _of_others(readings: ir.Table, phones: ir.Table) -> ir.Table:
