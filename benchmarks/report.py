@@ -149,7 +149,7 @@ def section(size: Size) -> str:
     ratios = [(name, *spread(v), verdict(name, median(v))) for name, v in size.ratios().items()]
     parts = [
         f"## {size.customers:,} customers, rounds: {len(size.rounds)}",
-        grid("Ratios", "ratio, and what is asked of it|median|min|max|", ratios),
+        grid("Ratios", "ratio (target)|median|min|max|", ratios),
         *(f"Not measured: {name}: {reason}" for name, reason in size.failures.items()),
         grid("Times on this machine", "process|seconds|min|max|CPU s|peak MB", times),
     ]
@@ -188,7 +188,7 @@ def svg(sizes: Sequence[Size]) -> bytes:
     pictures = {
         "Time, seconds": lines(sizes, lambda size: size.values("seconds")),
         "Peak memory, MB": lines(sizes, lambda size: size.values("megabytes")),
-        "Ratios, and what is asked of them (dashed)": {n: v for n, v in ratios if " : " in n},
+        "Ratios, with their targets (dashed)": {n: v for n, v in ratios if " : " in n},
     }
     customers = [size.customers for size in sizes]
     with mpl.rc_context(_STYLE):
