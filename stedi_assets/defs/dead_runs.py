@@ -36,7 +36,7 @@ def end_dead_runs(
     for run_id in suspects:
         run = instance.get_run_by_id(run_id)
         if run and run.status == dg.DagsterRunStatus.STARTED and not lakehouse.is_locked():
-            instance.report_run_failed(run, "Its process is gone; a refresh goes on where it was.")
+            instance.report_run_failed(run, "Its process is gone; a refresh goes on from there.")
 
 
 def _suspects(

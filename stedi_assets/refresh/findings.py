@@ -15,7 +15,7 @@ DESCRIPTIONS = {
     "serial_numbers": "Devices have one proven owner, and nobody is paired with another's device",
     "completeness": "Rows in are rows kept plus rows withheld with a reason",
     "readable": "Few of the new objects are unreadable",
-    "files": "No landing file changed after it was taken in; no column is empty in all new ones",
+    "files": "No landing file changed after it was taken in; no column is empty in all new objects",
     "suspended": "Everybody's newest record can be read; otherwise they are suspended",
     "consent_share": "The share of consenting people has not fallen by STEDI_MAX_CONSENT_FALL",
 }

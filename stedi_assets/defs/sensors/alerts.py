@@ -106,7 +106,7 @@ def failed_steps(context: dg.RunStatusSensorContext) -> list[Failure]:
         # The message of an unforeseen error may quote data.
         sentence = f"It stopped with {kind or 'an error'}; the run's log says more."
         if kind == "DagsterExecutionInterruptedError":
-            sentence = "It was stopped from outside; the next refresh goes on where it was."
+            sentence = "It was stopped from outside; the next refresh goes on from there."
         if step.user_failure_data and step.user_failure_data.description:
             sentence = step.user_failure_data.description
         failures.append(Failure(event.step_key or "", "step", sentence))
