@@ -13,7 +13,7 @@ from stedi_assets.defs.sources import source_assets
 from stedi_assets.defs.table_assets import table_asset
 from stedi_assets.privacy.key import policy_of
 from stedi_assets.settings import Settings
-from stedi_assets.tables import DERIVED, TABLES
+from stedi_assets.tables import TABLES
 from stedi_assets.tables.lineage import Lineage
 
 
@@ -22,7 +22,7 @@ def lakehouse_definitions(settings: Settings) -> dg.Definitions:
     lineage = Lineage(TABLES, policy_of(settings))
     assets = [
         landing_assets(settings, lineage),
-        *(table_asset(table, settings, lineage) for table in DERIVED),
+        *(table_asset(table, settings, lineage) for table in TABLES if table.rule),
     ]
     return dg.Definitions(
         assets=[
