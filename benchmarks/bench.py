@@ -13,11 +13,11 @@ from rich.markdown import Markdown
 from benchmarks import report
 from benchmarks.measure import CommandError, Run
 from benchmarks.report import Size
-from benchmarks.sides import HERE, SIDES, NoRoomError, differing, lacking, place, sample
+from benchmarks.sides import HERE, SIDES, NoRoomError, differences, place, sample, unavailable
 
 
 def main() -> None:
-    """Measure each size, print its tables, and write them where that is asked for."""
+    """Measure each size, print its tables and, with --write, write them."""
     options = parse_options()
     console = Console(highlight=False)
     sizes: list[Size] = []
@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """What is asked for on the command line."""
+    """The options of the command line."""
     parser = argparse.ArgumentParser(prog="make bench")
     sizes = "sizes, and rounds where not 3; by default 1000:3 10000:3 100000:3"
     default = [(1_000, 3), (10_000, 3), (100_000, 3)]
@@ -50,8 +50,8 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--only", type=lambda names: names.split(","), default=[*SIDES], help=sides)
     seconds = "that a command may take, by default %(default)s"
     parser.add_argument("--timeout", type=float, default=7200, metavar="SECONDS", help=seconds)
-    written = "write RESULTS.md, results.svg and results.json"
-    parser.add_argument("--write", action="store_true", help=written)
+    files = "write RESULTS.md, results.svg and results.json"
+    parser.add_argument("--write", action="store_true", help=files)
     options = parser.parse_args(arguments)
     if unknown := set(options.only) - SIDES.keys():
         parser.error(f"unknown sides: {', '.join(sorted(unknown))}")
@@ -67,7 +67,7 @@ def size_and_rounds(text: str) -> tuple[int, int]:
 def measure_size(
     customers: int, rounds: int, options: argparse.Namespace, console: Console
 ) -> Size:
-    """Measure what is asked for at a size; what fails is not tried again, and takes nothing along.
+    """Measure the chosen sides at a size; one that fails is not tried again, the others go on.
 
     Raises:
         NoRoomError: The disk is too small for the sample.
@@ -75,7 +75,9 @@ def measure_size(
     """
     with console.status(f"{customers:,} customers: writing landing files"):
         sample(customers, options.timeout)
-    size = Size(customers, failures={s: why for s, why in lacking().items() if s in options.only})
+    size = Size(
+        customers, failures={s: why for s, why in unavailable().items() if s in options.only}
+    )
     for number in range(rounds):
         runs: dict[str, Run] = {}
         size.rounds.append(runs)
@@ -86,18 +88,18 @@ def measure_size(
                     console.status(f"{customers:,} customers, round {number + 1}: {side}"),
                     place(side, customers, options.timeout) as here,
                 ):
-                    for name, taken in SIDES[side](here):
-                        runs[name] = replace(taken, output="")
-                        console.print(f"{name}: {taken.seconds:.2f} s, {taken.megabytes:,.0f} MB")
+                    for name, run in SIDES[side](here):
+                        runs[name] = replace(run, output="")
+                        console.print(f"{name}: {run.seconds:.2f} s, {run.megabytes:,.0f} MB")
             except Exception as error:
                 size.failures[side] = str(error) or type(error).__name__
-        for name, tables in differing(runs).items():
+        for name, tables in differences(runs).items():
             del runs[name]
             size.failures[name] = f"It gives another number of rows of {', '.join(tables)}."
     return size
 
 
 if __name__ == "__main__":
-    # By default it would end without a word to what it started.
+    # By default it would end without stopping what it started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     main()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 _INTERVAL = 0.05
 _GRACE = 10
-"""Seconds that what a command started may outlive it: a JVM takes a while to shut down."""
+"""Seconds that processes of a command may outlive it: a JVM takes a while to shut down."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Run:
 
 
 class CommandError(RuntimeError):
-    """A measured command failed; the message is the last line of what it said."""
+    """A measured command failed; the message is the last line of its output."""
 
 
 def run(
@@ -39,7 +39,7 @@ def run(
     Raises:
         CommandError: It failed, or took more seconds than `timeout`.
     """
-    os.sync()  # so that it does not wait for what the one before left to write
+    os.sync()  # so that it does not wait for writes of the one before
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
         started = time.perf_counter()
         process = subprocess.Popen(
@@ -53,13 +53,13 @@ def run(
         )
         session = _Session(process.pid)
         try:
-            ended = os.pidfd_open(process.pid)
-            while not select.select([ended], [], [], _INTERVAL)[0]:
+            pidfd = os.pidfd_open(process.pid)
+            while not select.select([pidfd], [], [], _INTERVAL)[0]:
                 session.look()
                 if time.perf_counter() - started > timeout:
                     raise CommandError(f"It took more than {timeout:,.0f} seconds.")
             seconds = time.perf_counter() - started
-            os.close(ended)
+            os.close(pidfd)
             _, status, usage = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
             while session.look() and time.perf_counter() - started < seconds + _GRACE:
@@ -69,13 +69,13 @@ def run(
             process.wait()
         output.seek(0)
         errors.seek(0)
-        said = output.read()
+        text = output.read()
         if process.returncode:
-            lines = (errors.read().strip() or said.strip()).splitlines()
+            lines = (errors.read().strip() or text.strip()).splitlines()
             raise CommandError(lines[-1] if lines else "It failed without a word.")
     # Spark's JVM is reaped by nobody here; the session has seen it, to the last look.
     cpu_seconds = max(usage.ru_utime + usage.ru_stime, sum(session.cpu_seconds.values()))
-    return Run(round(seconds, 3), round(cpu_seconds, 2), round(session.peak / 1e6, 1), said)
+    return Run(round(seconds, 3), round(cpu_seconds, 2), round(session.peak / 1e6, 1), text)
 
 
 class _Session:
@@ -91,11 +91,11 @@ class _Session:
         self._leader = leader
 
     def look(self) -> bool:
-        """Take note of what the processes have taken so far; tells whether there are any."""
+        """Record what the processes have taken so far; tells whether there are any."""
         processes = self._processes()
         # Not at first sight: before it runs a program, a process has its parent's memory.
-        known = processes.keys() & self.cpu_seconds.keys()
-        self.peak = max(self.peak, sum(processes[pid][1] for pid in known))
+        running = processes.keys() & self.cpu_seconds.keys()
+        self.peak = max(self.peak, sum(processes[pid][1] for pid in running))
         self.cpu_seconds |= {pid: seconds for pid, (seconds, _) in processes.items()}
         return bool(processes)
 
@@ -107,7 +107,7 @@ class _Session:
 
     def _processes(self) -> dict[int, tuple[float, int]]:
         """CPU seconds and resident bytes of each process that is at work."""
-        found = {}
+        processes = {}
         for name in filter(str.isdecimal, os.listdir("/proc")):
             with suppress(OSError):
                 if os.getsid(pid := int(name)) == self._leader:
@@ -115,5 +115,5 @@ class _Session:
                     state, *fields = stat.rpartition(")")[2].split()
                     seconds = (int(fields[10]) + int(fields[11])) / os.sysconf("SC_CLK_TCK")
                     if state != "Z":
-                        found[pid] = seconds, int(fields[20]) * os.sysconf("SC_PAGE_SIZE")
-        return found
+                        processes[pid] = seconds, int(fields[20]) * os.sysconf("SC_PAGE_SIZE")
+        return processes

@@ -1,4 +1,4 @@
-"""Says and draws what was measured."""
+"""The results as Markdown and as a chart."""
 
 import io
 import os
@@ -34,7 +34,7 @@ RATIOS = (
     (REFRESH, BARE, "cpu_seconds", ", CPU time"),
     (REFRESH, BARE, "megabytes", ", peak memory"),
 )
-"""What is divided by what, in which quantity, and what is asked of it."""
+"""What is divided by what, in which quantity, and the target as part of its name."""
 
 # Colors of Okabe and Ito, which the color-blind tell apart; the markers tell them apart in grey.
 _COLORS = ("#0072b2", "#000000", "#d55e00", "#cc79a7", "#009e73", "#b07800", "#56b4e9", "#e69f00")
@@ -66,31 +66,31 @@ class Size:
 
     def values(self, quantity: str) -> Values:
         """A quantity of all runs."""
-        found: Values = {}
+        values: Values = {}
         for name, run in (each for runs in self.rounds for each in runs.items()):
-            found.setdefault(name, []).append(getattr(run, quantity))
-        return found
+            values.setdefault(name, []).append(getattr(run, quantity))
+        return values
 
     def ratios(self) -> Values:
-        """The ratios within each round, and the peak memory; what is asked is in their names."""
-        found: Values = {}
-        for of, over, quantity, asked in RATIOS:
+        """The ratios within each round, and the peak memory; the target is in their names."""
+        ratios: Values = {}
+        for of, over, quantity, target in RATIOS:
             for runs in (runs for runs in self.rounds if {of, over} <= runs.keys()):
                 ratio = getattr(runs[of], quantity) / getattr(runs[over], quantity)
-                found.setdefault(f"{of} : {over}{asked}", []).append(ratio)
+                ratios.setdefault(f"{of} : {over}{target}", []).append(ratio)
         if memory := self.values("megabytes").get(REFRESH):
-            asked = " (at most 4)" if self.customers == MILLION else ""
-            found[f"{REFRESH}, peak memory in GB{asked}"] = [peak / 1000 for peak in memory]
-        return found
+            target = " (at most 4)" if self.customers == MILLION else ""
+            ratios[f"{REFRESH}, peak memory in GB{target}"] = [peak / 1000 for peak in memory]
+        return ratios
 
 
 def lines(sizes: Sequence[Size], of: Callable[[Size], Values]) -> dict[str, dict[int, float]]:
     """The medians over the rounds, by name and by customers."""
-    found: dict[str, dict[int, float]] = {}
+    medians: dict[str, dict[int, float]] = {}
     for size in sizes:
         for name, values in of(size).items():
-            found.setdefault(name, {})[size.customers] = median(values)
-    return found
+            medians.setdefault(name, {})[size.customers] = median(values)
+    return medians
 
 
 def grid(title: str, columns: str, rows: Iterable[Sequence[str]]) -> str:
@@ -106,16 +106,16 @@ def spread(values: Sequence[float]) -> tuple[str, str, str]:
 
 
 def limit(name: str) -> tuple[str, float] | None:
-    """What a name such as `time (at most 2)` asks."""
-    asked = re.search(r"\((at most|at least) (.+)\)", name)
-    return (asked[1], float(asked[2])) if asked else None
+    """The target in a name such as `time (at most 2)`."""
+    match = re.search(r"\((at most|at least) (.+)\)", name)
+    return (match[1], float(match[2])) if match else None
 
 
-def judged(name: str, value: float) -> str:
-    """Whether a value is what its name asks, if it asks anything."""
-    if (asked := limit(name)) is None:
+def verdict(name: str, value: float) -> str:
+    """Whether a value meets the target in its name, if there is one."""
+    if (target := limit(name)) is None:
         return ""
-    kind, bound = asked
+    kind, bound = target
     reached = value <= bound if kind == "at most" else value >= bound
     return "reached" if reached else "not reached"
 
@@ -124,12 +124,12 @@ def growth(sizes: Sequence[Size]) -> str:
     """How time and memory grow with the customers; `largest two` leaves the start-up out."""
     rows = []
     for quantity in ("seconds", "megabytes"):
-        grown = lines(sizes, partial(Size.values, quantity=quantity))
-        for name, asked in ((REFRESH, " (at most 1.05)"), (BARE, ""), (SPARK, "")):
-            if len(points := grown.get(name, {})) > 1:
+        medians = lines(sizes, partial(Size.values, quantity=quantity))
+        for name, target in ((REFRESH, " (at most 1.05)"), (BARE, ""), (SPARK, "")):
+            if len(points := medians.get(name, {})) > 1:
                 slopes = slope(points), slope(dict(sorted(points.items())[-2:]))
-                row = f"{name}, {quantity}{asked}"
-                rows.append((row, *(f"{s:.2f}" for s in slopes), judged(row, max(slopes))))
+                row = f"{name}, {quantity}{target}"
+                rows.append((row, *(f"{s:.2f}" for s in slopes), verdict(row, max(slopes))))
     columns = "grows with the customers to the power of|all sizes|largest two|"
     return grid("Growth", columns, rows) if rows else ""
 
@@ -146,11 +146,11 @@ def section(size: Size) -> str:
         (name, *spread(seconds), f"{median(cpu[name]):,.2f}", f"{median(memory[name]):,.0f}")
         for name, seconds in size.values("seconds").items()
     ]
-    ratios = [(name, *spread(v), judged(name, median(v))) for name, v in size.ratios().items()]
+    ratios = [(name, *spread(v), verdict(name, median(v))) for name, v in size.ratios().items()]
     parts = [
         f"## {size.customers:,} customers, rounds: {len(size.rounds)}",
-        grid("Ratios", "ratio, and what is asked of it|median|min|max|", ratios),
-        *(f"Not measured: {name}: {said}" for name, said in size.failures.items()),
+        grid("Ratios", "ratio (target)|median|min|max|", ratios),
+        *(f"Not measured: {name}: {reason}" for name, reason in size.failures.items()),
         grid("Times on this machine", "process|seconds|min|max|CPU s|peak MB", times),
     ]
     return "\n\n".join(parts)
@@ -188,16 +188,16 @@ def svg(sizes: Sequence[Size]) -> bytes:
     pictures = {
         "Time, seconds": lines(sizes, lambda size: size.values("seconds")),
         "Peak memory, MB": lines(sizes, lambda size: size.values("megabytes")),
-        "Ratios, and what is asked of them (dashed)": {n: v for n, v in ratios if " : " in n},
+        "Ratios, with their targets (dashed)": {n: v for n, v in ratios if " : " in n},
     }
     customers = [size.customers for size in sizes]
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(10, 11), layout="constrained")
-        for axes, (title, drawn) in zip(figure.subplots(3), pictures.items(), strict=True):
-            for name, points in drawn.items():
+        for axes, (title, series) in zip(figure.subplots(3), pictures.items(), strict=True):
+            for name, points in series.items():
                 [line] = axes.plot(list(points), list(points.values()), label=name)
-                if asked := limit(name):
-                    axes.axhline(asked[1], color=line.get_color(), linestyle="--", marker="")
+                if target := limit(name):
+                    axes.axhline(target[1], color=line.get_color(), linestyle="--", marker="")
             axes.set(xscale="log", yscale="log", xlabel="customers")
             axes.set_title(title, loc="left")
             axes.set_xticks(customers, [f"{number:,}" for number in customers])

@@ -50,7 +50,7 @@ def sample(customers: int, timeout: float, *options: str) -> Path:
         needed, free = 2 * customers * BYTES_PER_CUSTOMER, shutil.disk_usage(temporary).free
         if needed > free:
             sizes = f"{needed / 1e9:,.1f} GB of disk, and {free / 1e9:,.1f} GB are free"
-            raise NoRoomError(f"It takes {sizes}.")
+            raise NoRoomError(f"It needs {sizes}.")
         size = ("--customers", str(customers), "--files", str(FILES))
         with tempfile.TemporaryDirectory(prefix="stedi-bench-") as folder:
             command = (*STEDI, "sample", f"{folder}/landing", *size, *options)
@@ -77,19 +77,19 @@ class Place:
     def run(self, *command: str | Path, **settings: str) -> Run:
         """Run a command here."""
         places = {"LANDING": str(self.landing), "LAKEHOUSE": str(self.folder / "lakehouse")}
-        given = {f"STEDI_{name}": value for name, value in (places | settings).items()}
-        return run([*map(str, command)], self.folder, environment() | given, self.timeout)
+        variables = {f"STEDI_{name}": value for name, value in (places | settings).items()}
+        return run([*map(str, command)], self.folder, environment() | variables, self.timeout)
 
     def refresh(self, **settings: str) -> Run:
         """Refresh the lakehouse, and look up how many rows the tables have then."""
-        taken = self.run(*STEDI, "refresh", **settings)
+        measured = self.run(*STEDI, "refresh", **settings)
         tables = json.loads(self.run(*STEDI, "status", "--json").output)["tables"]
-        return replace(taken, rows={t["table"]: t["published"]["rows"] for t in tables})
+        return replace(measured, rows={t["table"]: t["published"]["rows"] for t in tables})
 
     def bare(self) -> Run:
         """Make the tables with the bare script."""
-        taken = self.run(sys.executable, HERE / "bare.py", self.landing, self.folder / "bare.db")
-        return replace(taken, rows=json.loads(taken.output))
+        measured = self.run(sys.executable, HERE / "bare.py", self.landing, self.folder / "bare.db")
+        return replace(measured, rows=json.loads(measured.output))
 
     def glue(self) -> Run:
         """Make the tables with the five Spark jobs, one after the other."""
@@ -174,19 +174,19 @@ SIDES: dict[str, Callable[[Place], Measured]] = {
 """The sides by name, in the order of the first round."""
 
 
-def lacking() -> dict[str, str]:
+def unavailable() -> dict[str, str]:
     """Sides that cannot run here, each with a sentence that says why."""
-    there = find_spec("pyspark") and shutil.which("java")
-    return {} if there else dict.fromkeys(("glue", "spark"), "It takes PySpark and Java.")
+    has_spark = find_spec("pyspark") and shutil.which("java")
+    return {} if has_spark else dict.fromkeys(("glue", "spark"), "It needs PySpark and Java.")
 
 
-def differing(runs: Mapping[str, Run]) -> dict[str, list[str]]:
+def differences(runs: Mapping[str, Run]) -> dict[str, list[str]]:
     """The tables of which a side has another number of rows than the bare script."""
-    found = {}
-    for name, ours in runs.items():
-        other = runs.get(BARE_SHARED if name == SHARED else BARE)
-        theirs = other.rows if other else {}
+    differing = {}
+    for name, measured in runs.items():
+        reference = runs.get(BARE_SHARED if name == SHARED else BARE)
+        expected = reference.rows if reference else {}
         # Of the last two tables the Glue-style jobs have another answer.
-        tables = [table for table in theirs if name != GLUE or table in list(JOBS)[:3]]
-        found[name] = [table for table in tables if ours.rows.get(table) != theirs[table]]
-    return {name: tables for name, tables in found.items() if tables}
+        tables = [table for table in expected if name != GLUE or table in list(JOBS)[:3]]
+        differing[name] = [table for table in tables if measured.rows.get(table) != expected[table]]
+    return {name: tables for name, tables in differing.items() if tables}

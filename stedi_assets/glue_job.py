@@ -46,19 +46,19 @@ def main() -> None:
         context_loader=PipesS3ContextLoader(client=s3),
         message_writer=PipesS3MessageWriter(client=s3),
     ) as pipes:
-        failed: LakehouseError | None = None
+        failure: LakehouseError | None = None
         try:
-            written = make(Order(**pipes.extras), arguments.pseudonym_key_secret)
-            pipes.report_custom_message(asdict(written))
+            result = make(Order(**pipes.extras), arguments.pseudonym_key_secret)
+            pipes.report_custom_message(asdict(result))
         except Exception as error:
-            failed = _in_words(error)
+            failure = _as_lakehouse_error(error)
         # Raised above, it would carry its cause along, and Glue, S3 and Dagster keep all of an
         # error: messages of Spark may quote rows, and SQL with the keys of `subject_id`.
-        if failed:
-            raise failed
+        if failure:
+            raise failure
 
 
-def _in_words(error: Exception) -> LakehouseError:
+def _as_lakehouse_error(error: Exception) -> LakehouseError:
     message = sentence(error) or f"{type(error).__name__}, a mistake in the program."
     return LakehouseError(message).with_traceback(error.__traceback__)
 
@@ -75,9 +75,9 @@ def make(order: Order, secret: str) -> Written:
     """
     key = boto3.client("secretsmanager").get_secret_value(SecretId=secret)["SecretString"]
     settings = Settings.load(**order.settings, pseudonym_key=key)
-    stored = open_storage(settings)
-    engine = SparkEngine(stored, _session)
-    expression = _expression(order, engine, Catalog(stored), settings)
+    storage = open_storage(settings)
+    engine = SparkEngine(storage, _session)
+    expression = _expression(order, engine, Catalog(storage), settings)
     if digest(expression) != order.rule:
         raise LakehouseError(
             f"The Glue job would make another {order.table}: give it the same version of the "
@@ -85,13 +85,13 @@ def make(order: Order, secret: str) -> Written:
             "started it."
         )
     files = engine.write(expression, order.folder)
-    return Written(files, sum(_rows(stored.io.new_input(file)) for file in files))
+    return Written(files, sum(_rows(storage.io.new_input(file)) for file in files))
 
 
 def _session() -> SparkSession:
     conf = SQL | SILENT | {REDACTED: PSEUDONYM_KEYS}
     session = SparkSession.builder.config(map={**conf}).getOrCreate()
-    session.sparkContext.setLogLevel(conf["spark.log.level"])  # where it had begun
+    session.sparkContext.setLogLevel(conf["spark.log.level"])  # where the session was there already
     return session
 
 
@@ -111,5 +111,5 @@ def _expression(
 
 
 def _rows(file: Any) -> int:
-    with file.open() as opened:
-        return int(pq.read_metadata(opened).num_rows)
+    with file.open() as stream:
+        return int(pq.read_metadata(stream).num_rows)

@@ -35,9 +35,9 @@ def read_table(
         ValueError: Both `snapshot` and `as_of` are given, or `as_of` is no date or time.
     """
     settings = settings or Settings.load()
-    found = find_snapshot(name, settings, snapshot, as_of)
+    state = find_snapshot(name, settings, snapshot, as_of)
     engine = shared_engine(open_storage(settings), settings.memory_limit, settings.threads)
-    return engine.open(found.name, found.files, found.types)
+    return engine.open(state.name, state.files, state.types)
 
 
 def find_snapshot(
@@ -56,7 +56,7 @@ def find_snapshot(
         raise ValueError("Give a snapshot or a time (as_of), not both.")
     state = _state(name, settings)
     if snapshot is not None:
-        return _named(name, state, snapshot)
+        return _by_tag_or_id(name, state, snapshot)
     if as_of is not None:
         return _published_at(name, state, as_of)
     if state.published is None:
@@ -74,28 +74,30 @@ def find_tags(name: str, settings: Settings) -> tuple[Tag, ...]:
 
 
 def _state(name: str, settings: Settings) -> TableState:
-    where = open_storage(settings)
-    catalog = Catalog(where)
-    state = catalog.find(name) if where.exists() else None
+    storage = open_storage(settings)
+    catalog = Catalog(storage)
+    state = catalog.find(name) if storage.exists() else None
     if state is None:
         tables = ", ".join(sorted(catalog.tables()))
         raise UnknownTableError(f"There is no table {name}; there are: {tables or 'none yet'}.")
     return state
 
 
-def _named(name: str, state: TableState, snapshot: int | str) -> Snapshot:
-    named = str(snapshot)
-    found = state.tagged(named) or (state.snapshot(int(named)) if named.isdecimal() else None)
-    if found is None and state.is_unpublished(named):
-        raise UnknownTableError(f"{name}: {named} was never published; {_tags(state)}.")
-    if found is None:
-        raise UnknownTableError(f"{name} has no snapshot {named}; {_tags(state)}.")
-    return found
+def _by_tag_or_id(name: str, state: TableState, snapshot: int | str) -> Snapshot:
+    tag_or_id = str(snapshot)
+    match = state.tagged(tag_or_id)
+    if match is None and tag_or_id.isdecimal():
+        match = state.snapshot(int(tag_or_id))
+    if match is None and state.is_unpublished(tag_or_id):
+        raise UnknownTableError(f"{name}: {tag_or_id} was never published; {_tags(state)}.")
+    if match is None:
+        raise UnknownTableError(f"{name} has no snapshot {tag_or_id}; {_tags(state)}.")
+    return match
 
 
 def _published_at(name: str, state: TableState, as_of: date | datetime | str) -> Snapshot:
-    found = state.as_of(_moment(as_of))
-    if found is None:
+    snapshot = state.as_of(_moment(as_of))
+    if snapshot is None:
         earliest = state.earliest
         raise UnknownTableError(
             f"What {name} was as of {as_of} cannot be read: nothing was published yet, or it has "
@@ -104,7 +106,7 @@ def _published_at(name: str, state: TableState, as_of: date | datetime | str) ->
             if earliest
             else f"{name} has not been published yet; refresh the lakehouse first."
         )
-    return found
+    return snapshot
 
 
 def _tags(state: TableState) -> str:
@@ -114,14 +116,14 @@ def _tags(state: TableState) -> str:
 
 def _moment(as_of: date | datetime | str) -> datetime:
     if isinstance(as_of, str):
-        as_of = _parsed(as_of)
+        as_of = _parse(as_of)
     if not isinstance(as_of, datetime):
         next_day = datetime.combine(as_of + timedelta(days=1), time(), tzinfo=UTC)
         return next_day - timedelta(milliseconds=1)
     return as_of if as_of.tzinfo else as_of.replace(tzinfo=UTC)
 
 
-def _parsed(text: str) -> date | datetime:
+def _parse(text: str) -> date | datetime:
     for kind in (date, datetime):
         try:
             return kind.fromisoformat(text)

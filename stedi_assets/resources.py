@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from stedi_assets.lakehouse.engines.engine import Engine
     from stedi_assets.lakehouse.lakehouse import Lakehouse
 
-_OF_TABLES = {
+_TABLE_SETTINGS = {
     "deployment",
     "lakehouse",
     "database",
@@ -57,7 +57,7 @@ def open_storage(settings: Settings) -> Storage:
         glue_endpoint=settings.glue_endpoint,
         encryption=settings.s3_encryption,
         kms_key=settings.s3_kms_key,
-        # With dots in it, a name does not match the certificate of its own address.
+        # The name of a bucket with dots does not match the certificate of its address.
         path_style=any("." in split(place)[0] for place in places),
     )
 
@@ -116,7 +116,7 @@ def _on_glue(settings: Settings, storage: Storage) -> "Engine":
         here=_here(settings.model_copy(update={"engine": "duckdb"}), storage),
         job=settings.glue_job,
         exchange=f"{settings.lakehouse}/pipes",
-        settings=settings.model_dump(include=_OF_TABLES, exclude_defaults=True),
+        settings=settings.model_dump(include=_TABLE_SETTINGS, exclude_defaults=True),
         new_s3_client=S3Clients(settings.s3_endpoint),
         endpoint=settings.glue_endpoint,
     )
@@ -129,6 +129,6 @@ def _extra(extra: str, setting: str) -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         raise SettingsError(
-            f"{setting} takes the package {error.name}, which is not installed: install the "
+            f"{setting} needs the package {error.name}, which is not installed: install the "
             f"project with its extra, pip install -e '.[{extra}]'."
         ) from None

@@ -39,11 +39,11 @@ _URL = r"^https?://[^/\s]+$"
 _MASTER = re.compile(r"local\b|spark://|yarn$|k8s://")
 
 _SOURCES = "customer", "accelerometer", "step_trainer"
-_OURS = "warehouse", "scratch", "pipes"
-"""Folders in which a lakehouse deletes what it does not know."""
+_OWN_FOLDERS = "warehouse", "scratch", "pipes"
+"""Folders in which a lakehouse deletes files that it does not know."""
 
 _LONGEST = timedelta(days=365_000)
-"""What is longer is as good as this, and dates do not go back farther."""
+"""Longer durations count as this one: dates do not go back farther."""
 
 ConsentScope = Literal["any", "from_consent_date"]
 
@@ -199,8 +199,10 @@ class Settings(BaseSettings):
     @field_validator("pseudonym_key")
     @classmethod
     def _not_weak(cls, key: SecretStr | None) -> SecretStr | None:
-        if key and (found := weakness_of_key(key.get_secret_value())):
-            raise ValueError(f"it is easily guessed, {found}; make one with openssl rand -hex 32")
+        if key and (weakness := weakness_of_key(key.get_secret_value())):
+            raise ValueError(
+                f"it is easily guessed, {weakness}; make one with openssl rand -hex 32"
+            )
         return key
 
     @field_validator("webhook")
@@ -214,19 +216,17 @@ class Settings(BaseSettings):
     @classmethod
     def _json_object(cls, text: str) -> str:
         try:
-            found = json.loads(text)
+            conf = json.loads(text)
         except ValueError:
-            found = None
-        if not isinstance(found, dict) or not all(
+            conf = None
+        if not isinstance(conf, dict) or not all(
             name.startswith("spark.") and isinstance(value, str | int | float)
-            for name, value in found.items()
+            for name, value in conf.items()
         ):
             raise ValueError("write a JSON object of texts and numbers, each named spark. and more")
-        if not str(found.get("spark.remote", "sc://")).startswith("sc://"):
-            raise ValueError(
-                "spark.remote takes a server's address; this machine is a spark.master"
-            )
-        if not _MASTER.match(str(found.get("spark.master", "local"))):
+        if not str(conf.get("spark.remote", "sc://")).startswith("sc://"):
+            raise ValueError("spark.remote is a server's address; this machine is a spark.master")
+        if not _MASTER.match(str(conf.get("spark.master", "local"))):
             raise ValueError("spark.master is local[*], spark://host:7077, yarn or k8s://address")
         return text
 
@@ -246,7 +246,7 @@ class Settings(BaseSettings):
                 )
             return address
         if on_s3:
-            raise ValueError("it is on S3, which takes STEDI_DEPLOYMENT=aws")
+            raise ValueError("it is on S3, which needs STEDI_DEPLOYMENT=aws")
         return _absolute_path(Path(place))
 
     @model_validator(mode="after")
@@ -254,22 +254,22 @@ class Settings(BaseSettings):
         if self.deployment == "local":
             try:
                 self._assert_folders()
-            except OSError as error:  # may not be looked into
+            except OSError as error:  # a folder may not be looked into
                 place = "STEDI_LANDING" if self.landing else "STEDI_LAKEHOUSE"
                 raise ValueError(f"{place} is wrong: {_not_usable(error)}") from None
         self._assert_apart()
         if self.engine == "glue" and self.deployment != "aws":
-            raise ValueError("STEDI_ENGINE=glue takes STEDI_DEPLOYMENT=aws")
+            raise ValueError("STEDI_ENGINE=glue needs STEDI_DEPLOYMENT=aws")
         if bool(self.s3_kms_key) != (self.s3_encryption == "aws:kms"):
             raise ValueError("STEDI_S3_ENCRYPTION=aws:kms and STEDI_S3_KMS_KEY go together")
         return self
 
     def _assert_folders(self) -> None:
         lakehouse = Path(self.lakehouse)
-        there = next(path for path in (lakehouse, *lakehouse.parents) if path.exists())
-        if not there.is_dir():
+        existing = next(path for path in (lakehouse, *lakehouse.parents) if path.exists())
+        if not existing.is_dir():
             raise ValueError(
-                f"STEDI_LAKEHOUSE is {self.lakehouse}, but {there} is a file; name a folder"
+                f"STEDI_LAKEHOUSE is {self.lakehouse}, but {existing} is a file; name a folder"
             )
         if self.landing and not Path(self.landing).is_dir():
             raise ValueError(
@@ -280,13 +280,13 @@ class Settings(BaseSettings):
     def _assert_apart(self) -> None:
         """Refuse overlapping folders: tables' files must not be landing files, nor the reverse."""
         for source in _SOURCES:
-            folder = _followed(f"{self.landing_root}/{source}/landing")
+            folder = _resolve_links(f"{self.landing_root}/{source}/landing")
             if _is_within(self.lakehouse, folder):
                 raise ValueError(
                     f"STEDI_LAKEHOUSE is {self.lakehouse}, in the landing folder {folder}, where "
                     "its own files would be taken for landing files; name a folder outside of it"
                 )
-            if any(_is_within(folder, f"{self.lakehouse}/{ours}") for ours in _OURS):
+            if any(_is_within(folder, f"{self.lakehouse}/{own}") for own in _OWN_FOLDERS):
                 raise ValueError(
                     f"The landing folder {folder} is among the lakehouse's own files, where a "
                     "vacuum removes what no table refers to; set STEDI_LANDING to another place"
@@ -308,8 +308,8 @@ class Settings(BaseSettings):
     @property
     def spark_configuration(self) -> dict[str, str]:
         """Spark's configuration, each value as Spark writes it."""
-        found = json.loads(self.spark_conf)
-        return {k: v if isinstance(v, str) else json.dumps(v) for k, v in found.items()}
+        conf = json.loads(self.spark_conf)
+        return {k: v if isinstance(v, str) else json.dumps(v) for k, v in conf.items()}
 
 
 def weakness_of_key(key: str) -> str | None:
@@ -326,9 +326,9 @@ def weakness_of_key(key: str) -> str | None:
 
 def _assert_known(names: Iterable[str]) -> None:
     """Refuse an unknown variable: whoever set it believes that it does something."""
-    known = {f"STEDI_{name}".upper() for name in Settings.model_fields}
-    for name in sorted(set(names) - known):
-        close = difflib.get_close_matches(name, known, n=1, cutoff=0.85)
+    settings = {f"STEDI_{name}".upper() for name in Settings.model_fields}
+    for name in sorted(set(names) - settings):
+        close = difflib.get_close_matches(name, settings, n=1, cutoff=0.85)
         hint = f"; did you mean {close[0]}?" if close else "; docs/settings.md lists them all."
         raise SettingsError(f"There is no setting {name}{hint}")
 
@@ -337,13 +337,13 @@ def duration(text: str) -> timedelta:
     """Read a duration such as 90m, 12h or 7d.
 
     Raises:
-        ValueError: It is none; the message says how to write one.
+        ValueError: It is not one; the message says how to write one.
     """
-    found = re.fullmatch(r"(\d{1,6})\s?([mhdw])", text.strip())
-    if not found:
+    match = re.fullmatch(r"(\d{1,6})\s?([mhdw])", text.strip())
+    if not match:
         raise ValueError("write a number and m, h, d or w, such as 12h or 7d")
-    unit = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}[found[2]]
-    return min(timedelta(**{unit: int(found[1])}), _LONGEST)
+    unit = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}[match[2]]
+    return min(timedelta(**{unit: int(match[1])}), _LONGEST)
 
 
 def _absolute_path(path: Path) -> str:
@@ -357,8 +357,8 @@ def _absolute_path(path: Path) -> str:
         raise ValueError("its links lead in a circle") from None
     except OSError as error:
         raise ValueError(_not_usable(error)) from None
-    if found := sorted(set("?#%\\") & set(str(path))):
-        raise ValueError(f"the catalog can address no path with {' '.join(found)} in it")
+    if signs := sorted(set("?#%\\") & set(str(path))):
+        raise ValueError(f"the catalog cannot address a path with {' '.join(signs)} in it")
     if not str(path).isprintable():
         raise ValueError("there are characters in the path that no terminal can print")
     return str(path)
@@ -370,7 +370,7 @@ def _not_usable(error: OSError) -> str:
     return f"{error.filename or 'the working folder'} cannot be looked into: {error.strerror}"
 
 
-def _followed(folder: str) -> str:
+def _resolve_links(folder: str) -> str:
     return folder if folder.startswith("s3://") else os.path.realpath(folder)
 
 
@@ -393,8 +393,8 @@ def _sentence(error: Any) -> str:
         case "bool_parsing" | "bool_type":
             return f"{name} is neither true nor false."
         case _:
-            said = error["msg"].removeprefix("Value error, ")
-            reason = said[0].lower() + said[1:]
+            message = error["msg"].removeprefix("Value error, ")
+            reason = message[0].lower() + message[1:]
             return f"{name} is wrong: {reason} ({field.description})."
 
 
@@ -407,4 +407,4 @@ _PATTERNS = {
     "glue_job": "write letters, digits, and . _ -",
     "webserver": "write an address such as https://dagster.example.com, without a slash at its end",
 }
-"""What to write where a pattern is not matched."""
+"""What to write where a value does not match its pattern."""

@@ -30,7 +30,7 @@ from benchmarks.sides import (
     SIDES,
     SPARK,
     Place,
-    differing,
+    differences,
 )
 from stedi_assets.read import read_table
 from stedi_assets.sample.landing_files import SOURCES, Sample, write_sample
@@ -98,7 +98,7 @@ def test_size_that_the_disk_has_no_room_for_is_skipped_with_a_sentence(
     monkeypatch.setattr(sys, "argv", ["bench", "--customers", "10000000000"])
     bench.main()
     said = " ".join(capsys.readouterr().out.split())
-    sentence = "10,000,000,000 customers are skipped: It takes 236,000.0 GB of disk, and"
+    sentence = "10,000,000,000 customers are skipped: It needs 236,000.0 GB of disk, and"
     assert said.startswith(sentence)
     assert list(tmp_path.iterdir()) == []
 
@@ -154,11 +154,11 @@ def test_run_with_another_answer_than_the_bare_script_counts_as_failed() -> None
         BARE_SHARED: taken(1, **rows),
         SHARED: taken(1, customer_trusted=3),
     }
-    assert differing(runs) == {
+    assert differences(runs) == {
         NEW_FILES: ["customer_trusted"],
         SHARED: ["step_trainer_trusted"],
     }
-    assert differing({GLUE: taken(1), REFRESH: taken(1)}) == {}
+    assert differences({GLUE: taken(1), REFRESH: taken(1)}) == {}
 
 
 def size(customers: int, seconds: float, megabytes: float = 100, **others: float) -> Size:

@@ -137,7 +137,7 @@ def test_path_that_cannot_be_is_a_sentence(tmp_path: Path, name: str) -> None:
         "x" * 4_000: "too long",
         "loop/a": "links lead in a circle",
         "file": "file",
-        "back\\slash": "can address no path with \\ in it",
+        "back\\slash": "cannot address a path with \\ in it",
         "new\nline": "no terminal can print",
         "\x1b[31mred": "no terminal can print",
         "\u202eltr": "no terminal can print",

@@ -30,23 +30,23 @@ from stedi_assets.tables import TABLES
 
 
 def refresh(settings: Settings, console: Console, rebuild: Collection[str] = ()) -> bool:
-    """Run the refresh job with its history in Dagster's, so that the UI shows the run too.
+    """Run the refresh job as a run of Dagster's history, so that the UI shows it too.
 
     If there is nothing to do there is no run.
 
     Args:
         settings: Which lakehouse.
-        console: Where to tell how it goes.
+        console: Where to print how it goes.
         rebuild: Sources whose landing files are all taken in anew.
 
     Returns:
         Whether every table was refreshed and every check passed.
     """
     started = time.perf_counter()
-    ahead = look_ahead(open_lakehouse(settings), settings, policy_of(settings))
-    _print_ignored(ahead.ignored, console)
-    if ahead.is_up_to_date and not rebuild:
-        return _nothing_new(ahead.held_back, console)
+    outlook = look_ahead(open_lakehouse(settings), settings, policy_of(settings))
+    _print_ignored(outlook.ignored, console)
+    if outlook.is_up_to_date and not rebuild:
+        return _nothing_new(outlook.held_back, console)
     with console.status("starting") as spinner:
         progress = _Progress(console, spinner)
         definitions = dg.Definitions.merge(
@@ -107,7 +107,7 @@ def _instance() -> Iterator[dg.DagsterInstance]:
 
 @dataclass
 class _Line:
-    """What a run says of a table."""
+    """What is known of a table in this run."""
 
     rows: int | None = None
     seconds: float = 0.0
@@ -126,7 +126,7 @@ class _Line:
 
 
 class _Progress(logging.Handler):
-    """Follows a run's events, and prints a line for each table that is through."""
+    """Follows a run's events, and prints a line for each table that is done."""
 
     def __init__(self, console: Console, spinner: Status) -> None:
         super().__init__()
@@ -155,9 +155,10 @@ class _Progress(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         event: dg.DagsterEvent | None = getattr(record, "dagster_event", None)
         if event is None:
-            if record.levelno >= logging.WARNING:  # ours; what Dagster says comes as events
-                said = getattr(record, "dagster_meta", {}).get("orig_message", record.getMessage())
-                self._console.print(said, style="yellow", markup=False)
+            if record.levelno >= logging.WARNING:  # ours; those of Dagster are events, too
+                meta = getattr(record, "dagster_meta", {})
+                message = meta.get("orig_message", record.getMessage())
+                self._console.print(message, style="yellow", markup=False)
             return
         match event.event_type:
             case dg.DagsterEventType.STEP_START:
@@ -195,8 +196,8 @@ class _Progress(logging.Handler):
             line.audited = True
         if not evaluation.passed:
             warning = evaluation.severity == dg.AssetCheckSeverity.WARN
-            said = line.warned if warning else line.failed
-            said[evaluation.check_name] = evaluation.description or ""
+            sentences = line.warned if warning else line.failed
+            sentences[evaluation.check_name] = evaluation.description or ""
         line.held_back |= bool(_number(evaluation.metadata.get("held_back")))
 
     def _close(self) -> None:
@@ -212,8 +213,8 @@ class _Progress(logging.Handler):
         )
         if line.duplicates:
             self._console.print(f"  skipped, content taken in before: {line.duplicates}")
-        for color, said in (("red", line.failed), ("yellow", line.warned)):
-            for check, sentence in said.items():
+        for color, sentences in (("red", line.failed), ("yellow", line.warned)):
+            for check, sentence in sentences.items():
                 self._console.print(
                     f"  [{color}]{check}[/]: {escape(sentence)}", highlight=False, soft_wrap=True
                 )
@@ -221,9 +222,9 @@ class _Progress(logging.Handler):
     def _retry(self, event: dg.DagsterEvent) -> None:
         retry = event.step_retry_data
         cause = retry.error.cause if retry.error else None
-        said = cause.message.partition(": ")[2].strip() if cause else ""  # after its class's name
+        message = cause.message.partition(": ")[2].strip() if cause else ""  # after its class
         again = f"Trying again in {retry.seconds_to_wait:.0f} s."
-        self._say(f"{event.step_key}: {said} {again}", "yellow")
+        self._say(f"{event.step_key}: {message} {again}", "yellow")
 
     def _fail(self, event: dg.DagsterEvent) -> None:
         error = event.step_failure_data.error
@@ -232,11 +233,11 @@ class _Progress(logging.Handler):
         if cause is None or cause.cls_name == "DagsterAssetCheckFailedError":
             return  # the table's line says it
         failure = event.step_failure_data.user_failure_data
-        said = failure.description if failure and failure.description else cause.message
+        message = failure.description if failure and failure.description else cause.message
         if cause.cls_name == "DagsterExecutionInterruptedError":
-            self.interrupted = True  # which is said when the run is over
+            self.interrupted = True  # reported when the run is over
             return
-        self._say(f"{event.step_key}: {said.strip()}", "red")
+        self._say(f"{event.step_key}: {message.strip()}", "red")
 
     def _fail_outside(self, event: dg.DagsterEvent) -> None:
         """Say why a run failed before its first step, or between two."""
@@ -254,7 +255,7 @@ class _Progress(logging.Handler):
         _say(self._console, sentence, style)
 
     def summarize(self, seconds: float, run_id: str) -> None:
-        """Print the table of tables, and what became of the run."""
+        """Print a line for each table, and how the run ended."""
         summary = Table(title="Refresh", title_justify="left", box=box.SIMPLE)
         for column in ("table", "rows", "seconds", "checks", "state"):
             summary.add_column(column, justify="left" if column in {"table", "state"} else "right")

@@ -11,7 +11,7 @@ STARTING = timedelta(minutes=3)
 """How long a run takes at most from its launch until it locks the lakehouse."""
 
 _ENDING = 2.0
-"""Seconds a run takes at most to tell that it has ended, once it left the lakehouse."""
+"""Seconds a run takes at most to report its end, once it has unlocked the lakehouse."""
 
 
 def end_dead_runs(
@@ -36,7 +36,7 @@ def end_dead_runs(
     for run_id in suspects:
         run = instance.get_run_by_id(run_id)
         if run and run.status == dg.DagsterRunStatus.STARTED and not lakehouse.is_locked():
-            instance.report_run_failed(run, "Its process is gone; a refresh goes on where it was.")
+            instance.report_run_failed(run, "Its process is gone; a refresh goes on from there.")
 
 
 def _suspects(

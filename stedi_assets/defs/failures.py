@@ -1,4 +1,4 @@
-"""What Dagster does when a step fails: one sentence, another try, and nobody stays who withdrew."""
+"""What happens when a step fails: one sentence, another try, and whoever withdrew is taken out."""
 
 import sys
 from collections.abc import Iterator
@@ -21,8 +21,8 @@ def as_dagster_failure() -> Iterator[None]:
     """Turn known errors into one-sentence failures.
 
     Where trying again can help, the step is tried again; the sentence is in the failure that causes
-    the retry. Of an unforeseen error the sentence says where it came from: Dagster would keep its
-    message, which may quote data. Python's development mode (`python -X dev`) shows all of it.
+    the retry. Of an unforeseen error the sentence says only where it came from: Dagster would keep
+    the message, which may quote data. Python's development mode (`python -X dev`) shows all of it.
     """
     try:
         yield
@@ -46,8 +46,8 @@ def withdrawal_hook(settings: Settings) -> dg.HookDefinition:
     """What every asset does when its step fails, whichever job it runs in."""
 
     @dg.failure_hook(required_resource_keys={"lakehouse"})
-    def nobody_stays_who_withdrew(context: dg.HookContext) -> None:
-        """Let no table that could not be made anew show people who consent no longer."""
+    def take_out_people_who_withdrew(context: dg.HookContext) -> None:
+        """Take people who consent no longer out of tables that could not be made anew."""
         lakehouse = context.resources.lakehouse
         tables, faults = take_out(lakehouse, policy_of(settings), context.run_id)
         if tables:
@@ -58,4 +58,4 @@ def withdrawal_hook(settings: Settings) -> dg.HookDefinition:
         for name, fault in faults.items():
             context.log.error(f"{name} may still show people who withdrew: {fault}")
 
-    return nobody_stays_who_withdrew
+    return take_out_people_who_withdrew

@@ -19,18 +19,18 @@ from stedi_assets.settings import Settings
 
 def lakehouse_resource(settings: Settings) -> dg.ResourceDefinition:
     """The lakehouse under these settings, locked for the time of a run."""
-    # Opened at once: that a library is missing shows when Dagster loads the project.
-    opened = open_lakehouse(settings)
+    # Opened at once: a missing library shows when Dagster loads the project.
+    lakehouse = open_lakehouse(settings)
 
     @contextlib.contextmanager
-    def lakehouse(context: dg.InitResourceContext) -> Iterator[Lakehouse]:
+    def locked(context: dg.InitResourceContext) -> Iterator[Lakehouse]:
         log = context.log or dg.get_dagster_logger()
         with contextlib.ExitStack() as stack:
             with in_a_sentence():
-                stack.enter_context(opened.locked(log.warning))
-            yield opened
+                stack.enter_context(lakehouse.locked(log.warning))
+            yield lakehouse
 
-    return dg.ResourceDefinition(lakehouse, description="The tables; a run has them to itself.")
+    return dg.ResourceDefinition(locked, description="The tables; a run has them to itself.")
 
 
 @dg.io_manager(
@@ -42,7 +42,7 @@ def io_manager(context: dg.InitResourceContext) -> dg.IOManager:
 
 
 @dataclass(frozen=True)
-class Made:
+class TableOutput:
     """What an asset yields.
 
     Attributes:
@@ -62,7 +62,7 @@ class _IOManager(dg.IOManager):
         with as_dagster_failure():
             return self._lakehouse.table(context.asset_key.path[-1])
 
-    def handle_output(self, context: dg.OutputContext, obj: Made) -> None:
+    def handle_output(self, context: dg.OutputContext, obj: TableOutput) -> None:
         started = time.perf_counter()
         table = context.asset_key.path[-1]
         with as_dagster_failure():

@@ -52,14 +52,14 @@ def vacuum_lakehouse(settings: Settings) -> dg.JobDefinition:
 NIGHTLY = {"nightly_refresh": (REFRESH, "0 2 * * *"), "nightly_vacuum": (VACUUM, "0 3 * * *")}
 """Schedules with the job of each and when it starts (UTC).
 
-The refresh takes in what no sensor was there to see, and shows by the tables' freshness that
-somebody looked, whether files came or not.
+The refresh takes in files that no sensor saw. Whether files came or not, the tables' freshness
+shows that it ran.
 """
 
 FRESHNESS = dg.FreshnessPolicy.time_window(
     warn_window=timedelta(hours=26), fail_window=timedelta(hours=50)
 )
-"""How long ago a table may have been brought up to date: a night may be missed, two are late."""
+"""A table may miss one night's refresh; after two it is late."""
 
 
 def schedules() -> list[dg.ScheduleDefinition]:

@@ -19,7 +19,7 @@ from stedi_assets.defs.sources import source_key
 from stedi_assets.lakehouse.faults import is_transient
 from stedi_assets.lakehouse.lakehouse import Lakehouse
 from stedi_assets.privacy.key import policy_of
-from stedi_assets.refresh.land import Landed, Landing
+from stedi_assets.refresh.land import Landing, LandingResult
 from stedi_assets.refresh.landing_checks import CHECKS, QUARANTINE_CHECKS, account
 from stedi_assets.settings import Settings
 from stedi_assets.tables import SOURCES, definition
@@ -58,20 +58,20 @@ def landing_assets(settings: Settings, lineage: Lineage) -> dg.AssetsDefinition:
                 lakehouse,
                 settings,
                 context.run.run_id,
-                rebuilt=sources_to_rebuild(context.run.tags),
+                rebuild=sources_to_rebuild(context.run.tags),
                 is_last_try=context.retry_number == RETRIES,
             )
-            files.prepare(whole=selected.issuperset(SOURCES))
+            files.prepare(all_sources=selected.issuperset(SOURCES))
             transient: Exception | None = None
             for name in (name for name in SOURCES if name in selected):
                 try:
-                    landed = files.land(name)
+                    result = files.land(name)
                 except Exception as error:
                     if not is_transient(error):
                         raise
                     transient = error  # tried again when the others are through
                 else:
-                    yield results.of(landed)
+                    yield results.of(result)
             if transient:
                 raise transient
             if QUARANTINE.name in selected:
@@ -87,20 +87,20 @@ def _spec(name: str, settings: Settings) -> dg.AssetSpec:
 
 
 class _Results:
-    """What Dagster is told of each table."""
+    """What Dagster records of each table."""
 
     def __init__(self, settings: Settings, lakehouse: Lakehouse, lineage: Lineage) -> None:
         self._policy = policy_of(settings)
         self._lakehouse = lakehouse
         self._lineage = lineage
 
-    def of(self, landed: Landed) -> dg.MaterializeResult[None]:
-        verdict, ingested = landed.verdict, landed.ingested
-        if landed.warning:
-            dg.get_dagster_logger().warning(landed.warning)
+    def of(self, result: LandingResult) -> dg.MaterializeResult[None]:
+        verdict, ingested = result.verdict, result.ingested
+        if result.warning:
+            dg.get_dagster_logger().warning(result.warning)
         metadata: dict[str, Any] = {}
-        if landed.snapshot:
-            metadata |= snapshot_metadata(landed.snapshot, landed.seconds)
+        if result.snapshot:
+            metadata |= snapshot_metadata(result.snapshot, result.seconds)
         if ingested:
             metadata |= files_metadata(ingested)
         if verdict.published:

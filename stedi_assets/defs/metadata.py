@@ -26,8 +26,8 @@ from stedi_assets.tables.policy import Policy
 PREVIEW_ROWS = 5
 MASK = "•••"
 
-_OBSERVED = "[Pictures, and what became of its rows](?view=events)"
-"""What is observed once a table is published; its page in the UI shows it among the events."""
+_EVENTS_LINK = "[Pictures, and what became of its rows](?view=events)"
+"""Leads from a table's page to the events of the table, where `observations` appear."""
 
 Metadata = dict[str, Any]
 
@@ -53,7 +53,7 @@ def table_spec(
         deps=sources,
         group_name=str(table.zone),
         description=f"{table.description}\n\nRule: `{rule.__qualname__}` in `{rule.__module__}`. "
-        f"Columns: `{contract.__name__}` in `{contract.__module__}`.\n\n{_OBSERVED}",
+        f"Columns: `{contract.__name__}` in `{contract.__module__}`.\n\n{_EVENTS_LINK}",
         owners=[table.owner],
         kinds={"iceberg", settings.engine},
         tags={"zone": str(table.zone), "personal-data": "yes" if table.personal_columns else "no"},
@@ -158,7 +158,7 @@ def observations(
     lakehouse: Lakehouse,
     instance: dg.DagsterInstance,
 ) -> Iterator[dg.AssetObservation]:
-    """What is known of a table once it is published; its materialization was recorded before.
+    """What is known only once a table is published; its materialization was recorded before.
 
     The table is published already, so a failure here is only a warning.
     """
@@ -166,8 +166,8 @@ def observations(
         return
     try:
         unchanged = verdict.audit_seconds is None
-        told = told_before(table.name, verdict.published, instance) if unchanged else {}
-        metadata = told or published_metadata(verdict, table, policy, lakehouse)
+        recorded = recorded_before(table.name, verdict.published, instance) if unchanged else {}
+        metadata = recorded or published_metadata(verdict, table, policy, lakehouse)
     except Exception as error:
         dg.get_dagster_logger().warning(
             f"{table.name} is published; what became of its rows is not shown "
@@ -187,30 +187,30 @@ def published_metadata(
         return {}
     rule = getdoc(table.account) if table.account else None
     return {
-        **_snapshot(verdict.published),
+        **_snapshot_id(verdict.published),
         **verdict.seconds,
         **(where_rows_went(verdict.account, rule) if rule else {}),
         **preview(table.table(policy), verdict.published, lakehouse),
     }
 
 
-def told_before(table: str, published: Snapshot, instance: dg.DagsterInstance) -> Metadata:
+def recorded_before(table: str, published: Snapshot, instance: dg.DagsterInstance) -> Metadata:
     """What Dagster recorded of a published table, if it still remembers."""
     for record in instance.fetch_observations(dg.AssetKey(table), limit=5).records:
-        seen = record.asset_observation
-        if seen and _snapshot(published).items() <= seen.metadata.items():
-            return dict(seen.metadata)
+        observation = record.asset_observation
+        if observation and _snapshot_id(published).items() <= observation.metadata.items():
+            return dict(observation.metadata)
     return {}
 
 
-def _snapshot(published: Snapshot) -> Metadata:
+def _snapshot_id(published: Snapshot) -> Metadata:
     return {"published_snapshot": dg.MetadataValue.text(str(published.id))}
 
 
 def preview(table: Table, published: Snapshot, lakehouse: Lakehouse) -> Metadata:
-    """Some rows of a table, personal data masked; of the landing zone none.
+    """Some rows of a table, personal data masked.
 
-    There, people without consent are among them.
+    Of the landing zone there are none: people without consent are among them.
     """
     if table.zone == Zone.LANDING:
         sentence = (
@@ -229,9 +229,9 @@ def preview(table: Table, published: Snapshot, lakehouse: Lakehouse) -> Metadata
 
 
 def _hidden(table: Table) -> list[str]:
-    """Columns whose values are a person's own; all whole numbers here are times.
+    """Columns whose values lead to a person; all whole numbers here are times.
 
-    Dagster keeps a preview though the people in it withdraw: nothing in it may lead to them.
+    Dagster keeps a preview even when the people in it withdraw.
     """
     return [
         column.name

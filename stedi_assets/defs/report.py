@@ -6,7 +6,7 @@ import dagster as dg
 
 from stedi_assets.defs.failures import as_dagster_failure
 from stedi_assets.lakehouse.lakehouse import Lakehouse
-from stedi_assets.report.charts import Drawn, draw
+from stedi_assets.report.charts import DrawnPicture, draw
 from stedi_assets.report.page import page
 from stedi_assets.report.pictures import pictures
 from stedi_assets.report.status import status
@@ -20,8 +20,8 @@ LAST = ("quarantine", "machine_learning_curated")
 
 AFTER_REFRESH = dg.AutomationCondition.eager()
 
-# Neither `eager` nor `on_missing` makes what was missing already when Dagster first looked, as
-# where tables were refreshed before. What fails is not tried again until a table is refreshed.
+# Neither `eager` nor `on_missing` makes an asset that was missing when Dagster first looked, after
+# tables had been refreshed. A report that failed is not tried again until a table is refreshed.
 WHERE_MISSING = (
     dg.AutomationCondition.missing()
     & ~dg.AutomationCondition.execution_failed()
@@ -48,11 +48,11 @@ def report_asset(settings: Settings) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, lakehouse: dg.ResourceParam[Lakehouse]
     ) -> dg.MaterializeResult[None]:
         with as_dagster_failure():
-            made, absent = pictures(lakehouse)
-            drawn = [draw(picture) for picture in made]
+            available, missing = pictures(lakehouse)
+            drawn = [draw(picture) for picture in available]
             place = f"{lakehouse.storage.root}/report/report.html"
             with lakehouse.storage.io.new_output(place).create(overwrite=True) as file:
-                file.write(page(status(settings), drawn, absent).encode())
+                file.write(page(status(settings), drawn, missing).encode())
         for observation in observations(drawn):
             context.log_event(observation)
         return dg.MaterializeResult(
@@ -62,14 +62,13 @@ def report_asset(settings: Settings) -> dg.AssetsDefinition:
     return lakehouse_report
 
 
-def observations(drawn: Iterable[Drawn]) -> Iterator[dg.AssetObservation]:
+def observations(drawn: Iterable[DrawnPicture]) -> Iterator[dg.AssetObservation]:
     """The pictures of each table, for its page in the UI."""
-    by_table: dict[str, list[Drawn]] = {}
+    by_table: dict[str, list[DrawnPicture]] = {}
     for one in drawn:
         for table in one.picture.tables:
             by_table.setdefault(table, []).append(one)
-    for table, of_table in by_table.items():
-        first, *others = of_table
+    for table, (first, *others) in by_table.items():
         yield dg.AssetObservation(
             table,
             # The UI draws a description right away, long metadata at a click.
@@ -78,7 +77,7 @@ def observations(drawn: Iterable[Drawn]) -> Iterator[dg.AssetObservation]:
         )
 
 
-def _markdown(drawn: Drawn) -> str:
+def _markdown(drawn: DrawnPicture) -> str:
     # Light in both themes of the UI: a picture there does not know which of them it is in.
     return f"![{_escaped(drawn.picture.alt)}]({drawn.light})\n\n{_escaped(drawn.picture.sentence)}"
 

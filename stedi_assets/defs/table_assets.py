@@ -8,7 +8,7 @@ import ibis.expr.types as ir
 
 from stedi_assets.defs.checks import check_results, check_specs
 from stedi_assets.defs.failures import as_dagster_failure, withdrawal_hook
-from stedi_assets.defs.io_manager import Made
+from stedi_assets.defs.io_manager import TableOutput
 from stedi_assets.defs.metadata import lineage_metadata, observations, table_spec
 from stedi_assets.lakehouse.lakehouse import Lakehouse
 from stedi_assets.privacy.key import make_missing_key, policy_of
@@ -42,7 +42,7 @@ def table_asset(
         name=table.name,
         ins={name: dg.AssetIn() for name in definition.inputs},
         check_specs=check_specs(table.name, checks_of(definition)),
-        output_required=False,  # there is none where a column is missing or of another type
+        output_required=False,  # no output where a column is missing or of another type
         group_name=spec.group_name,
         description=spec.description,
         owners=spec.owners,
@@ -58,13 +58,15 @@ def table_asset(
                 make_missing_key(settings)
             lakehouse.catalog.ensure(table)
             rows: ir.Table = apply(rule, tables, policy)
-            known = rows.select(*(name for name in table.types if name in rows.columns))
-            if broken := column_breaches(contract, known):
+            present = rows.select(*(name for name in table.types if name in rows.columns))
+            if broken := column_breaches(contract, present):
                 yield from check_results(refuse(definition, policy, broken))
                 return
             # The IO manager puts it on `audit`.
             properties = _properties(rows, policy) if takes_policy(rule) else {}
-            yield dg.Output(Made(rows, properties), metadata=lineage_metadata(lineage, table.name))
+            yield dg.Output(
+                TableOutput(rows, properties), metadata=lineage_metadata(lineage, table.name)
+            )
             verdict = audit(definition, lakehouse, policy, settings.max_consent_fall)
             yield from check_results(verdict)
             yield from observations(verdict, definition, policy, lakehouse, context.instance)

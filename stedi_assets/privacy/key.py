@@ -68,7 +68,7 @@ def key_file(settings: Settings) -> Path:
 
 
 def _assert_may_be_made(settings: Settings) -> None:
-    """Refuse to go on without a key where the people of training sets would become others."""
+    """Refuse to make a key where people of existing training sets would get another id."""
     if settings.deployment == "aws":
         raise SettingsError(
             "STEDI_PSEUDONYM_KEY is not set. On AWS it is not made by itself: set it to the "
@@ -77,7 +77,7 @@ def _assert_may_be_made(settings: Settings) -> None:
     path, table = key_file(settings), MACHINE_LEARNING_CURATED.table(Policy())
     if not path.exists() and any(Path(table.location(settings.lakehouse)).rglob("*.parquet")):
         raise SettingsError(
-            f"{path} is gone, the key of subject_id in the training sets there are: restore it "
+            f"{path}, the key of subject_id in existing training sets, is gone: restore it "
             "from a backup, set STEDI_PSEUDONYM_KEY to it, or begin with a new key (stedi rebuild "
             "--new-key)."
         )
@@ -86,15 +86,15 @@ def _assert_may_be_made(settings: Settings) -> None:
 def make_key(path: Path) -> None:
     """Make a key of `subject_id`, unless another process was first."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    made = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(secrets.token_hex(32))
         file.flush()
         os.fsync(file.fileno())
     try:
-        os.link(made, path)  # fails where another process was first: its key counts
+        os.link(temporary, path)  # fails where another process was first: its key counts
     except FileExistsError:
         pass
     finally:
-        made.unlink()
+        temporary.unlink()

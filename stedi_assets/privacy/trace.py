@@ -66,13 +66,13 @@ def trace(
     with _landing_zone():
         landing = {name: read_table(name, settings=settings) for name in _LANDING}
         files = landing_files(str(subject_id), int(sensorreadingtime), settings, **landing)
-        found: pd.DataFrame = files.to_pandas()
-    if found.empty:
+        origins: pd.DataFrame = files.to_pandas()
+    if origins.empty:
         raise UnknownRowError(
             "The landing zone has no readings of that row under this key of subject_id: set "
             "STEDI_PSEUDONYM_KEY to the key it was made with."
         )
-    return found
+    return origins
 
 
 def landing_files(  # noqa: PLR0913  (the tables it is made from)
@@ -92,7 +92,7 @@ def landing_files(  # noqa: PLR0913  (the tables it is made from)
     sensor = step_trainer_landing.filter(step_trainer_landing.sensorreadingtime == time)
     at_time = accelerometer_landing.filter(accelerometer_landing.timestamp == time)
     phone = owned_readings(at_time, customer_landing, "source_file")
-    found = {
+    by_source = {
         "step_trainer": sensor.semi_join(owned, "serialnumber"),
         "accelerometer": phone.semi_join(owned, phone.user == owned.email),
     }
@@ -100,7 +100,7 @@ def landing_files(  # noqa: PLR0913  (the tables it is made from)
         readings.group_by("source_file")
         .agg(readings=readings.count())
         .select("source_file", "readings", source=ibis.literal(source))
-        for source, readings in found.items()
+        for source, readings in by_source.items()
     ]
     columns = ("source", "source_file", "readings")
     return ibis.union(*files).select(*columns).order_by(ibis.desc("source"), "source_file")
@@ -111,10 +111,10 @@ def _landing_zone() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        said = explain(error)
-        if said is None and not isinstance(error, OSError | UnknownTableError):
+        message = explain(error)
+        if message is None and not isinstance(error, OSError | UnknownTableError):
             raise
         raise LandingZoneError(
-            "To trace a row takes the landing zone, which cannot be read here: ask somebody who "
-            f"may read it. {said or ''}".strip()
+            "Tracing a row needs the landing zone, which cannot be read here: ask somebody who "
+            f"may read it. {message or ''}".strip()
         ) from None

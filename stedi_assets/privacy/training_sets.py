@@ -20,8 +20,8 @@ from stedi_assets.read import find_tags
 from stedi_assets.settings import Settings
 from stedi_assets.tables.consent import without_consent
 from stedi_assets.tables.curated.machine_learning_curated import (
+    IDENTIFYING,
     MACHINE_LEARNING_CURATED,
-    NAMING,
     pseudonymous,
 )
 from stedi_assets.tables.identity import key_id
@@ -55,7 +55,7 @@ def tag_training_set(catalog: Catalog, training_set: Snapshot) -> str:
         if snapshot_id == training_set.id and name.startswith(f"{_TAG}-"):
             return name
     day = f"{_TAG}-{training_set.committed_at:%Y-%m-%d}"
-    numbers = [number for found, number in map(_day, tags) if found == day]
+    numbers = [number for tag_day, number in map(_day, tags) if tag_day == day]
     name = f"{day}-{max(numbers) + 1}" if numbers else day
     catalog.tag(training_set, name)
     return name
@@ -63,8 +63,8 @@ def tag_training_set(catalog: Catalog, training_set: Snapshot) -> str:
 
 def _day(tag: str) -> tuple[str, int]:
     """The day that a tag names, with its prefix, and the number of the set on that day."""
-    found = _DAY.fullmatch(tag)
-    return (found[1], int(found[2] or 1)) if found else (tag, 0)
+    match = _DAY.fullmatch(tag)
+    return (match[1], int(match[2] or 1)) if match else (tag, 0)
 
 
 # Retention: a training set is kept as long as everybody in it consents, and few are newer.
@@ -73,54 +73,55 @@ def _day(tag: str) -> tuple[str, int]:
 def withdrawals(
     training_set: ir.Table, customer_trusted: ir.Table, settings: Settings
 ) -> ir.IntegerScalar:
-    """Rows of people who consent no longer or, in that scope, from before their consent date."""
+    """Rows of people who consent no longer or, under `from_consent_date`, from before its date."""
     rows = training_set.select(person="subject_id", time="sensorreadingtime")
     since = pseudonymous(customer_trusted, policy_of(settings))
     return without_consent(rows, since.select("person"), since, policy_of(settings))
 
 
 @dataclass(frozen=True)
-class Released:
+class Release:
     """Tags that no longer keep their training sets, and tags nobody can decide about.
 
     Attributes:
-        tags: Of a day's sets all but the last, of the days all but the newest STEDI_TRAINING_SETS,
-            and of whatever is tagged the sets with rows of people who withdrew longer than
-            STEDI_RETENTION ago, with columns that STEDI_PSEUDONYMIZE leaves out by now, or of which
-            a file is damaged.
-        unknown: Sets made under another key, whose people cannot be told from one another.
+        tags: Tags of a day except its last, and of all days except the newest STEDI_TRAINING_SETS.
+            Also any tag of a set that has rows of people who withdrew longer than STEDI_RETENTION
+            ago, that has columns STEDI_PSEUDONYMIZE now leaves out, or that is damaged.
+        unknown: Tags of sets made under another key, whose people cannot be looked up.
     """
 
     tags: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
 
 
-def released(lakehouse: "Lakehouse", settings: Settings) -> Released:
+def tags_to_release(lakehouse: "Lakehouse", settings: Settings) -> Release:
     """Tags that keep their training sets no longer."""
     state = lakehouse.catalog.find(TRAINING_SET)
     if state is None or not state.tags:
-        return Released()
-    old = _older([tag.name for tag in state.tags], settings.training_sets)
+        return Release()
+    superseded = _superseded([tag.name for tag in state.tags], settings.training_sets)
     sets = {
-        tag.name: found
+        tag.name: snapshot
         for tag in state.tags
-        if tag.name not in old and (found := state.snapshot(tag.snapshot_id))
+        if tag.name not in superseded and (snapshot := state.snapshot(tag.snapshot_id))
     }
-    customers = _customers_lately(lakehouse, settings)
-    nobody = not customers.count().to_pyarrow().as_py()
-    unsure = [found for found in (*sets.values(), state.published) if found and not _key(found)]
-    unsure_fit = nobody or _somebody_known(map(lakehouse.open, unsure), customers, settings)
-    own, unwanted = key_id(policy_of(settings)), set(NAMING if settings.pseudonymize else ())
-    gone, unknown = [], []
-    for name, found in sets.items():
-        fits = nobody or (_key(found) == own if _key(found) else unsure_fit)
-        if unwanted & set(found.types):
-            gone.append(name)
-        elif not fits and found.rows:
+    customers = _recent_customers(lakehouse, settings)
+    no_customers = not customers.count().to_pyarrow().as_py()
+    keyless = [each for each in (*sets.values(), state.published) if each and not _key(each)]
+    is_keyless_ours = no_customers or _any_known(map(lakehouse.open, keyless), customers, settings)
+    own_key = key_id(policy_of(settings))
+    unwanted = set(IDENTIFYING if settings.pseudonymize else ())
+    release, unknown = superseded, []
+    for name, training_set in sets.items():
+        key = _key(training_set)
+        is_ours = no_customers or (key == own_key if key else is_keyless_ours)
+        if unwanted & set(training_set.types):
+            release.append(name)
+        elif not is_ours and training_set.rows:
             unknown.append(name)
-        elif _has_withdrawals(lakehouse, found, customers, settings):
-            gone.append(name)
-    return Released((*old, *gone), tuple(unknown))
+        elif _has_withdrawals(lakehouse, training_set, customers, settings):
+            release.append(name)
+    return Release(tuple(release), tuple(unknown))
 
 
 def _has_withdrawals(
@@ -136,18 +137,18 @@ def _has_withdrawals(
     return bool(rows)
 
 
-def _customers_lately(lakehouse: "Lakehouse", settings: Settings) -> ir.Table:
-    """Customers who consent, or did STEDI_RETENTION ago: nothing is deleted for good before."""
+def _recent_customers(lakehouse: "Lakehouse", settings: Settings) -> ir.Table:
+    """Customers who consent, or did STEDI_RETENTION ago: only then is data deleted for good."""
     state = lakehouse.catalog.state("customer_trusted")
     current = lakehouse.table("customer_trusted")
     since = datetime.now(UTC) - settings.retention
     earlier = state.as_of(max(since, state.earliest or since))  # may be the current one
     columns = ("email", "sharewithresearchasofdate")
-    lately = current.select(*columns)
+    customers = current.select(*columns)
     if earlier:
-        lately = lately.union(lakehouse.open(earlier).select(*columns))
-    return lately.group_by("email").agg(
-        sharewithresearchasofdate=lately.sharewithresearchasofdate.min()
+        customers = customers.union(lakehouse.open(earlier).select(*columns))
+    return customers.group_by("email").agg(
+        sharewithresearchasofdate=customers.sharewithresearchasofdate.min()
     )
 
 
@@ -156,15 +157,15 @@ def _key(training_set: Snapshot) -> str | None:
     return training_set.properties.get("key-id")
 
 
-def _older(tags: list[str], days: int) -> list[str]:
-    """All but the last set of each of the newest days; tags given by hand are no days'."""
+def _superseded(tags: list[str], days: int) -> list[str]:
+    """Tags of days, but for the last one of each of the newest days; tags by hand are left out."""
     last: dict[str, str] = {}
     for tag in tags:
         day, number = _day(tag)
         if number and number >= _day(last.get(day, day))[1]:
             last[day] = tag
-    kept = {last[day] for day in sorted(last)[-days:]}
-    return [tag for tag in tags if _day(tag)[1] and tag not in kept]
+    newest = {last[day] for day in sorted(last)[-days:]}
+    return [tag for tag in tags if _day(tag)[1] and tag not in newest]
 
 
 def vacuum(
@@ -181,52 +182,50 @@ def vacuum(
         dry_run: Only tell what would be removed.
 
     Raises:
-        LakehouseError: Something is not as it should be, and nothing was removed; or training sets
-            were made under another key, or tables are damaged, and only they were left alone.
+        LakehouseError: Something is wrong, and nothing was removed; or training sets were made
+            under another key, or tables are damaged, and only these were left alone.
     """
     faults = []
     try:
-        found = released(lakehouse, settings)
+        release = tags_to_release(lakehouse, settings)
     except Exception as error:
         if not is_damage(error):
             raise
-        found = Released()
+        release = Release()
         faults.append(sentence(error))
     removed = vacuum_files(
         lakehouse.storage,
         settings.retention,
         safety_age,
-        released={TRAINING_SET: found.tags},
+        released={TRAINING_SET: release.tags},
         shared={"quarantine"},
         dry_run=dry_run,
     )
     faults += removed.damaged
-    if found.unknown:
+    if release.unknown:
         faults.append(
-            f"The training sets {', '.join(found.unknown)} were made under another key of "
+            f"The training sets {', '.join(release.unknown)} were made under another key of "
             "subject_id, so nobody can tell whether everybody in them still consents, and they "
             "were left alone: set STEDI_PSEUDONYM_KEY to the key they were made with, and vacuum "
             "again."
         )
     if faults:
-        said = " ".join(dict.fromkeys(filter(None, faults)))
+        message = " ".join(dict.fromkeys(filter(None, faults)))
         raise LakehouseError(
-            f"{said} {'Besides, it would remove' if dry_run else 'Removed'} {removed}."
+            f"{message} {'Besides, it would remove' if dry_run else 'Removed'} {removed}."
         )
     return removed
 
 
-def _somebody_known(
-    sets: Iterable[ir.Table], customer_trusted: ir.Table, settings: Settings
-) -> bool:
+def _any_known(sets: Iterable[ir.Table], customer_trusted: ir.Table, settings: Settings) -> bool:
     """Whether anybody in these training sets is a customer under the present key."""
-    people = [one.select(person="subject_id") for one in sets]
+    people = [rows.select(person="subject_id") for rows in sets]
     if not people:
         return True
-    known = ibis.union(*people).semi_join(
+    customers = ibis.union(*people).semi_join(
         pseudonymous(customer_trusted, policy_of(settings)), "person"
     )
-    return bool(known.count().to_pyarrow().as_py())
+    return bool(customers.count().to_pyarrow().as_py())
 
 
 def begin_with_new_key(lakehouse: "Lakehouse", settings: Settings) -> list[str]:

@@ -21,13 +21,13 @@ from stedi_assets.tables.policy import Policy
 def take_out(lakehouse: Lakehouse, policy: Policy, run_id: str) -> tuple[list[str], dict[str, str]]:
     """Publish tables without the rows of people who consent no longer.
 
-    Each table that has such rows is published with those of consenting people alone; where even
-    that breaks the consent rule, without any row. The next refresh makes it anew.
+    Each table that has such rows is published with those of consenting people only. Where that too
+    breaks the consent rule, it is published without rows. The next refresh makes it anew.
 
     Returns:
-        The tables that had such rows, and why it cannot be said of others whether they have some.
+        The tables that had such rows, and the faults of tables that could not be looked into.
     """
-    taken_out, faults = [], {}
+    reduced, faults = [], {}
     for table in TABLES:
         if not table.consent:
             continue
@@ -35,10 +35,10 @@ def take_out(lakehouse: Lakehouse, policy: Policy, run_id: str) -> tuple[list[st
         try:
             if view.published(table.name) and _violations(table, view):
                 _reduce(table, view, lakehouse, policy, run_id)
-                taken_out.append(table.name)
-        except Exception as error:  # whatever it is: the other tables' people come out
+                reduced.append(table.name)
+        except Exception as error:  # whatever it is: the other tables are still reduced
             faults[table.name] = sentence(error) or unforeseen(error)
-    return taken_out, faults
+    return reduced, faults
 
 
 def _reduce(
@@ -46,13 +46,13 @@ def _reduce(
 ) -> None:
     properties = {"run-id": run_id, "fingerprint": "people who withdrew were taken out"}
     try:
-        candidate = _stage_kept(table, view, lakehouse, policy, properties)
+        candidate = _stage_consenting(table, view, lakehouse, policy, properties)
     except Exception:  # whatever it is: better no rows than theirs
         candidate = lakehouse.catalog.stage(table.name, [], properties)
     lakehouse.catalog.publish(candidate)
 
 
-def _stage_kept(
+def _stage_consenting(
     table: TableDefinition,
     view: View,
     lakehouse: Lakehouse,

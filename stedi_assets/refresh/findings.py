@@ -15,17 +15,17 @@ DESCRIPTIONS = {
     "serial_numbers": "Devices have one proven owner, and nobody is paired with another's device",
     "completeness": "Rows in are rows kept plus rows withheld with a reason",
     "readable": "Few of the new objects are unreadable",
-    "files": "No landing file changed after it was taken in; no column is empty in all new ones",
-    "suspended": "Nobody's newest record could not be read, which suspends them",
+    "files": "No landing file changed after it was taken in; no column is empty in all new objects",
+    "suspended": "Everybody's newest record can be read; otherwise they are suspended",
     "consent_share": "The share of consenting people has not fallen by STEDI_MAX_CONSENT_FALL",
 }
 """What each check looks for."""
 
 WARNINGS = {"files", "suspended", "consent_share"}
-"""Checks that say something about the sources, and hold nothing back."""
+"""Checks of the sources: they warn, and hold nothing back."""
 
 ALERTING_WARNINGS = {"consent_share"}
-"""Warnings that the webhook is told of, too."""
+"""Warnings that are sent to the webhook, too."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,10 @@ class Verdict:
     @property
     def seconds(self) -> dict[str, float]:
         """How long audit and publication took, if they took place."""
-        known = {"audit_seconds": self.audit_seconds, "publish_seconds": self.publish_seconds}
-        return {name: round(taken, 3) for name, taken in known.items() if taken is not None}
+        durations = {"audit_seconds": self.audit_seconds, "publish_seconds": self.publish_seconds}
+        return {
+            name: round(duration, 3) for name, duration in durations.items() if duration is not None
+        }
 
     @property
     def account(self) -> Mapping[str, Any]:

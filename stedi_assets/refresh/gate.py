@@ -19,13 +19,13 @@ from stedi_assets.tables.definition import TableDefinition
 from stedi_assets.tables.policy import Policy
 from stedi_assets.tables.trusted.customer_trusted import CUSTOMER_TRUSTED
 
-_HOLDS_NOTHING_BACK = WARNINGS | {"readable"}
-"""Checks that say nothing against the candidate: what could not be read is not in it."""
+_NOT_BLOCKING = WARNINGS | {"readable"}
+"""Checks of the input, not of the candidate: what could not be read is not in it."""
 
 UNSTOPPABLE = {"customer_landing", "quarantine"}
 """Tables that no check holds back: they say who withdrew, and who is suspended."""
 
-_OF_PEOPLE = {"consent", "serial_numbers"}
+_ABOUT_PEOPLE = {"consent", "serial_numbers"}
 """Checks that find rows which nobody may have."""
 
 
@@ -39,7 +39,7 @@ def checks_of(table: TableDefinition) -> list[str]:
         "suspended": table.name == CUSTOMER_TRUSTED.name,
         "consent_share": table.name == CUSTOMER_TRUSTED.name,
     }
-    return [check for check, has_it in checks.items() if has_it]
+    return [check for check, applies in checks.items() if applies]
 
 
 def audit(
@@ -56,7 +56,7 @@ def audit(
     """
     candidate = lakehouse.catalog.candidate(table.name)
     if candidate is None:
-        return _left_alone(table, lakehouse, policy)
+        return _audit_unchanged(table, lakehouse, policy)
     started = time.perf_counter()
     view = View(lakehouse, policy, candidate)
     contract = table.contract_under(policy)
@@ -86,7 +86,7 @@ def _findings(
         yield _check_account(candidate, table.account, view)
 
 
-def _left_alone(table: TableDefinition, lakehouse: Lakehouse, policy: Policy) -> Verdict:
+def _audit_unchanged(table: TableDefinition, lakehouse: Lakehouse, policy: Policy) -> Verdict:
     """The verdict on an unchanged table; it still says who is suspended."""
     verdict = unchanged(table.name, checks_of(table), lakehouse)
     if table.name != CUSTOMER_TRUSTED.name or verdict.published is None:
@@ -99,9 +99,9 @@ def _left_alone(table: TableDefinition, lakehouse: Lakehouse, policy: Policy) ->
 def unchanged(table: str, checks: list[str], lakehouse: Lakehouse) -> Verdict:
     """The verdict on an unchanged table: it passed when it was published."""
     published = lakehouse.catalog.published(table)
-    known = {"snapshot": str(published.id), "rows": published.rows} if published else {}
+    metadata = {"snapshot": str(published.id), "rows": published.rows} if published else {}
     sentence = "Unchanged since it was audited."
-    return Verdict(table, [Finding(check, True, sentence, known) for check in checks], published)
+    return Verdict(table, [Finding(check, True, sentence, metadata) for check in checks], published)
 
 
 def conclude(
@@ -109,8 +109,8 @@ def conclude(
 ) -> Verdict:
     """Publish the candidate unless a blocking check failed.
 
-    Nothing holds up the tables that say who withdrew. A candidate that holds rows of people who do
-    not consent, or of the wrong people, is removed at once; any other waits on `audit`.
+    Nothing holds up the tables that say who withdrew. A candidate with rows of people who do not
+    consent, or of the wrong people, is removed at once; any other waits on `audit`.
 
     Args:
         candidate: What was audited.
@@ -119,16 +119,16 @@ def conclude(
         started: When the audit began, by the performance counter.
     """
     audited = time.perf_counter()
-    failed = [f for f in findings if not f.passed and f.check not in _HOLDS_NOTHING_BACK]
+    failed = [f for f in findings if not f.passed and f.check not in _NOT_BLOCKING]
     held_back = bool(failed) and candidate.table not in UNSTOPPABLE
-    known = {
+    metadata = {
         "snapshot": str(candidate.id),
         "audit_seconds": round(audited - started, 3),
         "held_back": held_back,
     }
     verdict = Verdict(
         candidate.table,
-        [replace(finding, metadata={**finding.metadata, **known}) for finding in findings],
+        [replace(finding, metadata={**finding.metadata, **metadata}) for finding in findings],
         audit_seconds=audited - started,
     )
     if any(_concerns_people(finding) for finding in findings):
@@ -138,12 +138,12 @@ def conclude(
     if held_back:
         return verdict
     lakehouse.catalog.publish(candidate)
-    taken = time.perf_counter() - audited
-    return replace(verdict, published=candidate, publish_seconds=taken)
+    seconds = time.perf_counter() - audited
+    return replace(verdict, published=candidate, publish_seconds=seconds)
 
 
 def _concerns_people(finding: Finding) -> bool:
-    return finding.check in _OF_PEOPLE and bool(finding.metadata.get("violations"))
+    return finding.check in _ABOUT_PEOPLE and bool(finding.metadata.get("violations"))
 
 
 def check_contract(contract: type[Contract], candidate: ir.Table) -> Finding:
@@ -199,7 +199,7 @@ def check_suspended(view: View) -> Finding:
     """How many people are suspended, and where their unreadable records are."""
     places = view.call(suspending_records).order_by("source_file", "position")
     people = view.call(unreadable_people).count().to_pyarrow().as_py()
-    named = [
+    examples = [
         f"{display_name(row['source_file'])} at byte {row['position']}"
         for row in places.limit(MOST_NAMED).to_pyarrow().to_pylist()
     ]
@@ -208,27 +208,28 @@ def check_suspended(view: View) -> Finding:
     return Finding(
         "suspended",
         False,
-        f"{people} people count as not consenting, for their newest record could not be read "
-        f"({'; '.join(named)}; quarantine has the reasons). Deliver these records anew, readable.",
+        f"{people} people count as not consenting, because their newest record could not be read "
+        f"({'; '.join(examples)}; quarantine has the reasons). Deliver these records anew, "
+        "readable.",
         {"suspended": people},
     )
 
 
 def check_consent_share(candidate: Snapshot, view: View, max_fall: float) -> Finding:
-    """Whether far fewer people consent than before. It takes effect; somebody should look."""
+    """Whether far fewer people consent than before. It takes effect, but somebody should look."""
     published = view.published(candidate.table)
     people = view["customer_landing"].group_by("person").agg(since=ibis._.landed_at.min())
     before_that = int(published.committed_at.timestamp() * 1000) if published else 0
     counts = people.agg(now=people.count(), before=(people.since <= before_that).sum())
-    [found] = counts.to_pyarrow().to_pylist()
-    now = 100 * candidate.rows / found["now"] if found["now"] else 100.0
-    if published is None or not found["before"]:
+    [row] = counts.to_pyarrow().to_pylist()
+    now = 100 * candidate.rows / row["now"] if row["now"] else 100.0
+    if published is None or not row["before"]:
         return Finding("consent_share", True, f"{now:.1f} % consent.", {"consent_share": now})
-    before = 100 * published.rows / found["before"]
+    before = 100 * published.rows / row["before"]
     return Finding(
         "consent_share",
         before - now <= max_fall,
-        f"{now:.1f} % of people consent, {before:.1f} % did before. It took effect. Where nobody "
+        f"{now:.1f} % of people consent, {before:.1f} % did before. It took effect. If nobody "
         "knows of so many withdrawals: was a column renamed upstream?"
         if before - now > max_fall
         else f"{now:.1f} % of people consent, {before:.1f} % did before.",

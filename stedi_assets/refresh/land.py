@@ -19,7 +19,7 @@ from stedi_assets.refresh.landing_checks import (
     check_objects,
     check_readable,
     check_rejects,
-    columns_gone,
+    empty_columns,
 )
 from stedi_assets.settings import Settings
 from stedi_assets.tables import SOURCES, definition
@@ -28,7 +28,7 @@ from stedi_assets.tables.policy import Policy
 
 
 @dataclass(frozen=True)
-class Landed:
+class LandingResult:
     """What became of a landing table, or of quarantine.
 
     Attributes:
@@ -36,7 +36,7 @@ class Landed:
         snapshot: What was staged; if nothing was, what is published.
         seconds: How long the files took to be read.
         ingested: What was in the landing folder; None if it could not be read.
-        warning: What else a person should know.
+        warning: What else somebody should know.
     """
 
     verdict: Verdict
@@ -59,7 +59,7 @@ class Landing:
         settings: Settings,
         run_id: str,
         *,
-        rebuilt: Collection[str] = (),
+        rebuild: Collection[str] = (),
         is_last_try: bool = True,
     ) -> None:
         """Read the landing files of these settings.
@@ -68,13 +68,13 @@ class Landing:
             lakehouse: Where the tables are.
             settings: Say where the landing files are, and how much of them may be unreadable.
             run_id: The run that asks.
-            rebuilt: Sources whose files are all taken in anew.
-            is_last_try: Whether a transient fault counts as a failure, as nobody tries again.
+            rebuild: Sources whose files are all taken in anew.
+            is_last_try: Whether a transient fault is a failure, because nobody tries again.
         """
         self._lakehouse = lakehouse
         self._settings = settings
         self._run_id = run_id
-        self._rebuilt = rebuilt
+        self._rebuild = rebuild
         self._is_last_try = is_last_try
         self._quarantine = QUARANTINE.table(Policy())
         self._ingest = Ingest(
@@ -86,18 +86,18 @@ class Landing:
             ordered={"customer"},
         )
 
-    def prepare(self, *, whole: bool) -> None:
+    def prepare(self, *, all_sources: bool) -> None:
         """Make sure that files can be taken in, and that there is a place for rejects.
 
         Args:
-            whole: Whether all sources are taken in; then there must be at least one file.
+            all_sources: Whether all are taken in; then there must be at least one file.
 
         Raises:
             LakehouseError: The landing root is mistyped, or there is no file; or the catalog
                 cannot be used.
         """
         self._ingest.assert_usable(SOURCES)
-        if whole:
+        if all_sources:
             self._ingest.assert_not_empty(SOURCES)
         catalog = self._lakehouse.catalog
         try:
@@ -105,35 +105,35 @@ class Landing:
         except Exception:
             if QUARANTINE.name not in catalog.names():  # no table can be made here
                 raise
-            # Else it is damaged, which is told when its turn has come.
+            # Otherwise it is damaged; `fill_quarantine` reports that.
 
-    def land(self, name: str) -> Landed:
+    def land(self, name: str) -> LandingResult:
         """Take in the new files of a landing table's source.
 
         Raises:
             Exception: A transient fault, unless this is the last try.
         """
-        return self._alone(name, CHECKS, "readable", lambda: self._land(name))
+        return self._isolated(name, CHECKS, "readable", lambda: self._land(name))
 
-    def fill_quarantine(self) -> Landed:
+    def fill_quarantine(self) -> LandingResult:
         """Let quarantine hold what could not be read of the files taken in."""
-        return self._alone(
+        return self._isolated(
             QUARANTINE.name, QUARANTINE_CHECKS, "completeness", self._fill_quarantine
         )
 
-    def _alone(
-        self, name: str, checks: list[str], check: str, work: Callable[[], Landed]
-    ) -> Landed:
+    def _isolated(
+        self, name: str, checks: list[str], check: str, work: Callable[[], LandingResult]
+    ) -> LandingResult:
         """Turn a failure of the work into a failed check of the table."""
         try:
             return work()
-        except Exception as error:  # also an unforeseen one: it is not the other sources' trouble
+        except Exception as error:  # also an unforeseen one: the other sources go on
             if is_interrupted(error) or self._is_worth_another_try(error):
                 raise
             failed = Finding(check, False, f"{name}: {_reason(error)}")
             others = self._unchanged(name, [other for other in checks if other != check])
             verdict = replace(others, findings=[failed, *others.findings])
-            return Landed(verdict, others.published)
+            return LandingResult(verdict, others.published)
 
     def _is_worth_another_try(self, error: Exception) -> bool:
         return is_transient(error) and not self._is_last_try
@@ -145,17 +145,17 @@ class Landing:
             sentence = "Not tried: what is published cannot be read."
             return Verdict(name, [Finding(check, False, sentence) for check in checks])
 
-    def _land(self, name: str) -> Landed:
+    def _land(self, name: str) -> LandingResult:
         table, source = definition(name).table(Policy()), SOURCES[name]
         started = time.perf_counter()
-        ingested = self._ingest.stage(source, table, self._run_id, anew=source in self._rebuilt)
+        ingested = self._ingest.stage(source, table, self._run_id, anew=source in self._rebuild)
         staged = time.perf_counter()
         findings = [
             check_readable(name, ingested, self._settings.max_quarantine_share),
-            self._checked(
+            self._attempt(
                 name,
                 "files",
-                lambda: check_files(name, ingested, self._columns_gone(name, ingested)),
+                lambda: check_files(name, ingested, self._empty_columns(name, ingested)),
             ),
         ]
         candidate = ingested.candidate
@@ -171,9 +171,9 @@ class Landing:
             f"{self._settings.landing_root}."
         )
         snapshot = candidate or verdict.published
-        return Landed(verdict, snapshot, staged - started, ingested, warning)
+        return LandingResult(verdict, snapshot, staged - started, ingested, warning)
 
-    def _fill_quarantine(self) -> Landed:
+    def _fill_quarantine(self) -> LandingResult:
         started = time.perf_counter()
         candidate = self._ingest.stage_quarantine(SOURCES, self._run_id)
         staged = time.perf_counter()
@@ -185,37 +185,37 @@ class Landing:
                 check_rejects(self._ingest.rejects(SOURCES).rows, candidate),
             ]
             verdict = conclude(candidate, findings, self._lakehouse, staged)
-        return Landed(verdict, candidate or verdict.published, staged - started)
+        return LandingResult(verdict, candidate or verdict.published, staged - started)
 
     def _check_contract(self, candidate: Snapshot, *, added_only: bool = False) -> Finding:
         """Whether the candidate, or the part of it that is new, fulfils its contract."""
 
-        def look() -> Finding:
+        def run() -> Finding:
             rows = self._lakehouse.catalog.added(candidate) if added_only else candidate
             contract = definition(candidate.table).contract
             return check_contract(contract, self._lakehouse.open(rows))
 
-        return self._checked(candidate.table, "contract", look)
+        return self._attempt(candidate.table, "contract", run)
 
-    def _checked(self, name: str, check: str, look: Callable[[], Finding]) -> Finding:
-        """What a check finds. If it cannot be carried out it fails, but holds up no withdrawal."""
+    def _attempt(self, name: str, check: str, run: Callable[[], Finding]) -> Finding:
+        """Run a check. One that cannot be run fails, but holds up no withdrawal."""
         try:
-            return look()
+            return run()
         except Exception as error:
             if self._is_worth_another_try(error):
                 raise
             return Finding(check, False, f"{name} could not be checked: {_reason(error)}")
 
-    def _columns_gone(self, name: str, ingested: Ingested) -> list[str]:
+    def _empty_columns(self, name: str, ingested: Ingested) -> list[str]:
         if ingested.candidate is None:
             return []
         fresh = self._lakehouse.open(self._lakehouse.catalog.added(ingested.candidate))
-        return columns_gone(definition(name).table(Policy()), fresh)
+        return empty_columns(definition(name).table(Policy()), fresh)
 
 
 def _reason(error: Exception) -> str:
     """What went wrong, in a sentence."""
     # The message of an unforeseen error may quote data.
     return sentence(error) or (
-        f"its files could not be taken in, for the program stopped with {type(error).__name__}."
+        f"its files could not be taken in: the program stopped with {type(error).__name__}."
     )

@@ -23,7 +23,7 @@ QUARANTINE_CHECKS = ["contract", "completeness"]
 def check_rejects(expected: int | None, candidate: Snapshot) -> Finding:
     """Whether quarantine has a row for each unreadable object of the files taken in."""
     if expected is None:
-        sentence = "Not known: a landing table cannot be read. What was there before stays there."
+        sentence = "Not known: a landing table cannot be read. What was in quarantine stays."
         return Finding("completeness", False, sentence)
     return Finding(
         "completeness",
@@ -36,24 +36,23 @@ def check_rejects(expected: int | None, candidate: Snapshot) -> Finding:
 def check_readable(name: str, ingested: Ingested, allowed: float) -> Finding:
     """Whether the new objects can be read: a rename upstream must not publish an empty lake.
 
-    Files of phone and sensor readings with more than that share of unreadable objects are held
-    back and named until they are mended, removed or allowed. Customer records that can be read are
-    published whatever stands beside them; a file of them that is lost as a whole, or from some
-    place on, fails the check however small it is. Files that cannot be read now wait for the next
-    refresh.
+    A file of readings with more than the allowed share of unreadable objects is held back and named
+    until it is mended, removed or allowed. Readable customer records are always published; a
+    customer file that is lost as a whole, or from some place on, fails the check however small it
+    is. Files that cannot be read now wait for the next refresh.
     """
-    held, waiting = ingested.held_back, ingested.waiting
+    held_back, waiting = ingested.held_back, ingested.waiting
     faults = []
     if waiting:
         faults.append(
             f"{name}: {len(waiting)} files cannot be read now and are not taken in. "
             f"{' '.join(list(waiting.values())[:MOST_NAMED])} Refresh again when they can be read."
         )
-    if held:
+    if held_back:
         faults.append(
-            f"{name}: {len(held)} files are held back, {allowed:.1%} of a file's objects may be "
-            f"unreadable (STEDI_MAX_QUARANTINE_SHARE). {_worst(held)}. Mend or remove these files, "
-            "or allow more, and refresh again."
+            f"{name}: {len(held_back)} files are held back, {allowed:.1%} of a file's objects may "
+            f"be unreadable (STEDI_MAX_QUARANTINE_SHARE). {_worst(held_back)}. Mend or remove "
+            "these files, or allow more, and refresh again."
         )
     lost = [e for e in ingested.taken if e.lost and name in UNSTOPPABLE]
     if lost:
@@ -62,7 +61,7 @@ def check_readable(name: str, ingested: Ingested, allowed: float) -> Finding:
             f"in them is not known. {_worst(lost)}. Deliver them anew under another name."
         )
     if faults:
-        counts = {"held_back": len(held), "waiting": len(waiting), "lost": len(lost)}
+        counts = {"held_back": len(held_back), "waiting": len(waiting), "lost": len(lost)}
         return Finding("readable", False, " ".join(faults), counts)
     objects = sum(entry.objects for entry in ingested.taken)
     quarantined = sum(entry.quarantined for entry in ingested.taken)
@@ -94,10 +93,10 @@ def _unreadable(entry: Entry) -> str:
 
 def account(ingested: Ingested, snapshot: Snapshot) -> dict[str, Any]:
     """Objects of all files taken in: rows of the landing table, or quarantined."""
-    taken = [entry for entry in ingested.entries if entry.held_back is None]
-    quarantined = sum(entry.quarantined for entry in taken)
+    entries = [entry for entry in ingested.entries if entry.held_back is None]
+    quarantined = sum(entry.quarantined for entry in entries)
     return {
-        "rows_in": sum(entry.objects for entry in taken),
+        "rows_in": sum(entry.objects for entry in entries),
         "kept": snapshot.rows,
         "withheld": {"quarantined": quarantined},
     }
@@ -105,17 +104,17 @@ def account(ingested: Ingested, snapshot: Snapshot) -> dict[str, Any]:
 
 def check_objects(name: str, ingested: Ingested, candidate: Snapshot) -> Finding:
     """Whether every object of every file is a row of the table or in quarantine."""
-    found = account(ingested, candidate)
-    objects, quarantined = found["rows_in"], found["withheld"]["quarantined"]
+    counts = account(ingested, candidate)
+    objects, quarantined = counts["rows_in"], counts["withheld"]["quarantined"]
     return Finding(
         "completeness",
         objects == candidate.rows + quarantined,
         f"{name}: {objects} objects in files, {candidate.rows} rows, {quarantined} quarantined.",
-        found,
+        counts,
     )
 
 
-def columns_gone(table: Table, fresh: ir.Table) -> list[str]:
+def empty_columns(table: Table, fresh: ir.Table) -> list[str]:
     """Optional columns without a value in any of many new objects: renamed upstream?"""
     of_person = {*table.one_of, PERSON}
     optional = [c.name for c in table.columns if c.nullable and c.name not in of_person]
@@ -127,7 +126,7 @@ def columns_gone(table: Table, fresh: ir.Table) -> list[str]:
     return [name for name in optional if not counts[name]] if counts["objects"] >= MANY else []
 
 
-def check_files(name: str, ingested: Ingested, gone: list[str]) -> Finding:
+def check_files(name: str, ingested: Ingested, empty: list[str]) -> Finding:
     """Whether landing files changed after they were taken in, or lost a column."""
     warnings = [
         f"{display_name(path)} changed after it was taken in; its first content stays in {name}. "
@@ -135,8 +134,8 @@ def check_files(name: str, ingested: Ingested, gone: list[str]) -> Finding:
         f"stedi rebuild --source {SOURCES[name]}."
         for path in ingested.changed
     ]
-    if gone:
-        warnings.append(f"No new object has a value for {', '.join(gone)}: renamed upstream?")
+    if empty:
+        warnings.append(f"No new object has a value for {', '.join(empty)}: renamed upstream?")
     files = f"{len(ingested.entries) - len(ingested.held_back)} files taken in, none changed since."
     return Finding(
         "files",

@@ -20,7 +20,7 @@ from stedi_assets.tables.policy import Policy
 
 @dataclass(frozen=True)
 class Outlook:
-    """What a refresh would find to do.
+    """What a refresh would do.
 
     Attributes:
         is_up_to_date: Whether all landing files are taken in and every table is made from what is
@@ -45,17 +45,17 @@ def look_ahead(lakehouse: Lakehouse, settings: Settings, policy: Policy) -> Outl
     files.assert_usable(SOURCES)
     files.assert_not_empty(SOURCES)
     arrived = [_arrived(files, source, table) for table, source in SOURCES.items()]
-    known = [source for source in arrived if source]
+    readable = [source for source in arrived if source]
     return Outlook(
         not any(source is None or source.has_news or source.replaced for source in arrived)
         and _are_all_made(lakehouse, policy),
-        tuple(entry for source in known for entry in source.held_back),
-        tuple(path for source in known for path in source.listing.ignored),
+        tuple(entry for source in readable for entry in source.held_back),
+        tuple(path for source in readable for path in source.listing.ignored),
     )
 
 
 def landing_files(lakehouse: Lakehouse, settings: Settings) -> Ledgers:
-    """The landing files, next to what the landing tables know of them: tells which are new."""
+    """The landing files beside the ledgers of the landing tables: they tell which are new."""
     landing = LandingFolder(settings.landing_root, lakehouse.storage)
     return Ledgers(landing, lakehouse.catalog, settings.unreadable_limits)
 
@@ -71,9 +71,9 @@ def _arrived(files: Ledgers, source: str, table: str) -> Arrived | None:
 def _are_all_made(lakehouse: Lakehouse, policy: Policy) -> bool:
     """Whether all tables can be read and a refresh would make none of them."""
     try:
-        others = out_of_date(lakehouse, policy)
-        return _are_landed(lakehouse, policy) and others == OutOfDate({}, (), ())
-    except Exception:  # a run says what is wrong with a table, and sees to the others
+        tables = out_of_date(lakehouse, policy)
+        return _are_landed(lakehouse, policy) and tables == OutOfDate({}, (), ())
+    except Exception:  # a run says what is wrong with a table, and makes the others
         return False
 
 
@@ -132,7 +132,7 @@ def out_of_date(lakehouse: Lakehouse, policy: Policy) -> OutOfDate:
             if set(held_back).intersection(inputs) or (state and _is_held_back(state, inputs)):
                 held_back.append(table.name)
             elif not (state and _is_made_from(state, table, inputs, policy)):
-                behind[table.name] = " ".join(sorted(read.state for read in inputs.values()))
+                behind[table.name] = " ".join(sorted(each.state for each in inputs.values()))
         except Exception:  # a refresh reports what is wrong with it
             unreadable.append(table.name)
     return OutOfDate(behind, tuple(held_back), tuple(unreadable))
@@ -140,7 +140,7 @@ def out_of_date(lakehouse: Lakehouse, policy: Policy) -> OutOfDate:
 
 def _is_held_back(state: TableState, inputs: Mapping[str, Snapshot]) -> bool:
     """Whether a check holds back the candidate that was made from these inputs."""
-    made_from = {f"input.{name}": read.state for name, read in inputs.items()}
+    made_from = {f"input.{name}": snapshot.state for name, snapshot in inputs.items()}
     candidate = state.candidate
     return (
         candidate is not None
@@ -153,24 +153,21 @@ def _is_made_from(
     state: TableState, table: TableDefinition, inputs: Mapping[str, Snapshot], policy: Policy
 ) -> bool:
     """Whether the published table was made from these inputs by today's rule and contract."""
-    if state.published is None or state.candidate or state.contract != _contract(table, policy):
+    contract = table.table(policy).fingerprint
+    if state.published is None or state.candidate or state.contract != contract:
         return False
-    names = tuple((name, read.name) for name, read in inputs.items())
+    names = tuple((name, snapshot.name) for name, snapshot in inputs.items())
     expected = _fingerprint(table, names, policy)
     return state.published.properties.get("fingerprint") == expected
 
 
-def _contract(table: TableDefinition, policy: Policy) -> str:
-    return table.table(policy).fingerprint
-
-
-@lru_cache(maxsize=64)  # to compile a rule takes a while, and a sensor asks every few seconds
+@lru_cache(maxsize=64)  # compiling a rule takes a while, and a sensor asks every few seconds
 def _fingerprint(
     table: TableDefinition, inputs: tuple[tuple[str, str], ...], policy: Policy
 ) -> str:
     """Fingerprint of a rule applied to inputs; each comes with its name in the engine."""
     types = {each.name: each.table(policy).types for each in TABLES}
     # No engine opens them, as nothing is computed.
-    tables = {name: ibis.table(types[name], name=opened_as) for name, opened_as in inputs}
+    tables = {name: ibis.table(types[name], name=engine_name) for name, engine_name in inputs}
     assert table.rule
-    return fingerprint(apply(table.rule, tables, policy), _contract(table, policy))
+    return fingerprint(apply(table.rule, tables, policy), table.table(policy).fingerprint)

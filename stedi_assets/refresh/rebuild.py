@@ -24,7 +24,7 @@ def lost_files(
 
 
 def damaged_tables(lakehouse: Lakehouse) -> list[str] | None:
-    """Tables whose metadata cannot be read; None if the catalog itself cannot be."""
+    """Tables whose metadata cannot be read; None if the catalog itself cannot be read."""
     catalog = lakehouse.catalog
     try:
         names = catalog.names()

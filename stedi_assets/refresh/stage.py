@@ -1,4 +1,4 @@
-"""Puts what a rule gives on the branch `audit`, unless it is there or published already."""
+"""Puts a rule's rows on the branch `audit`, unless they are there or published already."""
 
 from collections.abc import Mapping
 
@@ -14,8 +14,8 @@ def stage(
 ) -> Snapshot:
     """Execute the rule and put its rows on `audit`.
 
-    Its fingerprint covers the inputs' snapshots, the rule and the contract. Where the table was
-    made from the same, nothing is computed.
+    The fingerprint covers the inputs' snapshots, the rule and the contract. Where the table has it
+    already, nothing is computed.
 
     Args:
         table: The table.
@@ -29,13 +29,13 @@ def stage(
     catalog = lakehouse.catalog
     state = catalog.state(table)
     expression = rule.select(*state.types)
-    made_from = fingerprint(rule, state.contract)
+    current = fingerprint(rule, state.contract)
     published, candidate = state.published, state.candidate
-    if published is not None and published.properties["fingerprint"] == made_from:
+    if published is not None and published.properties["fingerprint"] == current:
         catalog.discard_candidate(table)
         return published
-    if candidate is not None and candidate.properties.get("fingerprint") == made_from:
+    if candidate is not None and candidate.properties.get("fingerprint") == current:
         return candidate
     inputs = {f"input.{name}": id_ for name, id_ in input_snapshots(expression).items()}
     files = lakehouse.engine.write(expression, f"{state.location}/data")
-    return catalog.stage(table, files, {"fingerprint": made_from, **inputs, **properties})
+    return catalog.stage(table, files, {"fingerprint": current, **inputs, **properties})

@@ -1,6 +1,6 @@
 """Draws the pictures: numbers to SVG, in a light and in a dark theme.
 
-Matplotlib is imported where something is drawn: what only loads the definitions goes without.
+Matplotlib is imported where something is drawn: loading the definitions does not need it.
 """
 
 import base64
@@ -46,18 +46,18 @@ _LABELS = 4  # dates beside one another, at most
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """A picture as drawn, an address that holds all of it for each theme."""
+class DrawnPicture:
+    """A drawn picture, as a data URI for each theme."""
 
     picture: Picture
     light: str
     dark: str
 
 
-def draw(picture: Picture) -> Drawn:
+def draw(picture: Picture) -> DrawnPicture:
     """Draw a picture in both themes."""
     light, dark = (_data_uri(svg(picture.numbers, theme)) for theme in (Theme.LIGHT, Theme.DARK))
-    return Drawn(picture, light, dark)
+    return DrawnPicture(picture, light, dark)
 
 
 def svg(numbers: Numbers, theme: Theme) -> bytes:
@@ -81,10 +81,10 @@ def svg(numbers: Numbers, theme: Theme) -> bytes:
                 _draw_timeline(axes, numbers, theme.value)
             case History():
                 _draw_history(axes, numbers, theme.value)
-        _dress(axes, theme.value, "x" if isinstance(numbers, Bars) else "y")
-        drawn = io.BytesIO()
-        figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None})
-        return drawn.getvalue()
+        _style_axes(axes, theme.value, "x" if isinstance(numbers, Bars) else "y")
+        file = io.BytesIO()
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+        return file.getvalue()
 
 
 def _data_uri(picture: bytes) -> str:
@@ -93,8 +93,8 @@ def _data_uri(picture: bytes) -> str:
 
 def _draw_bars(axes: "Axes", numbers: Bars, colors: Colors) -> None:
     kinds = [kind.replace("_", " ") for kind in numbers.counts]
-    drawn = axes.barh(kinds, list(numbers.counts.values()), color=colors.series[0], height=0.7)
-    axes.bar_label(drawn, fmt="{:,.0f}", padding=4, color=colors.text)
+    bars = axes.barh(kinds, list(numbers.counts.values()), color=colors.series[0], height=0.7)
+    axes.bar_label(bars, fmt="{:,.0f}", padding=4, color=colors.text)
     axes.invert_yaxis()
     axes.set_xlim(0, 1.16 * max(1, *numbers.counts.values()))
     axes.set_xlabel(numbers.unit)
@@ -130,8 +130,8 @@ def _draw_history(axes: "Axes", numbers: History, colors: Colors) -> None:
     # One beside the other: refreshes may be minutes or months apart.
     places = range(len(numbers.rows))
     axes.bar(places, numbers.rows, color=colors.series[0], width=0.7)
-    shown = places[:: -(-len(places) // _LABELS)]
-    axes.set_xticks(shown, [f"{numbers.published[place]:%Y-%m-%d\n%H:%M}" for place in shown])
+    labelled = places[:: -(-len(places) // _LABELS)]
+    axes.set_xticks(labelled, [f"{numbers.published[place]:%Y-%m-%d\n%H:%M}" for place in labelled])
     axes.set_xlim(-1, len(places))
     axes.set_xlabel("published at (UTC)")
     _count_upwards(axes, "rows")
@@ -151,7 +151,7 @@ def _whole_numbers() -> "Locator":
     return MaxNLocator(nbins=5, integer=True)
 
 
-def _dress(axes: "Axes", colors: Colors, counts: Literal["x", "y"]) -> None:
+def _style_axes(axes: "Axes", colors: Colors, counts: Literal["x", "y"]) -> None:
     axes.set_facecolor(colors.background)
     axes.tick_params(colors=colors.text, which="both", length=0)
     axes.xaxis.label.set_color(colors.text)

@@ -114,28 +114,29 @@ def consent_funnel(
 
 
 def readings_per_person(machine_learning_curated: ir.Table) -> Histogram | None:
-    """How many rows of the training set people have; nothing where it is empty."""
+    """How many rows of the training set people have; None where it is empty."""
     people = machine_learning_curated.group_by("subject_id").agg(rows=ibis._.count())
     return histogram(people, "rows", "rows of a person", "people")
 
 
 def histogram(table: ir.Table, column: str, quantity: str, unit: str) -> Histogram | None:
-    """How often a column has which value; nothing where it has none."""
+    """How often a column has which value; None where it has none."""
     values = table.select(value=table[column])
-    found = _row(values.agg(rows=values.count(), given=values.value.count()))
-    if not found["given"]:
+    totals = _row(values.agg(rows=values.count(), present=values.value.count()))
+    if not totals["present"]:
         return None
-    shown, low, high = _without_outliers(values)
-    edges, grain = _bins(shown, low, high)
-    counts = _counted(shown, edges)
-    outside, missing = found["given"] - sum(counts), found["rows"] - found["given"]
+    near, low, high = _without_outliers(values)
+    edges, grain = _bins(near, low, high)
+    counts = _counts_in_bins(near, edges)
+    present = totals["present"]
+    outside, missing = present - sum(counts), totals["rows"] - present
     return Histogram(quantity, unit, edges, counts, outside, missing, grain)
 
 
 def readings_over_time(
     accelerometer_landing: ir.Table, step_trainer_landing: ir.Table
 ) -> Timeline | None:
-    """How many readings each source has per hour, day or weeks; nothing where there are none."""
+    """How many readings each source has per hour, day or weeks; None where there are none."""
     times = {
         "accelerometer": accelerometer_landing.select(value="timestamp"),
         "step trainer": step_trainer_landing.select(value="sensorreadingtime"),
@@ -148,7 +149,7 @@ def readings_over_time(
     bucket, edges = _buckets(_moment(low), _moment(high))
     limits = tuple(edge.timestamp() * 1000 for edge in edges)
     counts = {
-        source: _counted(
+        source: _counts_in_bins(
             table.filter(table.value >= int(limits[0]), table.value < int(limits[-1])), limits
         )
         for source, table in times.items()
@@ -161,22 +162,22 @@ def _number(expression: ir.IntegerScalar) -> int:
 
 
 def _row(aggregates: ir.Table) -> dict[str, Any]:
-    [found] = aggregates.to_pyarrow().to_pylist()
-    return dict(found)
+    [row] = aggregates.to_pyarrow().to_pylist()
+    return dict(row)
 
 
 def _without_outliers(values: ir.Table) -> tuple[ir.Table, float, float]:
-    """The values but for those far from nearly all others; the least and greatest of them."""
+    """The values without those far from nearly all others; the least and greatest of them."""
     first, last = values.value.quantile(0.01), values.value.quantile(0.99)
     least, greatest = values.value.min(), values.value.max()
-    found = _row(values.agg(first=first, last=last, least=least, greatest=greatest))
-    span = found["last"] - found["first"]
-    # In this order a span that is no number, as of the greatest doubles there are, is ignored.
-    low = max(found["least"], found["first"] - span)
-    high = min(found["greatest"], found["last"] + span)
+    row = _row(values.agg(first=first, last=last, least=least, greatest=greatest))
+    span = row["last"] - row["first"]
+    # In this order a span that is NaN, as of the greatest doubles there are, is ignored.
+    low = max(row["least"], row["first"] - span)
+    high = min(row["greatest"], row["last"] + span)
     near = values.filter(values.value.between(low, high))
-    found = _row(near.agg(low=near.value.min(), high=near.value.max()))
-    return near, found["low"], found["high"]
+    row = _row(near.agg(low=near.value.min(), high=near.value.max()))
+    return near, row["low"], row["high"]
 
 
 def _bins(values: ir.Table, low: float, high: float) -> tuple[tuple[float, ...], float]:
@@ -188,9 +189,9 @@ def _bins(values: ir.Table, low: float, high: float) -> tuple[tuple[float, ...],
     grain = _grain(values) if max(-low, high) < _FINE else 0.0
     if not grain:
         shares = [number / BINS for number in range(BINS + 1)]
-        # Not from their difference: that of two doubles may be none.
+        # Not from their difference: that of two doubles may be infinite.
         return tuple(low * (1 - share) + high * share for share in shares), grain
-    # Were an edge a value, bins would hold more values or fewer by chance.
+    # If edges were values, some bins would hold more values than others by chance.
     first, last = round(low / grain), round(high / grain)
     width = math.ceil((last - first + 1) / BINS)
     bins = math.ceil((last - first + 1) / width)
@@ -199,17 +200,17 @@ def _bins(values: ir.Table, low: float, high: float) -> tuple[tuple[float, ...],
 
 def _grain(values: ir.Table) -> float:
     rounded = {f"{d}": (values.value.round(d) == values.value).all() for d in _DIGITS}
-    found = _row(values.agg(**rounded))
-    return next((10.0**-d for d in _DIGITS if found[f"{d}"]), 0.0)
+    row = _row(values.agg(**rounded))
+    return next((10.0**-d for d in _DIGITS if row[f"{d}"]), 0.0)
 
 
-def _counted(values: ir.Table, edges: tuple[float, ...]) -> tuple[int, ...]:
+def _counts_in_bins(values: ir.Table, edges: tuple[float, ...]) -> tuple[int, ...]:
     """Values in each bin; all lie within the edges, which are equally far apart."""
     width, bins = edges[1] - edges[0], len(edges) - 1
     number = ((values.value / width) - edges[0] / width).floor().cast("int64")
     counts = values.group_by(bin=number.clip(0, bins - 1)).agg(rows=ibis._.count())
-    found = {row["bin"]: row["rows"] for row in counts.to_pyarrow().to_pylist()}
-    return tuple(found.get(number, 0) for number in range(bins))
+    by_bin = {row["bin"]: row["rows"] for row in counts.to_pyarrow().to_pylist()}
+    return tuple(by_bin.get(number, 0) for number in range(bins))
 
 
 def _moment(milliseconds: float) -> datetime:
@@ -219,7 +220,7 @@ def _moment(milliseconds: float) -> datetime:
 
 
 def _buckets(first: datetime, last: datetime) -> tuple[str, tuple[datetime, ...]]:
-    """The finest buckets of which there are not too many, with their edges."""
+    """The finest buckets of which there are at most BUCKETS, with their edges."""
     span = last - first
     weeks = span // (_WEEK * (BUCKETS - 1)) + 1  # the first and the last may be parts
     name, width = next(

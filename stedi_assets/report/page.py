@@ -5,8 +5,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from stedi_assets.report.charts import Drawn
-from stedi_assets.report.pictures import Absent
+from stedi_assets.report.charts import DrawnPicture
+from stedi_assets.report.pictures import MissingPicture
 
 _TEMPLATES = Environment(
     loader=PackageLoader("stedi_assets.report", package_path=""),
@@ -17,19 +17,21 @@ _TEMPLATES = Environment(
 )
 
 
-def page(state: dict[str, Any], drawn: Sequence[Drawn], absent: Sequence[Absent]) -> str:
+def page(
+    state: dict[str, Any], pictures: Sequence[DrawnPicture], missing: Sequence[MissingPicture]
+) -> str:
     """The page as HTML.
 
     Args:
         state: What `status` tells of the lakehouse.
-        drawn: The pictures to show.
-        absent: The pictures that there are none of.
+        pictures: The pictures to show.
+        missing: The pictures that cannot be drawn.
     """
     published = [entry["published"]["at"] for entry in state["tables"] if entry["published"]]
     return _TEMPLATES.get_template("page.html.jinja").render(
         state=state,
         scope=state.get("consent_scope"),
         refreshed=max(published, default=None),
-        drawn=drawn,
-        absent=absent,
+        pictures=pictures,
+        missing=missing,
     )

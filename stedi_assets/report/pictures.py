@@ -32,7 +32,7 @@ class Picture:
 
     Attributes:
         title: What it shows.
-        sentence: What one sees.
+        sentence: What is to be seen.
         numbers: What is drawn.
         tables: Tables on whose page it belongs.
     """
@@ -44,7 +44,7 @@ class Picture:
 
     @property
     def alt(self) -> str:
-        """The picture in words, for who does not see it."""
+        """The picture in words, for whoever does not see it."""
         return f"{_FORMS[type(self.numbers)]}: {self.title}. {self.sentence}"
 
     @property
@@ -59,8 +59,8 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Absent:
-    """A picture that there is none of, and why."""
+class MissingPicture:
+    """A picture that cannot be drawn, and why."""
 
     title: str
     reason: str
@@ -74,24 +74,26 @@ _FORMS: dict[type, str] = {
 }
 
 
-def pictures(lakehouse: Lakehouse) -> tuple[list[Picture], list[Absent]]:
-    """The pictures of what is published now, and those that there are none of."""
+def pictures(lakehouse: Lakehouse) -> tuple[list[Picture], list[MissingPicture]]:
+    """The pictures of what is published now, and those that cannot be drawn."""
     states = lakehouse.catalog.tables()
-    published = {name: found for name, state in states.items() if (found := state.published)}
-    made: list[Picture | Absent] = []
+    published = {name: snapshot for name, state in states.items() if (snapshot := state.published)}
+    results: list[Picture | MissingPicture] = []
     for title, picture in _PICTURES.items():
         names = list(signature(picture).parameters)[1:]
         if missing := [name for name in names if name not in published]:
             verb = "has" if len(missing) == 1 else "have"
-            made.append(Absent(title, f"{_listed(missing)} {verb} not been published yet."))
+            results.append(
+                MissingPicture(title, f"{_join(missing)} {verb} not been published yet.")
+            )
         else:
-            made.append(picture(title, *(lakehouse.open(published[name]) for name in names)))
+            results.append(picture(title, *(lakehouse.open(published[name]) for name in names)))
     return (
         [
-            *(picture for picture in made if isinstance(picture, Picture)),
+            *(picture for picture in results if isinstance(picture, Picture)),
             *(_history(name, states[name]) for name in published),
         ],
-        [picture for picture in made if isinstance(picture, Absent)],
+        [picture for picture in results if isinstance(picture, MissingPicture)],
     )
 
 
@@ -123,22 +125,22 @@ def _funnel(  # noqa: PLR0913, PLR0917  (the tables that it counts people in)
 
 
 def _devices(title: str, device_ownership: ir.Table, step_trainer_landing: ir.Table) -> Picture:
-    found = devices_by_proof(device_ownership, step_trainer_landing)
-    counts = {"shared_readings": 0, "sole_claim": 0} | found
+    counts = {"shared_readings": 0, "sole_claim": 0}
+    counts |= devices_by_proof(device_ownership, step_trainer_landing)
     sentence = (
         f"Of {sum(counts.values()):,} devices {counts['shared_readings']:,} have an owner proven "
         f"by shared readings and {counts['sole_claim']:,} by a sole claim; the readings of "
-        f"{counts['withheld']:,} are withheld, for nobody is proven to own them."
+        f"{counts['withheld']:,} are withheld, as nobody is proven to own them."
     )
     return Picture(title, sentence, Bars("devices", counts), ("device_ownership",))
 
 
 def _over_time(
     title: str, accelerometer_landing: ir.Table, step_trainer_landing: ir.Table
-) -> Picture | Absent:
+) -> Picture | MissingPicture:
     numbers = readings_over_time(accelerometer_landing, step_trainer_landing)
     if numbers is None:
-        return Absent(title, "No readings have landed yet.")
+        return MissingPicture(title, "No readings have landed yet.")
     totals = " and ".join(f"{sum(rows):,} {name}" for name, rows in numbers.counts.items())
     outside = f" {numbers.outside:,} more lie far outside." if numbers.outside else ""
     sentence = (
@@ -148,17 +150,17 @@ def _over_time(
     return Picture(title, sentence, numbers, ("accelerometer_landing", "step_trainer_landing"))
 
 
-def _per_person(title: str, machine_learning_curated: ir.Table) -> Picture | Absent:
+def _per_person(title: str, machine_learning_curated: ir.Table) -> Picture | MissingPicture:
     numbers = readings_per_person(machine_learning_curated)
     if numbers is None:
-        return Absent(title, "The training set is empty.")
+        return MissingPicture(title, "The training set is empty.")
     people = f"{sum(numbers.counts):,} people by their rows, in bins of {_range(*_extent(numbers))}"
     return Picture(title, f"{people}, {_fullest(numbers)}.", numbers, (TRAINING_SET,))
 
 
 def _distance(
     title: str, machine_learning_curated: ir.Table, step_trainer_trusted: ir.Table
-) -> Picture | Absent:
+) -> Picture | MissingPicture:
     return _distribution(
         title,
         "distancefromobject",
@@ -167,10 +169,10 @@ def _distance(
     )
 
 
-def _acceleration(axis: str) -> Callable[..., Picture | Absent]:
+def _acceleration(axis: str) -> Callable[..., Picture | MissingPicture]:
     def acceleration(
         title: str, machine_learning_curated: ir.Table, accelerometer_trusted: ir.Table
-    ) -> Picture | Absent:
+    ) -> Picture | MissingPicture:
         return _distribution(
             title,
             axis,
@@ -186,21 +188,21 @@ def _acceleration(axis: str) -> Callable[..., Picture | Absent]:
 
 def _distribution(
     title: str, column: str, quantity: str, tables: dict[str, ir.Table]
-) -> Picture | Absent:
-    """Of the first of these tables that has values."""
+) -> Picture | MissingPicture:
+    """The distribution in the first of these tables that has values."""
     for name, table in tables.items():
         if numbers := histogram(table, column, quantity, "readings"):
             values = f"values in bins of {_range(*_extent(numbers))}, {_fullest(numbers)}"
             missing = f"; {numbers.missing:,} rows have no value" if numbers.missing else ""
             sentence = f"{sum(numbers.counts):,} readings of {name} have {values}{missing}."
             return Picture(title, sentence, numbers, tuple(tables))
-    return Absent(title, f"There are no values in {_listed(list(tables))}.")
+    return MissingPicture(title, f"There are no values in {_join(list(tables))}.")
 
 
-def _quarantined(title: str, quarantine: ir.Table) -> Picture | Absent:
+def _quarantined(title: str, quarantine: ir.Table) -> Picture | MissingPicture:
     counts = {f"{r['source']}: {r['reason']}": r["rows"] for r in quarantine_by_reason(quarantine)}
     if not counts:
-        return Absent(title, "Nothing is in quarantine.")
+        return MissingPicture(title, "Nothing is in quarantine.")
     most = max(counts, key=lambda reason: counts[reason])
     sentence = f"{sum(counts.values()):,} rows are in quarantine, {counts[most]:,} of {most}."
     return Picture(title, sentence, Bars("rows", counts), ("quarantine",))
@@ -216,7 +218,7 @@ def _history(name: str, state: TableState) -> Picture:
     return Picture(f"Rows of {name}", f"{sentence}.", History(published, rows), (name,))
 
 
-_PICTURES: dict[str, Callable[..., Picture | Absent]] = {
+_PICTURES: dict[str, Callable[..., Picture | MissingPicture]] = {
     "From customers to the training set": _funnel,
     "Devices by proof of ownership": _devices,
     "Readings over time": _over_time,
@@ -234,7 +236,7 @@ def _extent(numbers: Histogram) -> tuple[float, float]:
 
 
 def _fullest(numbers: Histogram) -> str:
-    """Where most values are, and how many are nowhere in the picture."""
+    """Where most values are, and how many are outside the picture."""
     most = max(range(len(numbers.counts)), key=lambda number: numbers.counts[number])
     return (
         f"most often ({numbers.counts[most]:,}) {_range(*numbers.bins[most])}; "
@@ -275,5 +277,5 @@ def _range(low: float, high: float) -> str:
     return first if first == last else f"{first} to {last}"
 
 
-def _listed(names: list[str]) -> str:
+def _join(names: list[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

@@ -23,7 +23,7 @@ def status(settings: Settings) -> dict[str, Any]:
     catalog = Catalog(open_storage(settings))
     zones = list(Zone)
     states = catalog.tables()
-    if not states:  # to look for more would make a catalog
+    if not states:  # looking for more would make a catalog
         return {
             "lakehouse": settings.lakehouse,
             "tables": [],
@@ -104,13 +104,13 @@ def _landing_files(catalog: Catalog, settings: Settings) -> dict[str, Any]:
 
 
 def _suspended(catalog: Catalog, settings: Settings) -> int:
-    """Number of people of whom the newest thing that landed is a record that cannot be read."""
-    needed = ("customer_landing", "quarantine")
-    published = [catalog.published(name) for name in needed]
-    # What an older version made does not say; the next refresh makes it anew.
-    if not all(found and PERSON in found.types for found in published):
+    """Number of people whose newest landed record cannot be read."""
+    names = ("customer_landing", "quarantine")
+    published = [catalog.published(name) for name in names]
+    # Tables that an older version made do not say whose; the next refresh makes them anew.
+    if not all(snapshot and PERSON in snapshot.types for snapshot in published):
         return 0
-    tables = (read_table(name, settings=settings) for name in needed)
+    tables = (read_table(name, settings=settings) for name in names)
     return int(suspended(*tables).count().to_pyarrow().as_py())
 
 
@@ -124,15 +124,15 @@ def _quarantine(catalog: Catalog, settings: Settings) -> list[dict[str, Any]]:
 def quarantine_by_reason(quarantine: ir.Table) -> list[dict[str, Any]]:
     """Rows of quarantine by source and reason."""
     counts = quarantine.group_by("source", "reason").agg(rows=quarantine.count())
-    found: list[dict[str, Any]] = counts.order_by("source", "reason").to_pyarrow().to_pylist()
-    return found
+    rows: list[dict[str, Any]] = counts.order_by("source", "reason").to_pyarrow().to_pylist()
+    return rows
 
 
 def _devices(catalog: Catalog, settings: Settings) -> dict[str, int]:
-    needed = ("device_ownership", "step_trainer_landing")
-    if not all(catalog.published(name) for name in needed):
+    names = ("device_ownership", "step_trainer_landing")
+    if not all(catalog.published(name) for name in names):
         return {}
-    return devices_by_proof(*(read_table(name, settings=settings) for name in needed))
+    return devices_by_proof(*(read_table(name, settings=settings) for name in names))
 
 
 def devices_by_proof(device_ownership: ir.Table, step_trainer_landing: ir.Table) -> dict[str, int]:
@@ -141,5 +141,5 @@ def devices_by_proof(device_ownership: ir.Table, step_trainer_landing: ir.Table)
     devices = {
         row["basis"]: row["devices"] for row in counts.order_by("basis").to_pyarrow().to_pylist()
     }
-    seen = step_trainer_landing.serialnumber.nunique().to_pyarrow().as_py()
-    return {**devices, "withheld": seen - sum(devices.values())}
+    total = step_trainer_landing.serialnumber.nunique().to_pyarrow().as_py()
+    return {**devices, "withheld": total - sum(devices.values())}

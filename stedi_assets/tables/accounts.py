@@ -15,16 +15,16 @@ def outcomes(rows: ir.Table) -> ir.Table:
     return rows.group_by("outcome").agg(rows=ibis._.rows.sum().fill_null(0).cast("int64"))
 
 
-def reclassified(counted: ir.Table, rows: ir.Table, outcome: str) -> ir.Table:
-    """The outcomes, with these rows counted under another one than kept."""
+def reclassified(counts: ir.Table, rows: ir.Table, outcome: str) -> ir.Table:
+    """The outcomes, with these rows counts under this outcome instead of `KEPT`."""
     number = rows.agg(rows=rows.count())
-    there = number.mutate(outcome=ibis.literal(outcome))
-    not_kept = number.select(rows=-number.rows, outcome=ibis.literal(KEPT))
-    return counted.union(there).union(not_kept)
+    added = number.mutate(outcome=ibis.literal(outcome))
+    removed = number.select(rows=-number.rows, outcome=ibis.literal(KEPT))
+    return counts.union(added).union(removed)
 
 
-def marked(table: ir.Table, those: ir.Table, key: str, mark: str) -> ir.Table:
-    """The table, each row marked with whether `those` (distinct keys) has its key."""
-    those = those.select(**{f"{key}_of_those": key})
-    joined = table.left_join(those, [(key, f"{key}_of_those")])
+def marked(table: ir.Table, members: ir.Table, key: str, mark: str) -> ir.Table:
+    """The table with a column `mark`: whether the row's key is among `members` (distinct keys)."""
+    members = members.select(**{f"{key}_of_those": key})
+    joined = table.left_join(members, [(key, f"{key}_of_those")])
     return joined.mutate(**{mark: joined[f"{key}_of_those"].notnull()}).drop(f"{key}_of_those")

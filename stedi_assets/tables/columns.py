@@ -50,13 +50,13 @@ def share_date(description: str) -> Any:
 
 
 def finite(description: str, *, strict: bool) -> Any:
-    """A number; a value that is none becomes null or, where `strict`, quarantines its object."""
+    """A number; a value that is not one becomes null or, where `strict`, quarantines its object."""
     return field(
         f"{description}, finite",
         unit="as the source reports it",
         strict=strict,
         nullable=True,
-        # What keeps NaN and the infinities out.
+        # Keeps NaN and the infinities out.
         in_range={"min_value": -MAX_DOUBLE, "max_value": MAX_DOUBLE},
     )
 

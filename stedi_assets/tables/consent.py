@@ -27,15 +27,15 @@ def consenting(customer_landing: ir.Table, quarantine: ir.Table) -> ir.Table:
 
 
 def unreadable_people(customer_landing: ir.Table, quarantine: ir.Table) -> ir.Table:
-    """People of whom a record that could not be read landed last, or with the last readable one."""
+    """People whose last record to land, or one that landed with it, could not be read."""
     readable = customer_landing.select(
         email="person", landed=ibis.struct({"at": customer_landing.landed_at, "unreadable": False})
     )
-    unread = unreadable_records(quarantine)
-    unread = unread.select(
-        email="person", landed=ibis.struct({"at": unread.landed_at, "unreadable": True})
+    unreadable = unreadable_records(quarantine)
+    unreadable = unreadable.select(
+        email="person", landed=ibis.struct({"at": unreadable.landed_at, "unreadable": True})
     )
-    newest = readable.union(unread).group_by("email").agg(landed=ibis._.landed.max())
+    newest = readable.union(unreadable).group_by("email").agg(landed=ibis._.landed.max())
     return newest.filter(newest.landed["unreadable"]).select("email")
 
 
@@ -46,7 +46,7 @@ def unreadable_records(quarantine: ir.Table) -> ir.Table:
 
 
 def suspending_records(customer_landing: ir.Table, quarantine: ir.Table) -> ir.Table:
-    """Where the unreadable records are that suspend somebody: no readable one landed later."""
+    """Places of the records that suspend somebody: unreadable, and no readable one landed later."""
     people = unreadable_people(customer_landing, quarantine)
     records = unreadable_records(quarantine).rename(email="person")
     newest = records.group_by("email").agg(landed_at=records.landed_at.max())
@@ -57,16 +57,16 @@ def suspending_records(customer_landing: ir.Table, quarantine: ir.Table) -> ir.T
 def without_consent(
     rows: ir.Table, people: ir.Table, since: ir.Table, policy: Policy
 ) -> ir.IntegerScalar:
-    """Rows (person, time) of others than `people` or, in that scope, from before `since`."""
+    """Rows (person, time) not of these people or, under `from_consent_date`, before `since`."""
     persons = rows.group_by("person").agg(rows=rows.count(), earliest=rows.time.min())
-    wrong = persons.anti_join(people, "person").select("rows")
+    violations = persons.anti_join(people, "person").select("rows")
     if policy.from_consent_date:
         # Few people, if any, so the join with all their rows is cheap.
         early = since.join(persons, "person").filter(ibis._.earliest < ibis._.since)
-        theirs = rows.join(early.select("person", "since"), "person")
-        before = theirs.filter(theirs.time < theirs.since)
-        wrong = wrong.union(before.agg(rows=before.count()))
-    return total(wrong.rows)
+        their_rows = rows.join(early.select("person", "since"), "person")
+        before = their_rows.filter(their_rows.time < their_rows.since)
+        violations = violations.union(before.agg(rows=before.count()))
+    return total(violations.rows)
 
 
 def total(rows: ir.IntegerColumn) -> ir.IntegerScalar:
@@ -80,7 +80,7 @@ def total(rows: ir.IntegerColumn) -> ir.IntegerScalar:
 def still_consenting_since(
     customer_landing: ir.Table, quarantine: ir.Table, customer_trusted: ir.Table
 ) -> ir.Table:
-    """People (email) with the date of their consent (since), as far as it is published."""
+    """People who still consent (email), with the published date of their consent (since)."""
     dates = customer_trusted.select("email", since="sharewithresearchasofdate")
     return consenting(customer_landing, quarantine).join(dates, "email")
 
@@ -88,8 +88,8 @@ def still_consenting_since(
 def rows_of_owners(
     rows: ir.Table, owners: ir.Table, key: str, time: str, policy: Policy
 ) -> ir.Table:
-    """Rows of these owners, in that scope from their consent date on."""
-    same = [rows[key] == owners[key]]
+    """Rows of these owners or, under `from_consent_date`, those from their consent date on."""
+    conditions = [rows[key] == owners[key]]
     if policy.from_consent_date:
-        same.append(rows[time] >= owners.since)
-    return rows.semi_join(owners, same)
+        conditions.append(rows[time] >= owners.since)
+    return rows.semi_join(owners, conditions)

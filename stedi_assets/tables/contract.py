@@ -33,7 +33,7 @@ class Contract(pa.DataFrameModel):
 
 
 def table_of(contract: type[Contract]) -> Table:
-    """What the lakehouse needs to know of a table, read off its contract."""
+    """What the lakehouse needs to know of a table, as its contract says."""
     schema = contract.to_schema()
     metadata = contract.Config.metadata
     return Table(
@@ -95,17 +95,16 @@ def breaches(contract: type[Contract], table: ir.Table) -> dict[str, int]:
             return {}
     try:
         schema.validate(table, lazy=True)
-    except Exception:  # pandera fails over its own report where checks of several kinds fail
-        found = [breach for part in _parts(schema) for breach in _breach(part, table)]
-        return dict([*found, *_repeated(schema, table)])
+    except Exception:  # pandera cannot report checks of several kinds that fail together
+        broken = [breach for part in _parts(schema) for breach in _breach(part, table)]
+        return dict([*broken, *_repeated(schema, table)])
     return {}
 
 
 def _columns_hold(schema: Any, table: ir.Table) -> bool:
     """Whether each value by itself is as the contract says.
 
-    One query answers for all columns. By itself pandera makes one for each rule, and a contract has
-    up to a dozen of them.
+    One query answers for all columns. Pandera runs one for each rule, up to a dozen a contract.
     """
     frame, broken = nw.from_native(table).lazy(), []
     for name, column in schema.columns.items():
@@ -116,8 +115,8 @@ def _columns_hold(schema: Any, table: ir.Table) -> bool:
                 broken.append(value.is_nan())
         broken += [~check(frame, name).check_output for check in column.checks]
     # A check of an absent value gives null, which is no breach.
-    found = frame.select(broken=nw.any_horizontal(*broken, ignore_nulls=True).any()).collect()
-    return not found["broken"][0]
+    result = frame.select(broken=nw.any_horizontal(*broken, ignore_nulls=True).any()).collect()
+    return not result["broken"][0]
 
 
 def _beyond_single_columns(schema: Any) -> Any:
@@ -128,28 +127,28 @@ def _beyond_single_columns(schema: Any) -> Any:
 
 
 def column_breaches(contract: type[Contract], table: ir.Table) -> dict[str, int]:
-    """The part of `breaches` that needs no row: columns missing, unknown or of another type."""
+    """The part of `breaches` that reads no row: columns missing, unknown or of another type."""
     schema = contract.to_schema()
     actual = {name: str(dtype) for name, dtype in table.schema().items()}
-    wanted = {name: str(column.dtype) for name, column in schema.columns.items()}
-    missing = [f"{name}: column is missing" for name in wanted if name not in actual]
-    unknown = [f"{name}: column is not in the contract" for name in actual if name not in wanted]
-    typed = [
+    expected = {name: str(column.dtype) for name, column in schema.columns.items()}
+    missing = [f"{name}: column is missing" for name in expected if name not in actual]
+    unknown = [f"{name}: column is not in the contract" for name in actual if name not in expected]
+    mistyped = [
         f"{name}: is {actual[name]} instead of {dtype}"
-        for name, dtype in wanted.items()
+        for name, dtype in expected.items()
         if actual.get(name, dtype) != dtype
     ]
-    return dict.fromkeys((*missing, *unknown, *typed), 0)
+    return dict.fromkeys((*missing, *unknown, *mistyped), 0)
 
 
 def _parts(schema: Any) -> Iterator[tuple[str, pa.DataFrameSchema]]:
-    """The contract taken apart into single rules, each named."""
+    """The single rules of the contract, each with its name."""
     for name, column in schema.columns.items():
         if not column.nullable:
             yield f"{name}: not null", pa.DataFrameSchema({name: pa.Column(nullable=False)})
         for check in column.checks:
-            alone = pa.Column(nullable=True, checks=[check])
-            yield f"{name}: {check.error}", pa.DataFrameSchema({name: alone})
+            single = pa.Column(nullable=True, checks=[check])
+            yield f"{name}: {check.error}", pa.DataFrameSchema({name: single})
     for check in schema.checks:
         yield check.name, pa.DataFrameSchema(checks=[check])
 
@@ -163,7 +162,7 @@ def _breach(part: tuple[str, pa.DataFrameSchema], table: ir.Table) -> Iterator[t
 
 
 def _repeated(schema: Any, table: ir.Table) -> Iterator[tuple[str, int]]:
-    # Of a value that is there n times pandera tells once, here n rows count.
+    # Pandera counts a repeated value once; here each of its rows counts.
     for name, column in schema.columns.items():
         if column.unique:
             counts = table.group_by(name).agg(rows=table.count())

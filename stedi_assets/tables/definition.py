@@ -15,7 +15,7 @@ from stedi_assets.tables.policy import Policy
 _POLICY = "policy"
 
 Rule = Callable[..., ir.Table]
-"""Gives rows. Its parameters name the tables it is made from, and `policy` where it depends on it.
+"""Gives rows. Its parameters name the tables it reads, and `policy` where it depends on that.
 
 It is a pure function: expressions in, one expression out.
 """
@@ -34,10 +34,10 @@ class TableDefinition:
         source: The source whose files a landing table holds.
         rule: Its rows; None for tables that are made of landing files.
         consent: Rows of people who do not consent. Nobody sees a table that has any.
-        serial_numbers: Rows that go against who is proven to own which device. Likewise.
+        serial_numbers: Rows that contradict the proven owner of a device. Likewise.
         account: Where the rows of its inputs went: (outcome, rows), see `accounts`.
-        still_consenting: The rows of its last published state that may stay when people withdrew
-            and it cannot be made anew.
+        still_consenting: The published rows that may stay when people withdrew and the table cannot
+            be made anew.
     """
 
     contract: type[Contract]
@@ -80,5 +80,5 @@ def takes_policy(function: Callable[..., object]) -> bool:
 
 def apply(function: Callable[..., Any], tables: Mapping[str, ir.Table], policy: Policy) -> Any:
     """Call a rule or check with the tables that its parameters name."""
-    given: dict[str, Any] = {name: tables[name] for name in inputs_of(function)}
-    return function(**given, **({_POLICY: policy} if takes_policy(function) else {}))
+    arguments: dict[str, Any] = {name: tables[name] for name in inputs_of(function)}
+    return function(**arguments, **({_POLICY: policy} if takes_policy(function) else {}))

@@ -35,7 +35,7 @@ def owned_readings(
     """Accelerometer readings under their owner's e-mail, as far as they have one.
 
     A reading that carries a serial number instead of a user belongs to the one person who ever
-    claimed it, and to nobody where there are several. `also` names further columns to keep.
+    claimed it, and to nobody if several people did. `also` names further columns to keep.
     """
     claims = sole_claims(customer_landing).rename(claimed="serialnumber", claimant="email")
     columns = ("timestamp", "x", "y", "z", "serialnumber", *also)
@@ -48,7 +48,7 @@ def owned_readings(
 
 
 def key_id(policy: Policy) -> str:
-    """Tells under which key pseudonyms were made; the key cannot be worked out from it."""
+    """Identifies the key of the pseudonyms; the key cannot be worked out from it."""
     key = policy.subject_key().encode()
     return hmac.digest(key, b"id of this key", hashlib.sha256).hex()[:16]
 

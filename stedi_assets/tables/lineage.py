@@ -1,8 +1,8 @@
-"""Which columns each column is computed from, read off the rules themselves.
+"""Which columns each column is computed from, as the rules themselves say.
 
-A rule is called on tables that have the columns of their contracts and no rows; the expression it
-gives, as SQL, tells where each column comes from. So lineage cannot fall behind the rules, and
-takes neither an engine nor data.
+A rule is called on tables that have the columns of their contracts and no rows. The SQL of its
+expression tells where each column comes from. So lineage cannot fall behind the rules, and needs
+neither an engine nor data.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -43,8 +43,8 @@ class TableLineage:
     """What a table is computed from, one step back.
 
     Attributes:
-        columns: The columns from which the values of each column are computed. What only decides
-            which rows there are, such as a consent date, is not among them.
+        columns: The columns from which the values of each column are computed. Columns that only
+            decide which rows there are, such as a consent date, are not among them.
         rows: The columns that decide which rows there are: those of its filters and joins.
     """
 
@@ -53,12 +53,12 @@ class TableLineage:
 
 
 class Lineage:
-    """Lineage of all tables; each is derived when it is first needed, as that takes a moment."""
+    """Lineage of all tables; each is worked out when it is first needed, as that takes a moment."""
 
     def __init__(self, tables: Iterable[TableDefinition], policy: Policy) -> None:
-        """Read it off the rules of these tables, as they are under this policy."""
+        """Lineage of these tables under this policy."""
         self._tables = {table.name: table for table in tables}
-        # The key makes no difference to it, and without it the lineage can be remembered.
+        # Lineage does not depend on the key, and can be cached without it.
         self._policy = replace(policy, subject_key=_no_key)
 
     def of(self, table: str) -> TableLineage:
@@ -67,13 +67,13 @@ class Lineage:
 
     def markdown(self, table: str) -> str:
         """Lineage of a table back to the landing zone, to be read by people."""
-        found = self.of(table)
+        lineage = self.of(table)
         lines = ["| column | comes from |", "|---|---|"]
-        for column, sources in found.columns.items():
+        for column, sources in lineage.columns.items():
             steps = [f"←\N{NO-BREAK SPACE}{_names(step)}" for step in self._steps(sources)]
             lines.append(f"| {column} | {' '.join(steps) or 'the rule itself'} |")
-        if found.rows:
-            lines += ["", f"Rows are decided by {_names(found.rows)}."]
+        if lineage.rows:
+            lines += ["", f"Rows are decided by {_names(lineage.rows)}."]
         return "\n".join(lines)
 
     def _steps(self, sources: tuple[Source, ...]) -> Iterator[tuple[Source, ...]]:
@@ -81,10 +81,10 @@ class Lineage:
         while sources:
             yield sources
             sources = _sorted(
-                before
+                origin
                 for table, column in sources
                 if table in self._tables and self._tables[table].rule
-                for before in self.of(table).columns.get(column, ())
+                for origin in self.of(table).columns.get(column, ())
             )
 
 
@@ -98,29 +98,30 @@ def _sorted(sources: Iterable[Source]) -> tuple[Source, ...]:
 
 @cache
 def _lineage(table: TableDefinition, policy: Policy) -> TableLineage:
-    return _derived(table, policy) if table.rule else _landed(table)
+    return _of_rule(table, policy) if table.rule else _of_files(table)
 
 
-def _landed(table: TableDefinition) -> TableLineage:
+def _of_files(table: TableDefinition) -> TableLineage:
     """Lineage of a table that no rule makes: its columns are keys of the JSON objects."""
     landing = table.table(Policy())
+    keys = {SOURCE_FILE: FILE_PATH, LANDED_AT: FILE_ARRIVAL}
     if table.source:
         files = files_of(table.source)
-        added = {SOURCE_FILE: FILE_PATH, LANDED_AT: FILE_ARRIVAL, PERSON: landing.person_of or ""}
+        keys[PERSON] = landing.person_of or ""
         return TableLineage(
-            {name: (Source(files, added.get(name, name)),) for name in landing.types}
+            {name: (Source(files, keys.get(name, name)),) for name in landing.types}
         )
-    added = {"source": FILE_PATH, SOURCE_FILE: FILE_PATH, LANDED_AT: FILE_ARRIVAL}
+    keys["source"] = FILE_PATH
     all_files = [files_of(source) for source in SOURCES.values()]
     return TableLineage(
         {
-            name: _sorted(Source(files, added.get(name, FILE_TEXT)) for files in all_files)
+            name: _sorted(Source(files, keys.get(name, FILE_TEXT)) for files in all_files)
             for name in landing.types
         }
     )
 
 
-def _derived(table: TableDefinition, policy: Policy) -> TableLineage:
+def _of_rule(table: TableDefinition, policy: Policy) -> TableLineage:
     types = {each.name: each.table(policy).types for each in TABLES}
     tables = {name: ibis.table(columns, name=name) for name, columns in types.items()}
     assert table.rule
@@ -139,7 +140,7 @@ def _no_key() -> str:
 
 
 def _scope(sql: str, columns: dict[str, Any]) -> Scope:
-    """The query, each of its columns with the table it is of."""
+    """The query, each of its columns qualified with its table."""
     from sqlglot.optimizer.qualify import qualify  # noqa: PLC0415  (takes a while to import)
 
     query = qualify(
@@ -149,7 +150,7 @@ def _scope(sql: str, columns: dict[str, Any]) -> Scope:
     assert scope is not None
     for part in scope.traverse():
         for count in part.find_all(exp.Count):
-            if isinstance(count.this, exp.Star):  # rows are counted, with whatever is in them
+            if isinstance(count.this, exp.Star):  # counts rows, so it reads all columns
                 count.set("this", exp.Tuple(expressions=list(_columns(part, columns))))
     return scope
 
@@ -174,10 +175,8 @@ def _origins(column: str, scope: Scope | exp.Table) -> Iterator[Source]:
         yield Source(scope.name, column)
         return
     query = scope.expression
-    found = lineage(
-        column, query, {}, scope=scope, dialect=_DIALECT, copy=False, trim_selects=False
-    )
-    for node in found.walk():
+    root = lineage(column, query, {}, scope=scope, dialect=_DIALECT, copy=False, trim_selects=False)
+    for node in root.walk():
         if isinstance(node.expression, exp.Table):
             yield Source(node.expression.name, exp.to_column(node.name).name)
 

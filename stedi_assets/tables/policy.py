@@ -19,7 +19,7 @@ class Policy:
         consent_scope: Which readings of a consenting customer may be used: `any` of them, or those
             `from_consent_date` on.
         pseudonymize: Whether training rows name people by `subject_id` alone.
-        subject_key: Gives the key that `subject_id` is made with.
+        subject_key: Returns the key that `subject_id` is made with.
     """
 
     consent_scope: ConsentScope = "any"

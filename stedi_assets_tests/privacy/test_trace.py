@@ -121,7 +121,7 @@ def test_without_the_landing_zone_it_says_so(settings: Settings) -> None:
     zone = Path(settings.lakehouse) / "warehouse/landing"
     away = zone.rename(zone.with_name("away"))
     try:
-        with pytest.raises(LandingZoneError, match="takes the landing zone, which cannot be read"):
+        with pytest.raises(LandingZoneError, match="needs the landing zone, which cannot be read"):
             trace(subject_id(ANN), at(3), settings)
         assert read_table("machine_learning_curated", settings=settings).to_pyarrow().num_rows
     finally:

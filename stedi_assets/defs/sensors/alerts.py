@@ -33,10 +33,10 @@ class AlertError(RuntimeError):
 
 @dataclass(frozen=True)
 class Failure:
-    """What failed: a rule of a table, with counts and reasons but no value of the data.
+    """What failed; the sentence has counts and reasons but no value of the data.
 
     Attributes:
-        table: The table; the step or the job where it is not known.
+        table: The table; where it is not known, the step or the job.
         rule: The check that failed, or `step` or `run`.
     """
 
@@ -53,7 +53,7 @@ def alert_sensors(settings: Settings) -> list[dg.SensorDefinition]:
 
     @dg.run_failure_sensor(
         name="alert_of_failed_run",
-        monitor_all_code_locations=True,  # a refresh in a terminal belongs to none
+        monitor_all_code_locations=True,  # a refresh in a terminal belongs to no code location
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Tells STEDI_WEBHOOK which tables and rules failed in a failed run.",
     )
@@ -81,11 +81,11 @@ def alert_sensors(settings: Settings) -> list[dg.SensorDefinition]:
 
 def failed_checks(context: dg.RunStatusSensorContext) -> list[Failure]:
     """The checks that failed with more than a warning, and warnings that somebody should see."""
-    found = [
+    checks = [
         event.asset_check_evaluation_data
         for event in _events(context, dg.DagsterEventType.ASSET_CHECK_EVALUATION)
     ]
-    last = {check.asset_check_key: check for check in found}  # a step may have been tried again
+    last = {check.asset_check_key: check for check in checks}  # a step may have been tried again
     return [
         Failure(check.asset_key.path[-1], check.check_name, check.description or "It failed.")
         for check in last.values()
@@ -95,20 +95,20 @@ def failed_checks(context: dg.RunStatusSensorContext) -> list[Failure]:
 
 
 def failed_steps(context: dg.RunStatusSensorContext) -> list[Failure]:
-    """The steps that failed, but not because of a check."""
+    """The steps that failed for another reason than a check."""
     failures = []
     for event in _events(context, dg.DagsterEventType.STEP_FAILURE):
-        failed = event.step_failure_data
-        cause = failed.error.cause or failed.error if failed.error else None
+        step = event.step_failure_data
+        cause = step.error.cause or step.error if step.error else None
         kind = cause.cls_name if cause else None
         if kind == "DagsterAssetCheckFailedError":
             continue  # the check says it
         # The message of an unforeseen error may quote data.
         sentence = f"It stopped with {kind or 'an error'}; the run's log says more."
         if kind == "DagsterExecutionInterruptedError":
-            sentence = "It was stopped from outside; the next refresh goes on where it was."
-        if failed.user_failure_data and failed.user_failure_data.description:
-            sentence = failed.user_failure_data.description
+            sentence = "It was stopped from outside; the next refresh goes on from there."
+        if step.user_failure_data and step.user_failure_data.description:
+            sentence = step.user_failure_data.description
         failures.append(Failure(event.step_key or "", "step", sentence))
     return failures
 
@@ -122,7 +122,7 @@ def _events(
 
 
 def message(run: dg.DagsterRun, failures: list[Failure], settings: Settings) -> dict[str, object]:
-    """What the webhook is told: a text for people, and the same for programs."""
+    """What is sent to the webhook: a text for people, and the same for programs."""
     link = f"{settings.webserver}/runs/{run.run_id}"
     failed = ", ".join(f"{failure.rule} of {failure.table}" for failure in failures)
     sentences = " ".join(failure.sentence for failure in failures)
@@ -134,39 +134,39 @@ def message(run: dg.DagsterRun, failures: list[Failure], settings: Settings) -> 
     }
 
 
-def _post(webhook: SecretStr, told: dict[str, object]) -> None:
-    with requests.Session() as session, _unlogged():
+def _post(webhook: SecretStr, alert: dict[str, object]) -> None:
+    with requests.Session() as session, _without_logging():
         for scheme in ("http://", "https://"):
             session.mount(scheme, HTTPAdapter(max_retries=TRIES))
         try:
             answer = session.post(
-                webhook.get_secret_value(), json=told, timeout=_TIMEOUT, allow_redirects=False
+                webhook.get_secret_value(), json=alert, timeout=_TIMEOUT, allow_redirects=False
             )
         except requests.RequestException as error:
-            raise AlertError(_not_told(told, type(error).__name__)) from None
+            raise AlertError(_undelivered(alert, type(error).__name__)) from None
     if not answer.ok or answer.is_redirect:
-        raise AlertError(_not_told(told, f"status {answer.status_code}"))
+        raise AlertError(_undelivered(alert, f"status {answer.status_code}"))
 
 
-def _not_told(told: dict[str, object], reason: str) -> str:
+def _undelivered(alert: dict[str, object], reason: str) -> str:
     return (
-        f"The alert of {told['run']} did not arrive at STEDI_WEBHOOK over several tries: {reason}."
+        f"The alert of {alert['run']} did not arrive at STEDI_WEBHOOK over several tries: {reason}."
     )
 
 
 @contextmanager
-def _unlogged() -> Iterator[None]:
+def _without_logging() -> Iterator[None]:
     """Keep urllib3 from logging the address with each try."""
     here = threading.get_ident()
 
-    def by_others(record: logging.LogRecord) -> bool:
+    def is_of_other_thread(record: logging.LogRecord) -> bool:
         return record.thread != here
 
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     for logger in loggers:
-        logger.addFilter(by_others)
+        logger.addFilter(is_of_other_thread)
     try:
         yield
     finally:
         for logger in loggers:
-            logger.removeFilter(by_others)
+            logger.removeFilter(is_of_other_thread)

@@ -1,7 +1,7 @@
 """Requests a refresh where landing files have arrived that no refresh has read.
 
 Each tick compares all landing files with the ledgers of the landing tables, so no order of arrival
-and no clock can make it miss one. The cursor only keeps it from asking twice for the same.
+and no clock can make it miss one. The cursor only keeps it from requesting the same twice.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ from stedi_assets.tables import SOURCES
 from stedi_assets.tables.policy import Policy
 
 STILL_ARRIVING, WAITED_ENOUGH = 5, 600
-"""Seconds: a new file younger than that may not be the last; one older does not wait for others."""
+"""Seconds: below the first a new file may not be the last; above the second it does not wait."""
 
 PAUSES = 1, 5, 15, 60
 """Minutes before a refresh is requested again for files that the last one left unread."""
@@ -56,7 +56,7 @@ def landing_sensor(settings: Settings) -> dg.SensorDefinition:
         description="Requests a refresh where landing files have arrived that none has read.",
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        # Not as a resource of Dagster's: that locks the tables, and so waits for a refresh.
+        # Not Dagster's resource: that would wait until no refresh is running.
         lakehouse = open_lakehouse(settings)
         end_dead_runs(context.instance, lakehouse, (VACUUM, *_JOBS))
         return _Tick(context, settings, policy, lakehouse).result()
@@ -73,7 +73,7 @@ class _Cursor:
         requested: Digest of each source's files at the last request, while some are unread.
         replaced: Digest of each source's replaced files that a refresh was requested for.
         requested_at: When that was, in seconds since the epoch.
-        requests: How many there were since no file was unread.
+        requests: How many there were since the last time that no file was unread.
     """
 
     observed: dict[str, str] = field(default_factory=dict)
@@ -86,7 +86,7 @@ class _Cursor:
     def read(cls, text: str | None) -> "_Cursor":
         try:
             return cls(**json.loads(text or "{}"))
-        except (TypeError, ValueError):  # not ours: nothing was seen yet
+        except (TypeError, ValueError):  # not ours: as if nothing was seen yet
             return cls()
 
     @property
@@ -101,18 +101,18 @@ class _Source:
 
     Attributes:
         news: Files that a refresh is to be requested for.
-        gone: Digest of the held-back files that were removed; None if none was.
+        removed: Digest of the held-back files that were removed; None if none was.
     """
 
     name: str
     table: str
     arrived: Arrived
     news: tuple[LandingFile, ...]
-    gone: str | None
+    removed: str | None
 
     @cached_property
     def digest(self) -> str:
-        """Changes when a file is new, gone or replaced."""
+        """Changes when a file is added, removed or replaced."""
         return _digest(self.arrived.listing.files)
 
     def observation(self) -> dg.AssetObservation:
@@ -157,17 +157,17 @@ class _Tick:
         """A request or a reason for none, and observations of the sources that changed.
 
         Raises:
-            LakehouseError: Something could not be looked at, and nothing else is to be requested.
+            LakehouseError: Something could not be read, and there is nothing to request.
         """
-        # First: a refresh that ends while the files are compared leaves none unread.
+        # First, so that a refresh that ends while files are compared still counts as at work.
         at_work = self._attempt(self._is_refresh_at_work)
-        looked = [self._attempt(self._look, *source) for source in SOURCES.items()]
-        sources = [source for source in looked if source]
-        left = {}
+        attempts = [self._attempt(self._look, *source) for source in SOURCES.items()]
+        sources = [source for source in attempts if source]
+        behind = {}
         if at_work is False and not _news(sources):
-            left = {s.table: s.gone for s in sources if s.gone} | self._behind()
+            behind = {s.table: s.removed for s in sources if s.removed} | self._behind()
         # Where it is not known whether a refresh is at work, none is requested.
-        reason = self._reason_to_skip(sources, left, at_work=at_work is not False)
+        reason = self._reason_to_skip(sources, behind, at_work=at_work is not False)
         faults = " ".join(dict.fromkeys(self._faults))
         if faults and reason:
             raise LakehouseError(faults)
@@ -177,28 +177,28 @@ class _Tick:
         cursor = replace(self._cursor, observed={**self._cursor.observed, **observed})
         changed = [s for s in sources if self._cursor.observed.get(s.name) != s.digest]
         if reason is None:
-            cursor = self._requested(cursor, sources, left)
-        elif not (_news(sources) or left):
+            cursor = self._requested(cursor, sources, behind)
+        elif not (_news(sources) or behind):
             cursor = replace(cursor, requested={}, requests=0)
         return dg.SensorResult(
-            run_requests=None if reason else [self._request(sources, left)],
+            run_requests=None if reason else [self._request(sources, behind)],
             skip_reason=reason,
             cursor=json.dumps(asdict(cursor)),
             asset_events=[source.observation() for source in changed],
         )
 
     def _behind(self) -> dict[str, str]:
-        """Tables that the last refresh did not come to; what cannot be read is passed over."""
-        looked = self._attempt(out_of_date, self._lakehouse, self._policy)
-        return dict(looked.behind) if looked else {}
+        """Tables that the last refresh did not reach; unreadable ones are left out."""
+        tables = self._attempt(out_of_date, self._lakehouse, self._policy)
+        return dict(tables.behind) if tables else {}
 
-    def _attempt(self, look: Callable[..., _T], *given: Any) -> _T | None:
+    def _attempt(self, look: Callable[..., _T], *arguments: Any) -> _T | None:
         try:
-            return look(*given)
+            return look(*arguments)
         except Exception as error:
-            if not (said := sentence(error)):
+            if not (message := sentence(error)):
                 raise
-            self._faults.append(said)
+            self._faults.append(message)
             return None
 
     def _is_refresh_at_work(self) -> bool:
@@ -218,19 +218,19 @@ class _Tick:
 
     def _look(self, table: str, name: str) -> _Source:
         arrived = self._files.arrived(name, table)
-        told = self._cursor.replaced.get(name) == _digest(arrived.replaced)
-        news = (*arrived.new, *(() if told else arrived.replaced))
-        gone = _digest_of([entry.path for entry in arrived.gone]) if arrived.gone else None
-        return _Source(name, table, arrived, news, gone)
+        is_known = self._cursor.replaced.get(name) == _digest(arrived.replaced)
+        news = (*arrived.new, *(() if is_known else arrived.replaced))
+        removed = _digest_of([entry.path for entry in arrived.gone]) if arrived.gone else None
+        return _Source(name, table, arrived, news, removed)
 
     def _reason_to_skip(
-        self, sources: list[_Source], left: dict[str, str], *, at_work: bool
+        self, sources: list[_Source], behind: dict[str, str], *, at_work: bool
     ) -> str | None:
         news = _news(sources)
-        if left:
-            asked = self._cursor.requested.get(_TABLES) == _digest_of(left)
-            unmade = f"Tables that the last refresh did not come to: {', '.join(left)}"
-            return self._pause(unmade) if asked else None
+        if behind:
+            is_repeated = self._cursor.requested.get(_TABLES) == _digest_of(behind)
+            tables = f"Tables that the last refresh did not reach: {', '.join(behind)}"
+            return self._pause(tables) if is_repeated else None
         if not news:
             return self._nothing_new(sources)
         count = f"new files: {len(news):,}"
@@ -248,45 +248,47 @@ class _Tick:
         unread = f"Files left unread by the last refresh: {len(news):,}"
         return None if fresh else self._pause(unread)
 
-    def _pause(self, left: str) -> str | None:
+    def _pause(self, work: str) -> str | None:
         if self._now >= self._cursor.due:
             return None
         due = datetime.fromtimestamp(self._cursor.due, UTC)
-        return f"{left}. Its run says why; the next one is requested at {due:%H:%M:%S} UTC."
+        return f"{work}. Its run says why; the next one is requested at {due:%H:%M:%S} UTC."
 
     def _nothing_new(self, sources: list[_Source]) -> str:
-        taken = sum(source.arrived.taken for source in sources)
+        files = sum(source.arrived.taken for source in sources)
         held_back = {s.table: len(s.arrived.held_back) for s in sources if s.arrived.held_back}
-        if not taken and not held_back:
+        if not files and not held_back:
             folders = ", ".join(
                 f"{self._settings.landing_root}/{source}/landing" for source in SOURCES.values()
             )
             return f"There are no landing files yet; drop them into {folders}."
-        counts = [f"{taken:,} taken in"]
+        counts = [f"{files:,} taken in"]
         if held_back:
             tables = ", ".join(held_back)
             counts.append(f"{sum(held_back.values()):,} held back by a check of {tables}")
         return f"No new landing files; {', '.join(counts)}."
 
     def _are_arriving(self, sources: list[_Source]) -> bool:
-        written = [s.arrived.listing.modified[file.path] for s in sources for file in s.news]
-        ages = [self._now - moment.timestamp() for moment in written]
-        if min(ages) < 0:  # clocks differ: nobody knows how long to wait
+        times = [s.arrived.listing.modified[file.path] for s in sources for file in s.news]
+        ages = [self._now - moment.timestamp() for moment in times]
+        if min(ages) < 0:  # clocks differ: how long to wait is not known
             return False
         return min(ages) < STILL_ARRIVING and max(ages) <= WAITED_ENOUGH
 
-    def _request(self, sources: list[_Source], left: dict[str, str]) -> dg.RunRequest:
-        # The same for a tick that is evaluated twice, another one after the lakehouse was emptied.
-        asked = _digest_of(left) if left else _digest(_news(sources))
-        key = f"{asked} {self._cursor.requested_at or ''}".strip()
+    def _request(self, sources: list[_Source], behind: dict[str, str]) -> dg.RunRequest:
+        # The same if a tick is evaluated twice, but another one after the lakehouse was emptied.
+        digest = _digest_of(behind) if behind else _digest(_news(sources))
+        key = f"{digest} {self._cursor.requested_at or ''}".strip()
         return dg.RunRequest(
             run_key=key,
             tags={f"new_files/{s.name}": str(len(s.news)) for s in sources if s.news}
-            | ({_TABLES: ", ".join(left)} if left else {}),
+            | ({_TABLES: ", ".join(behind)} if behind else {}),
         )
 
-    def _requested(self, cursor: _Cursor, sources: list[_Source], left: dict[str, str]) -> _Cursor:
-        digests = {source.name: source.digest for source in sources} | {_TABLES: _digest_of(left)}
+    def _requested(
+        self, cursor: _Cursor, sources: list[_Source], behind: dict[str, str]
+    ) -> _Cursor:
+        digests = {source.name: source.digest for source in sources} | {_TABLES: _digest_of(behind)}
         replaced = {s.name: _digest(s.arrived.replaced) for s in sources if s.arrived.replaced}
         return replace(
             cursor,

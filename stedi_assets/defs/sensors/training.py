@@ -26,7 +26,7 @@ def training_set_sensor(settings: Settings) -> dg.SensorDefinition:
     )
     def training_sets(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         with in_a_sentence():
-            # Not the resource of the runs, which would wait until no refresh is running.
+            # Not Dagster's resource: that would wait until no refresh is running.
             lakehouse = open_lakehouse(settings)
             if lakehouse.is_locked():  # a tag would get in the way of a publication
                 return dg.SensorResult(skip_reason="A refresh is at work.")

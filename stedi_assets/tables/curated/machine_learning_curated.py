@@ -17,8 +17,8 @@ from stedi_assets.tables.definition import TableDefinition
 from stedi_assets.tables.identity import pseudonym
 from stedi_assets.tables.policy import Policy
 
-NAMING = ("user", "serialnumber")
-"""Columns that training rows have with STEDI_PSEUDONYMIZE=false alone."""
+IDENTIFYING = ("user", "serialnumber")
+"""Columns that training rows have only with STEDI_PSEUDONYMIZE=false."""
 
 
 class MachineLearningCurated(Contract):
@@ -72,8 +72,8 @@ def machine_learning_curated(
     pairs = sensor.join(
         phone, [sensor.email == phone.user, sensor.sensorreadingtime == phone.timestamp]
     )
-    of_pair = ["subject_id", "sensorreadingtime", "distancefromobject", "x", "y", "z"]
-    return pairs.select(*of_pair, *(() if policy.pseudonymize else NAMING))
+    reading = ["subject_id", "sensorreadingtime", "distancefromobject", "x", "y", "z"]
+    return pairs.select(*reading, *(() if policy.pseudonymize else IDENTIFYING))
 
 
 # What must hold
@@ -86,7 +86,7 @@ def consent(
     customer_trusted: ir.Table,
     policy: Policy,
 ) -> ir.IntegerScalar:
-    """Training rows of people without consent or, in that scope, from before their consent date."""
+    """Training rows without consent or, under `from_consent_date`, from before its date."""
     rows = machine_learning_curated.select(person="subject_id", time="sensorreadingtime")
     people = consenting(customer_landing, quarantine)
     people = people.select(person=pseudonym(people.email, policy))
@@ -138,7 +138,7 @@ def one_person_a_row(
         ],
     )
     phone = accelerometer_trusted
-    right = with_sensor.semi_join(
+    matching = with_sensor.semi_join(
         phone,
         [
             with_sensor.person == phone.user,
@@ -147,8 +147,8 @@ def one_person_a_row(
         ],
     )
     ml = machine_learning_curated
-    wrong = ml.agg(rows=ml.count()).union(right.agg(rows=-right.count()))
-    return total(wrong.rows)
+    violations = ml.agg(rows=ml.count()).union(matching.agg(rows=-matching.count()))
+    return total(violations.rows)
 
 
 # Where the other readings went
@@ -163,11 +163,11 @@ def account(
         owners, "serialnumber"
     )
     phone = accelerometer_trusted.select("user", "timestamp")
-    met = sensor.left_join(phone, [("email", "user"), ("sensorreadingtime", "timestamp")])
-    counted = met.agg(pairs=met.user.count(), alone=met.user.isnull().sum())
-    kept = counted.select(outcome=ibis.literal(KEPT), rows="pairs")
-    unmet = counted.select(outcome=ibis.literal("no phone reading at that time"), rows="alone")
-    return outcomes(kept.union(unmet))
+    pairs = sensor.left_join(phone, [("email", "user"), ("sensorreadingtime", "timestamp")])
+    counts = pairs.agg(pairs=pairs.user.count(), alone=pairs.user.isnull().sum())
+    kept = counts.select(outcome=ibis.literal(KEPT), rows="pairs")
+    withheld = counts.select(outcome=ibis.literal("no phone reading at that time"), rows="alone")
+    return outcomes(kept.union(withheld))
 
 
 MACHINE_LEARNING_CURATED = TableDefinition(

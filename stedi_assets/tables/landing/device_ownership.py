@@ -83,7 +83,7 @@ def user_matches(times: ir.Table, readings: ir.Table) -> ir.Table:
 
 
 def _leaders(matches: ir.Table) -> ir.Table:
-    """Of each device, the user with the most matches, theirs, and the most of anybody else."""
+    """Of each device, the user with the most matches, how many, and the most of any other user."""
     place = ibis.row_number().over(
         group_by=matches.serialnumber, order_by=[matches.matched.desc(), matches.user]
     )
@@ -98,8 +98,8 @@ def _leaders(matches: ir.Table) -> ir.Table:
 def _claimants(matches: ir.Table, customer_landing: ir.Table) -> ir.Table:
     """Devices that one e-mail alone ever claimed, with its matches."""
     claims = sole_claims(customer_landing).rename(claimant="email")
-    theirs = [claims.serialnumber == matches.serialnumber, claims.claimant == matches.user]
-    return claims.left_join(matches, theirs).select(
+    same_user = [claims.serialnumber == matches.serialnumber, claims.claimant == matches.user]
+    return claims.left_join(matches, same_user).select(
         claims.serialnumber, claims.claimant, claimant_matched=matches.matched
     )
 
@@ -117,10 +117,10 @@ def proven_owners(
     d = device_ownership.left_join(_claims(customer_landing), "serialnumber").drop(
         "serialnumber_right"
     )
-    counted = _recounted(
+    recounted = _recounted(
         device_ownership, step_trainer_landing, accelerometer_landing, customer_landing
     )
-    d = d.left_join(counted, "serialnumber").drop("serialnumber_right")
+    d = d.left_join(recounted, "serialnumber").drop("serialnumber_right")
     shared = (
         (d.matched >= MIN_MATCHES)
         & (d.matched > d.runner_up_matched)
@@ -128,15 +128,15 @@ def proven_owners(
     )
     sole = (d.claimants == 1) & (d.claimant == d.email) & (d.runner_up_matched < MIN_MATCHES)
     proven = ibis.ifelse(d.basis == "shared_readings", shared, sole).fill_null(False)
-    right = (
+    valid = (
         proven
         & (d.readings == d.times).fill_null(False)
         & (d.matched == d.of_owner.fill_null(0))
         & (d.runner_up_matched == d.of_others.fill_null(0))
     )
     repeated = device_ownership.group_by("serialnumber").agg(rows=ibis._.count() - 1)
-    wrong = d.agg(rows=(~right).sum()).union(repeated.agg(rows=repeated.rows.sum()))
-    return total(wrong.rows)
+    violations = d.agg(rows=(~valid).sum()).union(repeated.agg(rows=repeated.rows.sum()))
+    return total(violations.rows)
 
 
 def _claims(customer_landing: ir.Table) -> ir.Table:
@@ -152,19 +152,19 @@ def _recounted(
     accelerometer_landing: ir.Table,
     customer_landing: ir.Table,
 ) -> ir.Table:
-    """Of each device its times, its owner's matches and the most of anybody else, from readings."""
+    """Of each device its times, its owner's matches and the most of any other user, recounted."""
     times = step_trainer_landing.select("serialnumber", time="sensorreadingtime").distinct()
     readings = owned_readings(accelerometer_landing, customer_landing)
     users = readings.select("user", time="timestamp").distinct()
     matches = times.join(users, "time").group_by("serialnumber", "user").agg(n=ibis._.count())
     owners = device_ownership.select("serialnumber", owner="email").distinct()
     matches = matches.join(owners, "serialnumber")
-    counted = matches.group_by("serialnumber").agg(
+    most = matches.group_by("serialnumber").agg(
         of_owner=matches.n.max(where=matches.user == matches.owner),
         of_others=matches.n.max(where=matches.user != matches.owner),
     )
     devices = times.group_by("serialnumber").agg(times=times.count())
-    return devices.left_join(counted, "serialnumber").drop("serialnumber_right")
+    return devices.left_join(most, "serialnumber").drop("serialnumber_right")
 
 
 # Where the other devices went
@@ -177,8 +177,8 @@ def account(
     devices = step_trainer_landing.select("serialnumber").distinct()
     owned = device_ownership.select("serialnumber").distinct()
     devices = marked(devices, owned, "serialnumber", "owned")
-    claimed = claims_by_device(customer_landing)
-    devices = devices.left_join(claimed, [("serialnumber", "claimed")])
+    claims = claims_by_device(customer_landing)
+    devices = devices.left_join(claims, [("serialnumber", "claimed")])
     outcome = ibis.cases(
         (devices.owned, KEPT),
         (devices.claimants.isnull(), "claimed by nobody, readings prove no owner"),

@@ -45,10 +45,10 @@ def accelerometer_trusted(
 ) -> ir.Table:
     """Readings of the customers in customer_trusted, each under its owner's e-mail."""
     readings = owned_readings(accelerometer_landing, customer_landing)
-    of_customer = [readings.user == customer_trusted.email]
+    conditions = [readings.user == customer_trusted.email]
     if policy.from_consent_date:
-        of_customer.append(readings.timestamp >= customer_trusted.sharewithresearchasofdate)
-    return readings.semi_join(customer_trusted, of_customer)
+        conditions.append(readings.timestamp >= customer_trusted.sharewithresearchasofdate)
+    return readings.semi_join(customer_trusted, conditions)
 
 
 # What must hold
@@ -61,7 +61,7 @@ def consent(
     customer_trusted: ir.Table,
     policy: Policy,
 ) -> ir.IntegerScalar:
-    """Readings of people without consent or, in that scope, from before their consent date."""
+    """Readings of people without consent or, under `from_consent_date`, from before its date."""
     readings = accelerometer_trusted.select(person="user", time="timestamp")
     since = customer_trusted.select(person="email", since="sharewithresearchasofdate")
     people = consenting(customer_landing, quarantine).select(person="email")
@@ -96,8 +96,8 @@ def account(
     readings = readings.rename(user="person")
     identities = readings.group_by("user", "serialnumber").agg(rows=readings.count())
     people = _resolved(identities, customer_landing).left_join(dates, [("person", "customer")])
-    known = customer_landing.select("person").distinct()
-    people = marked(people, known, "person", "known")
+    customers = customer_landing.select("person").distinct()
+    people = marked(people, customers, "person", "known")
     outcome = ibis.cases(
         (people.claimants > 1, "serial number claimed by several e-mails"),
         (people.person.isnull(), "serial number claimed by nobody"),
@@ -105,12 +105,12 @@ def account(
         (people.customer.isnull(), "no research consent"),
         else_=KEPT,
     )
-    counted = people.select("rows", outcome=outcome)
+    counts = people.select("rows", outcome=outcome)
     if policy.from_consent_date:
         early = _resolved(readings, customer_landing).join(dates, [("person", "customer")])
         early = early.filter(early.timestamp < early.since)
-        counted = reclassified(counted, early, "before the consent date")
-    return outcomes(counted)
+        counts = reclassified(counts, early, "before the consent date")
+    return outcomes(counts)
 
 
 def _resolved(readings: ir.Table, customer_landing: ir.Table) -> ir.Table:

@@ -10,8 +10,8 @@ from stedi_assets.tables.consent import consenting, unreadable_people, unreadabl
 from stedi_assets.tables.definition import TableDefinition
 from stedi_assets.tables.sources import CustomerRecord
 
-# Of records that tie in all that the rule names, any would do; it must be the same one each time.
-_TIES = (
+# Any of the records that still tie would do, but it must be the same one each time.
+_TIE_BREAKERS = (
     "serialnumber",
     "sharewithpublicasofdate",
     "birthday",
@@ -53,15 +53,15 @@ def customer_trusted(customer_landing: ir.Table, quarantine: ir.Table) -> ir.Tab
                 updated.desc(),
                 records.registrationdate.desc(nulls_first=False),
                 consents(records),  # of records that still tie, one without consent wins
-                *(records[column].asc(nulls_first=False) for column in _TIES),
+                *(records[column].asc(nulls_first=False) for column in _TIE_BREAKERS),
             ],
         )
     )
     consenting = latest.filter(latest["rank"] == 0, consents(latest))
     trusted = consenting.anti_join(suspended(customer_landing, quarantine), "person")
     # Not `drop`, which names columns in another order in each process: the SQL is a fingerprint.
-    of_landing = cols("rank", "person", "source_file", "landed_at")
-    return trusted.mutate(email="person").select(~of_landing)
+    landing_columns = cols("rank", "person", "source_file", "landed_at")
+    return trusted.mutate(email="person").select(~landing_columns)
 
 
 def consents(records: ir.Table) -> ir.BooleanValue:
@@ -70,7 +70,7 @@ def consents(records: ir.Table) -> ir.BooleanValue:
 
 
 def suspended(customer_landing: ir.Table, quarantine: ir.Table) -> ir.Table:
-    """People of whom the newest thing that landed is a record that could not be read.
+    """People whose newest landed record could not be read.
 
     They count as not consenting until a readable record of theirs lands later.
     """
@@ -106,8 +106,8 @@ def account(customer_landing: ir.Table, quarantine: ir.Table) -> ir.Table:
     """Customer records: one of each consenting customer is kept."""
     people = customer_landing.group_by(email="person").agg(records=ibis._.count())
     people = marked(people, consenting(customer_landing, quarantine), "email", "consents")
-    unread = unreadable_people(customer_landing, quarantine)
-    people = marked(people, unread, "email", "suspended")
+    unreadable = unreadable_people(customer_landing, quarantine)
+    people = marked(people, unreadable, "email", "suspended")
     outcome = ibis.cases(
         (people.consents, KEPT),
         (people.suspended, "suspended: their newest record could not be read"),

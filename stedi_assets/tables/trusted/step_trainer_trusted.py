@@ -40,16 +40,16 @@ def step_trainer_trusted(  # noqa: PLR0913  (the tables it is made from)
 ) -> ir.Table:
     """Sensor readings of devices owned by a customer in customers_curated.
 
-    But for those at whose millisecond the owner's phone has no reading and somebody else's has
-    one: somebody else was on the device.
+    Except those at a millisecond at which other phones have a reading and the owner's has none:
+    somebody else was on the device.
     """
     customers = customers_curated.select("email", since="sharewithresearchasofdate")
     owners = device_ownership.select("serialnumber", "email").join(customers, "email")
     readings = step_trainer_landing.select(~cols("source_file", "landed_at"))
-    of_owner = [readings.serialnumber == owners.serialnumber]
+    conditions = [readings.serialnumber == owners.serialnumber]
     if policy.from_consent_date:
-        of_owner.append(readings.sensorreadingtime >= owners.since)
-    readings = readings.semi_join(owners, of_owner)
+        conditions.append(readings.sensorreadingtime >= owners.since)
+    readings = readings.semi_join(owners, conditions)
     phones = owned_readings(accelerometer_landing, customer_landing)
     phones = phones.select(email="user", sensorreadingtime="timestamp")
     times = readings.join(owners, "serialnumber").drop("since")
@@ -70,7 +70,7 @@ def consent(  # noqa: PLR0913  (the tables it looks at)
     customer_trusted: ir.Table,
     policy: Policy,
 ) -> ir.IntegerScalar:
-    """Sensor readings of owners without consent or, in that scope, before their consent date."""
+    """Sensor readings of owners without consent or, under `from_consent_date`, before its date."""
     owners = device_ownership.select("serialnumber", "email")
     readings = step_trainer_trusted.select(person="serialnumber", time="sensorreadingtime")
     people = owners.semi_join(consenting(customer_landing, quarantine), "email")
@@ -113,11 +113,11 @@ def owned_devices(
     phones = owned_readings(accelerometer_landing, customer_landing)
     phones = phones.select("user", "timestamp").distinct()
     readings = step_trainer_trusted.join(owners, "serialnumber")
-    together = readings.join(phones, [("sensorreadingtime", "timestamp")])
-    times = together.group_by("serialnumber", "sensorreadingtime").agg(
-        users=together.user.nunique(),
-        rows=together.count(),
-        of_owner=(together.user == together.email).sum(),
+    pairs = readings.join(phones, [("sensorreadingtime", "timestamp")])
+    times = pairs.group_by("serialnumber", "sensorreadingtime").agg(
+        users=pairs.user.nunique(),
+        rows=pairs.count(),
+        of_owner=(pairs.user == pairs.email).sum(),
     )
     others = times.filter(times.of_owner == 0).select(rows=(times.rows / times.users).cast("int64"))
     return total(withheld.union(others).rows)
@@ -145,24 +145,24 @@ def account(  # noqa: PLR0913  (the tables it is made from)
         (~devices.curated, "owner does not consent or has no readings"),
         else_=KEPT,
     )
-    counted = devices.select("rows", outcome=outcome)
+    counts = devices.select("rows", outcome=outcome)
     customers = customers_curated.select("email", since="sharewithresearchasofdate")
-    theirs = step_trainer_landing.join(owners.join(customers, "email"), "serialnumber")
+    owned = step_trainer_landing.join(owners.join(customers, "email"), "serialnumber")
     if policy.from_consent_date:
-        early = theirs.filter(theirs.sensorreadingtime < theirs.since)
-        counted = reclassified(counted, early, "before the consent date")
-        theirs = theirs.filter(theirs.sensorreadingtime >= theirs.since)
+        early = owned.filter(owned.sensorreadingtime < owned.since)
+        counts = reclassified(counts, early, "before the consent date")
+        owned = owned.filter(owned.sensorreadingtime >= owned.since)
     phones = owned_readings(accelerometer_landing, customer_landing)
-    others = _of_others(theirs.select("email", time="sensorreadingtime"), phones)
-    return outcomes(reclassified(counted, others, "somebody else's phone alone was there"))
+    others = _of_others(owned.select("email", time="sensorreadingtime"), phones)
+    return outcomes(reclassified(counts, others, "somebody else's phone alone was there"))
 
 
 def _of_others(readings: ir.Table, phones: ir.Table) -> ir.Table:
     """Readings (email, time) at whose time there are phone readings, and none of that e-mail."""
     present = phones.group_by(at="timestamp", user="user").agg(n=ibis._.count()).drop("n")
-    mine = present.select("at", "user", there=ibis.literal(True))
-    known = readings.left_join(mine, [("time", "at"), ("email", "user")])
-    alone = known.filter(known.there.isnull()).select("email", "time")
+    own = present.select("at", "user", there=ibis.literal(True))
+    joined = readings.left_join(own, [("time", "at"), ("email", "user")])
+    alone = joined.filter(joined.there.isnull()).select("email", "time")
     anybody = present.select("at").distinct()
     return alone.inner_join(anybody, [("time", "at")])
 

@@ -372,7 +372,7 @@ def test_pseudonym_key_is_part_of_what_process_and_job_compare(on_aws: Settings)
 
 
 def test_glue_takes_a_lakehouse_on_aws(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="STEDI_ENGINE=glue takes STEDI_DEPLOYMENT=aws"):
+    with pytest.raises(SettingsError, match="STEDI_ENGINE=glue needs STEDI_DEPLOYMENT=aws"):
         under(tmp_path, landing=None, engine="glue")
 
 

@@ -16,7 +16,12 @@ from typer.testing import CliRunner
 from stedi_assets.cli.main import app
 from stedi_assets.lakehouse.faults import LakehouseError
 from stedi_assets.privacy.key import policy_of
-from stedi_assets.privacy.training_sets import TRAINING_SET, released, training_sets, vacuum
+from stedi_assets.privacy.training_sets import (
+    TRAINING_SET,
+    tags_to_release,
+    training_sets,
+    vacuum,
+)
 from stedi_assets.read import UnknownTableError, read_table
 from stedi_assets.resources import open_lakehouse
 from stedi_assets.tables import definition
@@ -154,8 +159,8 @@ def test_what_is_published_stays_though_somebody_in_it_withdrew(settings: Settin
     tag = train(settings, [*rows_of(ANN, 1), *rows_of(BOB, 2)])
     consenting(settings, bob=1)  # and the training set has not been refreshed yet
     at_once = settings.model_copy(update={"retention": NOW})
-    assert released(open_lakehouse(settings), at_once).tags == (tag,)
-    assert released(open_lakehouse(settings), settings).tags == ()
+    assert tags_to_release(open_lakehouse(settings), at_once).tags == (tag,)
+    assert tags_to_release(open_lakehouse(settings), settings).tags == ()
     assert clean(settings).tags == {}
     assert list(tags(settings)) == [tag]
 
@@ -165,10 +170,10 @@ def test_rows_from_before_a_later_consent_date_count_in_that_scope_only(settings
     dated = settings.model_copy(update={"consent_scope": "from_consent_date"})
     consenting(settings, ann=10)
     tag = train(settings, rows_of(ANN, 10, 11))
-    assert released(open_lakehouse(dated), dated).tags == ()
+    assert tags_to_release(open_lakehouse(dated), dated).tags == ()
     consenting(settings, ann=11)  # withdrew, and came back later
-    assert released(open_lakehouse(settings), settings).tags == ()
-    assert released(open_lakehouse(dated), dated).tags == (tag,)
+    assert tags_to_release(open_lakehouse(settings), settings).tags == ()
+    assert tags_to_release(open_lakehouse(dated), dated).tags == (tag,)
 
 
 def test_training_set_without_rows_stays(settings: Settings) -> None:

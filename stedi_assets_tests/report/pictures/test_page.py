@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 from stedi_assets.read import read_table
 from stedi_assets.report.page import page
-from stedi_assets.report.pictures import Absent, Picture
+from stedi_assets.report.pictures import MissingPicture, Picture
 from stedi_assets.report.status import status
 from stedi_assets.settings import Settings
 from stedi_assets_tests.report.pictures.support import assert_secret
@@ -81,5 +81,5 @@ def test_nothing_of_a_person_is_on_the_page(html: str, settings: Settings) -> No
 
 
 def test_what_a_page_is_given_stays_text(settings: Settings) -> None:
-    found = page(status(settings), [], [Absent("<script>", "Nothing & nobody.")])
+    found = page(status(settings), [], [MissingPicture("<script>", "Nothing & nobody.")])
     assert "&lt;script&gt;: Nothing &amp; nobody." in found

@@ -148,7 +148,7 @@ def test_refresh_that_ended_after_the_landing_tables_is_asked_for_again(
     watch.refresh(*LANDING, "quarantine")
     [again] = watch.tick().run_requests or ()
     assert again.tags["tables"] == "customer_trusted, device_ownership"
-    assert "did not come to: customer_trusted" in watch.reason()
+    assert "did not reach: customer_trusted" in watch.reason()
     watch.ahead += 301
     assert watch.requests()
     assert refresh(watch.settings, watch.instance).success
@@ -184,7 +184,7 @@ def test_table_that_was_dropped_for_breaking_consent_is_asked_for_again_after_a_
     assert not refresh(watch.settings, watch.instance).success
     monkeypatch.undo()
     assert watch.requests()
-    assert "Tables that the last refresh did not come to: customer_trusted" in watch.reason()
+    assert "Tables that the last refresh did not reach: customer_trusted" in watch.reason()
 
 
 def test_sources_are_observed_where_their_files_change(watch: Watch, landing: Path) -> None:

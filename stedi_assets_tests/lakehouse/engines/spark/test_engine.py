@@ -257,7 +257,7 @@ def test_configuration_is_this_machine_unless_a_cluster_is_named(spark: str) -> 
         ("[]", "write a JSON object"),
         ('{"master": "yarn"}', "write a JSON object"),
         ('{"spark.a": []}', "write a JSON object"),
-        ('{"spark.remote": "local[*]"}', "spark.remote takes a server's address"),
+        ('{"spark.remote": "local[*]"}', "spark.remote is a server's address"),
         ('{"spark.master": "locl[2]"}', "spark.master is "),
     ],
 )

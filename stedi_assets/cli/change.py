@@ -1,0 +1,161 @@
+"""The commands that change something: tables, files, the landing folders."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stedi_assets.cli.terminal import load_settings, out, stop, warn
+from stedi_assets.settings import duration
+
+
+class Source(StrEnum):
+    """The sources, as options name them."""
+
+    CUSTOMER = "customer"
+    ACCELEROMETER = "accelerometer"
+    STEP_TRAINER = "step_trainer"
+
+
+def refresh() -> None:
+    """Take in new landing files and bring every table up to date."""
+    settings = load_settings()
+    from stedi_assets.cli.refresh import refresh as run  # noqa: PLC0415
+
+    if not run(settings, out):
+        raise typer.Exit(1)
+
+
+def rebuild(
+    source: Annotated[
+        list[Source] | None,
+        typer.Option(help="Only take in this source's files anew; may be given several times."),
+    ] = None,
+    new_key: Annotated[
+        bool,
+        typer.Option(
+            "--new-key",
+            help="Also begin with a new key of subject_id, where the old one is lost or known.",
+        ),
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Make tables anew from the landing files: after damage, or when a file was corrected."""
+    settings = load_settings()
+    from stedi_assets.cli.refresh import refresh as run  # noqa: PLC0415
+    from stedi_assets.privacy.training_sets import begin_with_new_key  # noqa: PLC0415
+    from stedi_assets.refresh.rebuild import (  # noqa: PLC0415
+        damaged_tables,
+        drop_damaged,
+        lost_files,
+    )
+    from stedi_assets.resources import open_lakehouse  # noqa: PLC0415
+
+    lakehouse = open_lakehouse(settings)
+    sources = [each.value for each in source or Source]
+    damaged = damaged_tables(lakehouse)
+    if damaged != []:
+        unreadable = "the catalog" if damaged is None else ", ".join(damaged)
+        warn(f"Cannot be read, and will be made anew: {unreadable}.")
+    for name, entries in lost_files(lakehouse, settings, sources).items():
+        rows = sum(entry.rows for entry in entries)
+        warn(
+            f"{name}: {len(entries):,} files with {rows:,} rows are not in the landing folder any "
+            "more. These rows will be gone"
+            + (", and with them withdrawals and suspensions." if name == "customer" else ".")
+        )
+    if not yes and not typer.confirm(f"Make the tables anew from {settings.landing_root}?"):
+        raise typer.Exit(1)
+    with lakehouse.locked(warn):
+        drop_damaged(lakehouse, damaged)
+        if new_key:
+            released = begin_with_new_key(lakehouse, settings)
+            warn(
+                f"A new key is in use; {len(released):,} training sets of the old one are released."
+            )
+    if not run(settings, out, rebuild=sources):
+        raise typer.Exit(1)
+
+
+def vacuum(
+    older_than: Annotated[
+        str, typer.Option(help="Safety age: files younger than that are left alone.")
+    ] = "1d",
+    dry_run: Annotated[bool, typer.Option(help="Only say what would be removed.")] = False,
+) -> None:
+    """Let snapshots past STEDI_RETENTION go, and files that no snapshot refers to."""
+    settings = load_settings()
+    from stedi_assets.privacy.training_sets import vacuum as clean  # noqa: PLC0415
+    from stedi_assets.resources import open_lakehouse  # noqa: PLC0415
+
+    try:
+        age = duration(older_than)
+    except ValueError as error:
+        raise stop(f"--older-than is wrong: {error}.") from None
+    lakehouse = open_lakehouse(settings)
+    if not lakehouse.storage.exists():
+        out.print("No tables yet: there is nothing to remove.")
+        return
+    with lakehouse.locked(warn):
+        vacuumed = clean(lakehouse, settings, age, dry_run)
+    out.print(f"{'Would remove' if dry_run else 'Removed'} {vacuumed}.", highlight=False)
+
+
+def sample(  # noqa: PLR0913  (these are its options)
+    landing: Annotated[
+        str | None,
+        typer.Argument(help="Folder or s3:// prefix; that of the settings where absent."),
+    ] = None,
+    *,
+    customers: Annotated[int, typer.Option(min=1)] = 1_000,
+    consent_share: Annotated[float, typer.Option(min=0, max=1)] = 0.5,
+    files: Annotated[int, typer.Option(min=1, max=1_000_000, help="Files per source.")] = 4,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**53, help="The same seed gives the same files.")
+    ] = 2023,
+    shared_serials: Annotated[
+        bool, typer.Option(help="30 serial numbers on all customer records.")
+    ] = False,
+    changing_consent: Annotated[
+        bool, typer.Option(help="Several records per customer, consent given and withdrawn.")
+    ] = False,
+    malformed: Annotated[bool, typer.Option(help="Files in every known bad shape.")] = False,
+    late_readings: Annotated[
+        bool, typer.Option(help="Readings that land in a later file than their time says.")
+    ] = False,
+) -> None:
+    """Write synthetic landing files."""
+    from stedi_assets.sample.landing_files import (  # noqa: PLC0415
+        Sample,
+        upload_sample,
+        write_sample,
+    )
+
+    settings = load_settings()
+    target = (landing or settings.landing_root).rstrip("/")
+    if target.startswith("s3://") and settings.deployment != "aws":
+        raise stop(f"{target} is on S3, which needs STEDI_DEPLOYMENT=aws.")
+    try:
+        options = Sample(
+            customers=customers,
+            consent_share=consent_share,
+            files=files,
+            seed=seed,
+            shared_serials=shared_serials,
+            changing_consent=changing_consent,
+            malformed=malformed,
+            late_readings=late_readings,
+        )
+        if target.startswith("s3://"):
+            from stedi_assets.resources import open_storage  # noqa: PLC0415
+
+            summary = upload_sample(target, options, open_storage(settings).io)
+        else:
+            summary = write_sample(Path(target), options)
+    except (ValueError, FileExistsError) as error:
+        raise stop(str(error)) from None
+    objects = ", ".join(f"{number:,} {source}" for source, number in summary.objects.items())
+    out.print(
+        f"{summary.files} files, {summary.bytes_written / 1e6:,.1f} MB in {target}: {objects}."
+    )

@@ -1,0 +1,48 @@
+"""How commands speak to a person: what they print, and how they stop."""
+
+import os
+
+import typer
+from rich.console import Console
+
+from stedi_assets.lakehouse.names import printable
+from stedi_assets.settings import Settings, SettingsError
+
+
+class _Terminal(Console):
+    """Stays silent once nobody reads its output, so that the work still ends well."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+
+
+out = _Terminal()
+_errors = _Terminal(stderr=True)
+
+
+def load_settings() -> Settings:
+    """The settings; ends the command where one is wrong."""
+    try:
+        return Settings.load()
+    except SettingsError as error:
+        raise stop(str(error)) from None
+
+
+def say(sentence: str) -> None:
+    """Print a sentence, whatever signs are in it."""
+    out.print(sentence, markup=False, highlight=False, soft_wrap=True)
+
+
+def warn(sentence: str) -> None:
+    """Print a warning."""
+    _errors.print(
+        printable(sentence), style="yellow", markup=False, highlight=False, soft_wrap=True
+    )
+
+
+def stop(sentence: str) -> typer.Exit:
+    """Print what went wrong; raise what this returns to end the command."""
+    lines = "\n".join(map(printable, sentence.splitlines()))
+    _errors.print(lines, style="red", markup=False, highlight=False, soft_wrap=True)
+    return typer.Exit(1)
