@@ -10,7 +10,6 @@ from dataclasses import asdict
 from typing import Any
 
 import boto3
-import ibis.expr.types as ir
 import pyarrow.parquet as pq
 from dagster_pipes import (
     PipesCliArgsParamsLoader,
@@ -23,13 +22,13 @@ from pyspark.sql import SparkSession
 from stedi_assets.lakehouse.catalog import Catalog
 from stedi_assets.lakehouse.engines.glue import Order, Written
 from stedi_assets.lakehouse.engines.spark import REDACTED, SILENT, SQL, SparkEngine
-from stedi_assets.lakehouse.expressions import digest
 from stedi_assets.lakehouse.faults import LakehouseError, sentence
+from stedi_assets.lakehouse.query import Query
 from stedi_assets.privacy.key import policy_of
 from stedi_assets.resources import open_storage
 from stedi_assets.settings import Settings
 from stedi_assets.tables import definition
-from stedi_assets.tables.definition import apply
+from stedi_assets.tables.definition import query_of
 from stedi_assets.tables.identity import PSEUDONYM_KEYS
 
 
@@ -77,14 +76,14 @@ def make(order: Order, secret: str) -> Written:
     settings = Settings.load(**order.settings, pseudonym_key=key)
     storage = open_storage(settings)
     engine = SparkEngine(storage, _session)
-    expression = _expression(order, engine, Catalog(storage), settings)
-    if digest(expression) != order.rule:
+    query = _query(order, engine, Catalog(storage), settings)
+    if query.fingerprint() != order.rule:
         raise LakehouseError(
             f"The Glue job would make another {order.table}: give it the same version of the "
             "project, of ibis and of sqlglot, and the same pseudonym key, as the process that "
             "started it."
         )
-    files = engine.write(expression, order.folder)
+    files = engine.write(query, order.folder)
     return Written(files, sum(_rows(storage.io.new_input(file)) for file in files))
 
 
@@ -95,9 +94,7 @@ def _session() -> SparkSession:
     return session
 
 
-def _expression(
-    order: Order, engine: SparkEngine, catalog: Catalog, settings: Settings
-) -> ir.Table:
+def _query(order: Order, engine: SparkEngine, catalog: Catalog, settings: Settings) -> Query:
     tables = {}
     for name, snapshot_id in order.inputs.items():
         snapshot = catalog.state(name).snapshot(int(snapshot_id))
@@ -106,8 +103,7 @@ def _expression(
         tables[name] = engine.open(snapshot.name, snapshot.files, snapshot.types)
     table = definition(order.table)
     assert table.rule
-    rows: ir.Table = apply(table.rule, tables, policy_of(settings))
-    return rows.select(*order.columns)
+    return query_of(table.rule, tables, policy_of(settings)).select(order.columns)
 
 
 def _rows(file: Any) -> int:

@@ -12,6 +12,7 @@ from stedi_assets.defs.failures import as_dagster_failure
 from stedi_assets.defs.metadata import snapshot_metadata
 from stedi_assets.lakehouse.faults import in_a_sentence
 from stedi_assets.lakehouse.lakehouse import Lakehouse
+from stedi_assets.lakehouse.query import Query
 from stedi_assets.refresh.stage import stage
 from stedi_assets.resources import open_lakehouse
 from stedi_assets.settings import Settings
@@ -46,11 +47,11 @@ class TableOutput:
     """What an asset yields.
 
     Attributes:
-        rule: Its rows, as an expression.
+        rule: Its rows, as a query.
         properties: What its snapshot says about itself, besides its inputs.
     """
 
-    rule: ir.Table
+    rule: Query
     properties: Mapping[str, str] = field(default_factory=dict)
 
 

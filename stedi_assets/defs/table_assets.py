@@ -4,19 +4,21 @@ from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
-import ibis.expr.types as ir
+import ibis
 
 from stedi_assets.defs.checks import check_results, check_specs
 from stedi_assets.defs.failures import as_dagster_failure, withdrawal_hook
 from stedi_assets.defs.io_manager import TableOutput
 from stedi_assets.defs.metadata import lineage_metadata, observations, table_spec
 from stedi_assets.lakehouse.lakehouse import Lakehouse
+from stedi_assets.lakehouse.query import Query
+from stedi_assets.lakehouse.table import Table
 from stedi_assets.privacy.key import make_missing_key, policy_of
 from stedi_assets.refresh.gate import audit, checks_of, refuse
 from stedi_assets.settings import Settings
 from stedi_assets.tables.contract import column_breaches
 from stedi_assets.tables.curated.machine_learning_curated import MACHINE_LEARNING_CURATED
-from stedi_assets.tables.definition import TableDefinition, apply, takes_policy
+from stedi_assets.tables.definition import TableDefinition, query_of, takes_policy
 from stedi_assets.tables.identity import key_id
 from stedi_assets.tables.lineage import Lineage
 from stedi_assets.tables.policy import Policy
@@ -57,9 +59,8 @@ def table_asset(
             if definition.name == MACHINE_LEARNING_CURATED.name:
                 make_missing_key(settings)
             lakehouse.catalog.ensure(table)
-            rows: ir.Table = apply(rule, tables, policy)
-            present = rows.select(*(name for name in table.types if name in rows.columns))
-            if broken := column_breaches(contract, present):
+            rows = query_of(rule, tables, policy)
+            if broken := column_breaches(contract, _used(rows.schema, table)):
                 yield from check_results(refuse(definition, policy, broken))
                 return
             # The IO manager puts it on `audit`.
@@ -74,7 +75,12 @@ def table_asset(
     return asset
 
 
-def _properties(rows: ir.Table, policy: Policy) -> dict[str, str]:
+def _used(schema: ibis.Schema, table: Table) -> ibis.Schema:
+    """The columns of a rule that its table has: what else the rule gives is left out."""
+    return ibis.schema({name: schema[name] for name in table.types if name in schema})
+
+
+def _properties(rows: Query, policy: Policy) -> dict[str, str]:
     """What a snapshot says of the policy that its rows depend on."""
-    key = {"key-id": key_id(policy)} if "subject_id" in rows.columns else {}
+    key = {"key-id": key_id(policy)} if "subject_id" in rows.schema else {}
     return {"consent-scope": policy.consent_scope, **key}

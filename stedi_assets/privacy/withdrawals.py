@@ -11,6 +11,7 @@ import ibis.expr.types as ir
 
 from stedi_assets.lakehouse.faults import sentence, unforeseen
 from stedi_assets.lakehouse.lakehouse import Lakehouse
+from stedi_assets.lakehouse.query import Query
 from stedi_assets.lakehouse.state import Snapshot
 from stedi_assets.refresh.view import View
 from stedi_assets.tables import TABLES
@@ -67,7 +68,7 @@ def _stage_consenting(
     # A refresh that ended early may have given the table columns that its rows do not have yet.
     missing = {n: ibis.null(dtype) for n, dtype in state.types.items() if n not in rows.columns}
     rows = rows.mutate(**missing).select(*state.types)
-    files = lakehouse.engine.here.write(rows, f"{state.location}/data")
+    files = lakehouse.engine.here.write(Query.of(rows), f"{state.location}/data")
     candidate = catalog.stage(name, files, properties)
     if _violations(table, View(lakehouse, policy, candidate)):
         catalog.drop_candidate(candidate)
@@ -77,4 +78,4 @@ def _stage_consenting(
 
 def _violations(table: TableDefinition, view: View) -> int:
     assert table.consent
-    return int(view.call(table.consent).to_pyarrow().as_py())
+    return view.count(table.consent)

@@ -172,13 +172,13 @@ def _contract_finding(contract: type[Contract], broken: dict[str, int]) -> Findi
 def _check_rule(
     check: str, table: str, rule: Callable[..., ir.IntegerScalar], view: View
 ) -> Finding:
-    violations = int(view.call(rule).to_pyarrow().as_py())
+    violations = view.count(rule)
     sentence = f"{table}: {violations} violations. {rule.__doc__}" if violations else "None found."
     return Finding(check, violations == 0, sentence, {"violations": violations})
 
 
 def _check_account(candidate: Snapshot, account: Callable[..., ir.Table], view: View) -> Finding:
-    outcomes = {row["outcome"]: row["rows"] for row in view.call(account).to_pyarrow().to_pylist()}
+    outcomes = {row["outcome"]: row["rows"] for row in view.fetch(account)}
     rows_in, kept = sum(outcomes.values()), outcomes.pop(KEPT, 0)
     balanced = kept == candidate.rows
     withheld = {reason: rows for reason, rows in outcomes.items() if rows}

@@ -2,18 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 
 import ibis
 
-from stedi_assets.lakehouse.expressions import fingerprint
 from stedi_assets.lakehouse.lakehouse import Lakehouse
 from stedi_assets.lakehouse.landing.arrivals import Arrived, Ledgers
 from stedi_assets.lakehouse.landing.ledger import Entry, LandingFolder
 from stedi_assets.lakehouse.state import Snapshot, TableState
 from stedi_assets.settings import Settings
-from stedi_assets.tables import SOURCES, TABLES
-from stedi_assets.tables.definition import TableDefinition, apply
+from stedi_assets.tables import SOURCES, TABLES, definition
+from stedi_assets.tables.definition import TableDefinition, query_of
 from stedi_assets.tables.landing.quarantine import QUARANTINE
 from stedi_assets.tables.policy import Policy
 
@@ -156,18 +154,16 @@ def _is_made_from(
     contract = table.table(policy).fingerprint
     if state.published is None or state.candidate or state.contract != contract:
         return False
-    names = tuple((name, snapshot.name) for name, snapshot in inputs.items())
-    expected = _fingerprint(table, names, policy)
+    expected = _fingerprint(table, inputs, policy)
     return state.published.properties.get("fingerprint") == expected
 
 
-@lru_cache(maxsize=64)  # compiling a rule takes a while, and a sensor asks every few seconds
-def _fingerprint(
-    table: TableDefinition, inputs: tuple[tuple[str, str], ...], policy: Policy
-) -> str:
-    """Fingerprint of a rule applied to inputs; each comes with its name in the engine."""
-    types = {each.name: each.table(policy).types for each in TABLES}
+def _fingerprint(table: TableDefinition, inputs: Mapping[str, Snapshot], policy: Policy) -> str:
+    """Fingerprint of the table's rule on these inputs."""
     # No engine opens them, as nothing is computed.
-    tables = {name: ibis.table(types[name], name=engine_name) for name, engine_name in inputs}
+    tables = {
+        name: ibis.table(definition(name).table(policy).types, name=snapshot.name)
+        for name, snapshot in inputs.items()
+    }
     assert table.rule
-    return fingerprint(apply(table.rule, tables, policy), table.table(policy).fingerprint)
+    return query_of(table.rule, tables, policy).fingerprint(table.table(policy).fingerprint)

@@ -2,16 +2,12 @@
 
 from collections.abc import Mapping
 
-import ibis.expr.types as ir
-
-from stedi_assets.lakehouse.expressions import fingerprint, input_snapshots
 from stedi_assets.lakehouse.lakehouse import Lakehouse
+from stedi_assets.lakehouse.query import Query
 from stedi_assets.lakehouse.state import Snapshot
 
 
-def stage(
-    table: str, rule: ir.Table, properties: Mapping[str, str], lakehouse: Lakehouse
-) -> Snapshot:
+def stage(table: str, rule: Query, properties: Mapping[str, str], lakehouse: Lakehouse) -> Snapshot:
     """Execute the rule and put its rows on `audit`.
 
     The fingerprint covers the inputs' snapshots, the rule and the contract. Where the table has it
@@ -19,7 +15,7 @@ def stage(
 
     Args:
         table: The table.
-        rule: Its rows, as an expression of other tables.
+        rule: Its rows, as a query of other tables.
         properties: What the snapshot says about itself, besides its inputs.
         lakehouse: Where the table is.
 
@@ -28,14 +24,13 @@ def stage(
     """
     catalog = lakehouse.catalog
     state = catalog.state(table)
-    expression = rule.select(*state.types)
-    current = fingerprint(rule, state.contract)
+    current = rule.fingerprint(state.contract)
     published, candidate = state.published, state.candidate
     if published is not None and published.properties["fingerprint"] == current:
         catalog.discard_candidate(table)
         return published
     if candidate is not None and candidate.properties.get("fingerprint") == current:
         return candidate
-    inputs = {f"input.{name}": id_ for name, id_ in input_snapshots(expression).items()}
-    files = lakehouse.engine.write(expression, f"{state.location}/data")
+    inputs = {f"input.{name}": id_ for name, id_ in rule.inputs.items()}
+    files = lakehouse.engine.write(rule.select(tuple(state.types)), f"{state.location}/data")
     return catalog.stage(table, files, {"fingerprint": current, **inputs, **properties})

@@ -8,7 +8,7 @@ import ibis.expr.types as ir
 from stedi_assets.lakehouse.lakehouse import Lakehouse
 from stedi_assets.lakehouse.state import Snapshot
 from stedi_assets.tables import SOURCES, TABLES
-from stedi_assets.tables.definition import apply
+from stedi_assets.tables.definition import apply, query_of
 from stedi_assets.tables.landing.quarantine import QUARANTINE
 from stedi_assets.tables.policy import Policy
 
@@ -53,3 +53,14 @@ class View(Mapping[str, ir.Table]):
     def call(self, function: Callable[..., Any]) -> Any:
         """Call a rule or check with the tables that its parameters name."""
         return apply(function, self, self._policy)
+
+    def fetch(self, function: Callable[..., Any]) -> list[dict[str, Any]]:
+        """The rows that a rule or check gives, which are few."""
+        query = query_of(function, self, self._policy)
+        rows: list[dict[str, Any]] = self._lakehouse.engine.fetch(query).to_pylist()
+        return rows
+
+    def count(self, function: Callable[..., Any]) -> int:
+        """The number that a check gives."""
+        [[number]] = [row.values() for row in self.fetch(function)]
+        return int(number)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from inspect import getdoc
 from typing import Any, ClassVar
 
+import ibis
 import ibis.expr.types as ir
 import narwhals.stable.v1 as nw
 import pandera.ibis as pa
@@ -86,7 +87,7 @@ def breaches(contract: type[Contract], table: ir.Table) -> dict[str, int]:
 
     No value of the table is in the answer, so it can be shown to anybody.
     """
-    if wrong := column_breaches(contract, table):
+    if wrong := column_breaches(contract, table.schema()):
         return wrong
     schema = contract.to_schema()
     if _columns_hold(schema, table):
@@ -126,10 +127,10 @@ def _beyond_single_columns(schema: Any) -> Any:
     return pa.DataFrameSchema(columns, checks=schema.checks)
 
 
-def column_breaches(contract: type[Contract], table: ir.Table) -> dict[str, int]:
+def column_breaches(contract: type[Contract], columns: ibis.Schema) -> dict[str, int]:
     """The part of `breaches` that reads no row: columns missing, unknown or of another type."""
     schema = contract.to_schema()
-    actual = {name: str(dtype) for name, dtype in table.schema().items()}
+    actual = {name: str(dtype) for name, dtype in columns.items()}
     expected = {name: str(column.dtype) for name, column in schema.columns.items()}
     missing = [f"{name}: column is missing" for name in expected if name not in actual]
     unknown = [f"{name}: column is not in the contract" for name in actual if name not in expected]

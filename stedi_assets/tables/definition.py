@@ -1,6 +1,7 @@
 """The definition of a table: its contract, its rule, its checks, its account of rows."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from inspect import signature
@@ -8,6 +9,7 @@ from typing import Any
 
 import ibis.expr.types as ir
 
+from stedi_assets.lakehouse.query import Query
 from stedi_assets.lakehouse.table import Table
 from stedi_assets.tables.contract import Contract, table_of
 from stedi_assets.tables.policy import Policy
@@ -82,3 +84,34 @@ def apply(function: Callable[..., Any], tables: Mapping[str, ir.Table], policy: 
     """Call a rule or check with the tables that its parameters name."""
     arguments: dict[str, Any] = {name: tables[name] for name in inputs_of(function)}
     return function(**arguments, **({_POLICY: policy} if takes_policy(function) else {}))
+
+
+def query_of(function: Callable[..., Any], tables: Mapping[str, ir.Table], policy: Policy) -> Query:
+    """A rule or check on the tables that its parameters name."""
+    return Query(_Applied(function, policy), {name: tables[name] for name in inputs_of(function)})
+
+
+@dataclass(frozen=True, eq=False)
+class _Applied:
+    """A rule or check under a policy; equal to those that give the same expression."""
+
+    function: Callable[..., Any]
+    policy: Policy
+
+    def __call__(self, tables: Mapping[str, ir.Table]) -> Any:
+        return apply(self.function, tables, self.policy)
+
+    @cached_property
+    def _depends_on(self) -> tuple[object, ...]:
+        if not takes_policy(self.function):
+            return (self.function,)
+        key = None
+        with suppress(Exception):  # where the rule needs the key, it says what is wrong with it
+            key = self.policy.subject_key()
+        return self.function, self.policy.consent_scope, self.policy.pseudonymize, key
+
+    def __hash__(self) -> int:
+        return hash(self._depends_on)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Applied) and self._depends_on == other._depends_on

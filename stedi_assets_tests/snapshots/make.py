@@ -11,7 +11,7 @@ import ibis
 from stedi_assets.definitions import lakehouse_definitions
 from stedi_assets.settings import Settings
 from stedi_assets.tables import DERIVED, TABLES
-from stedi_assets.tables.definition import apply, takes_policy
+from stedi_assets.tables.definition import query_of, takes_policy
 from stedi_assets.tables.policy import ConsentScope, Policy
 
 FOLDER = Path(__file__).parent
@@ -34,7 +34,7 @@ def _tables() -> Iterator[tuple[str, str]]:
         for table in DERIVED:
             assert table.rule
             if scope == SCOPES[0] or takes_policy(table.rule):
-                sql = ibis.to_sql(apply(table.rule, tables, policy), dialect="duckdb", pretty=True)
+                sql = query_of(table.rule, tables, policy).sql()
                 suffix = "" if scope == SCOPES[0] else f".{scope}"
                 yield f"{table.name}{suffix}.sql", f"{sql}\n"
 

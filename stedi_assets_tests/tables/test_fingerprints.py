@@ -7,13 +7,13 @@ import sys
 COMPILE = """
 import ibis
 from stedi_assets.tables import DERIVED, TABLES
-from stedi_assets.tables.definition import apply
+from stedi_assets.tables.definition import query_of
 from stedi_assets.tables.policy import Policy
 
 policy = Policy(subject_key=lambda: "a key for tests, of 32 characters or more")
 tables = {table.name: ibis.table(table.table(policy).types, name=table.name) for table in TABLES}
 for table in DERIVED:
-    print(ibis.to_sql(apply(table.rule, tables, policy)))
+    print(query_of(table.rule, tables, policy).sql())
 """
 
 

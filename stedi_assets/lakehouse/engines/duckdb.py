@@ -20,10 +20,12 @@ import pyarrow as pa
 from duckdb import DuckDBPyConnection
 from ibis.backends.duckdb import Backend
 from ibis.backends.sql import SQLBackend
+from ibis.formats.pyarrow import PyArrowData
 
 from stedi_assets.lakehouse.duckdb_sql import DUCKDB_TYPES, identifier, sql_text
 from stedi_assets.lakehouse.engines import duckdb_faults  # noqa: F401  (explains its errors)
 from stedi_assets.lakehouse.faults import DamagedError, LakehouseError
+from stedi_assets.lakehouse.query import Query
 from stedi_assets.lakehouse.storage.durable import make_folder
 from stedi_assets.lakehouse.storage.storage import Storage
 
@@ -146,13 +148,19 @@ class DuckDBEngine:
             self._opened[name] = files, types
         return backend_table(name, types, backend)
 
-    def write(self, expression: ir.Table, folder: str) -> list[str]:
-        """Write the rows of the expression as Parquet files below `folder`.
+    def fetch(self, query: Query) -> pa.Table:
+        """The rows of a query, which are few."""
+        rows = self.backend.con.execute(query.sql()).to_arrow_table()
+        # A sum of whole numbers is a decimal to Arrow.
+        return PyArrowData.convert_table(rows.rename_columns(query.schema.names), query.schema)
+
+    def write(self, query: Query, folder: str) -> list[str]:
+        """Write the rows of a query as Parquet files below `folder`.
 
         Returns:
             The files with rows; none if there are no rows.
         """
-        return self._copy(self.backend.con, ibis.to_sql(expression, dialect="duckdb"), folder)
+        return self._copy(self.backend.con, query.sql(), folder)
 
     def write_batches(self, query: str, batches: pa.RecordBatchReader, folder: str) -> list[str]:
         """Write what a query makes of the table `batches` as Parquet files below `folder`.

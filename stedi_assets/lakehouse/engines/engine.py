@@ -4,8 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 import ibis.expr.types as ir
+import pyarrow as pa
 
 from stedi_assets.lakehouse.engines.duckdb import DuckDBEngine
+from stedi_assets.lakehouse.query import Query
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -21,8 +23,11 @@ class Engine(Protocol):
     def open(self, name: str, files: Sequence[str], types: Mapping[str, str]) -> ir.Table:
         """Open Parquet files as the table `name`, with columns of these types."""
 
-    def write(self, expression: ir.Table, folder: str) -> list[str]:
-        """Write the rows of the expression as Parquet files below `folder`.
+    def fetch(self, query: Query) -> pa.Table:
+        """The rows of a query, which are few."""
+
+    def write(self, query: Query, folder: str) -> list[str]:
+        """Write the rows of a query as Parquet files below `folder`.
 
         Returns:
             The files with rows; none if there are no rows.

@@ -12,12 +12,13 @@ from typing import Any, TypeVar
 import boto3
 import dagster as dg
 import ibis.expr.types as ir
+import pyarrow as pa
 from dagster_aws.pipes import PipesGlueClient, PipesS3ContextInjector, PipesS3MessageReader
 
 from stedi_assets.lakehouse.engines.duckdb import DuckDBEngine
 from stedi_assets.lakehouse.engines.engine import Engine
-from stedi_assets.lakehouse.expressions import digest, input_snapshots
 from stedi_assets.lakehouse.faults import LakehouseError
+from stedi_assets.lakehouse.query import Query
 from stedi_assets.lakehouse.storage.glue_catalog import glue_client
 from stedi_assets.lakehouse.storage.s3_files import split
 
@@ -95,7 +96,11 @@ class GlueEngine:
         """Have work done in this process."""
         return self.here.spread(work, items, sizes)
 
-    def write(self, expression: ir.Table, folder: str) -> list[str]:
+    def fetch(self, query: Query) -> pa.Table:
+        """The rows of a query, computed in this process."""
+        return self.here.fetch(query)
+
+    def write(self, query: Query, folder: str) -> list[str]:
         """Have the job write the rows of the table that this step makes below `folder`.
 
         Returns:
@@ -107,9 +112,9 @@ class GlueEngine:
         context = dg.AssetExecutionContext.get()
         order = Order(
             table=context.asset_key.path[-1],
-            inputs=input_snapshots(expression),
-            columns=expression.columns,
-            rule=digest(expression),
+            inputs=query.inputs,
+            columns=query.schema.names,
+            rule=query.fingerprint(),
             folder=folder,
             settings=self.settings,
         )

@@ -28,6 +28,7 @@ from stedi_assets.lakehouse.engines.duckdb import DuckDBEngine, backend_table
 from stedi_assets.lakehouse.engines.spark_faults import condition
 from stedi_assets.lakehouse.engines.spark_tasks import Done, Failed, Tasks
 from stedi_assets.lakehouse.faults import LakehouseError
+from stedi_assets.lakehouse.query import Query
 from stedi_assets.lakehouse.storage.storage import Storage
 
 Item = TypeVar("Item")
@@ -212,14 +213,18 @@ class SparkEngine:
         )
         return reader.parquet(*map(_uri, files))
 
-    def write(self, expression: ir.Table, folder: str) -> list[str]:
-        """Write the rows of the expression as Parquet files below `folder`.
+    def fetch(self, query: Query) -> pa.Table:
+        """The rows of a query, which are few."""
+        return query.expression.as_table().to_pyarrow()
+
+    def write(self, query: Query, folder: str) -> list[str]:
+        """Write the rows of a query as Parquet files below `folder`.
 
         Returns:
             The files with rows; none if there are no rows.
         """
         backend, target = self.backend, f"{folder}/{uuid4().hex}"
-        backend.session.sql(backend.compile(expression)).write.parquet(_uri(target))
+        backend.session.sql(query.sql("pyspark")).write.parquet(_uri(target))
         paths = [file.location for file in self._storage.files(target)]
         with ThreadPoolExecutor() as pool:
             have_rows = list(pool.map(self._has_rows, paths))

@@ -22,6 +22,7 @@ from typing import IO, Any
 
 import dagster as dg
 import ibis
+import ibis.expr.types as ir
 import pytest
 from pydantic import SecretStr
 
@@ -29,13 +30,14 @@ from stedi_assets import glue_job, resources
 from stedi_assets.cli import main
 from stedi_assets.lakehouse.engines.duckdb import DuckDBEngine
 from stedi_assets.lakehouse.engines.glue import GlueEngine, Order, Written
-from stedi_assets.lakehouse.expressions import digest
 from stedi_assets.lakehouse.faults import LakehouseError
 from stedi_assets.privacy.key import policy_of
 from stedi_assets.read import read_table
 from stedi_assets.resources import S3Clients, open_lakehouse, open_storage
 from stedi_assets.settings import Settings, SettingsError
+from stedi_assets.tables.definition import query_of
 from stedi_assets.tables.identity import pseudonym
+from stedi_assets.tables.policy import Policy
 from stedi_assets.tables.trusted.customer_trusted import customer_trusted
 from stedi_assets_tests.aws_servers import BUCKET
 from stedi_assets_tests.conftest import Aws
@@ -329,12 +331,13 @@ def order_of(settings: Settings) -> Order:
     assert isinstance(lakehouse.engine, GlueEngine)
     inputs = [lakehouse.published(name) for name in ("customer_landing", "quarantine")]
     state = lakehouse.catalog.state("customer_trusted")
-    expression = customer_trusted(*map(lakehouse.open, inputs)).select(*state.types)
+    tables = {read.table: lakehouse.open(read) for read in inputs}
+    query = query_of(customer_trusted, tables, policy_of(settings)).select(tuple(state.types))
     return Order(
         table="customer_trusted",
         inputs={read.table: read.state for read in inputs},
-        columns=expression.columns,
-        rule=digest(expression),
+        columns=query.schema.names,
+        rule=query.fingerprint(),
         folder=f"{state.location}/data",
         settings=lakehouse.engine.settings,
     )
@@ -362,9 +365,12 @@ def test_job_whose_input_expired_says_so(on_aws: Settings, meet: Meet) -> None:
 
 
 def test_pseudonym_key_is_part_of_what_process_and_job_compare(on_aws: Settings) -> None:
-    emails = ibis.table({"email": "string"}, name="customer_landing__1")
+    def subjects(customer_landing: ir.Table, policy: Policy) -> ir.Table:
+        return customer_landing.select(subject_id=pseudonym(customer_landing.email, policy))
+
+    tables = {"customer_landing": ibis.table({"email": "string"}, name="customer_landing__1")}
     digests = {
-        digest(emails.select(subject_id=pseudonym(emails.email, policy_of(settings))))
+        query_of(subjects, tables, policy_of(settings)).fingerprint()
         for key in (KEY, KEY[::-1])
         for settings in [on_aws.model_copy(update={"pseudonym_key": SecretStr(key)})]
     }

@@ -17,6 +17,7 @@ from botocore.exceptions import ClientError
 from stedi_assets.lakehouse.faults import LakehouseError, explain, is_transient
 from stedi_assets.lakehouse.landing.ledger import LandingFileError, LandingFolder
 from stedi_assets.lakehouse.landing.reader import Counts, examine, parse
+from stedi_assets.lakehouse.query import Query
 from stedi_assets.lakehouse.storage.s3 import S3Storage
 from stedi_assets.privacy.key import policy_of
 from stedi_assets.resources import S3Clients, open_lakehouse
@@ -66,7 +67,7 @@ def test_folder_named_as_a_column_is_none(tmp_path: Path, engine: SparkEngine) -
     given = parquet(folder / "share=2" / "a.parquet", rows)
     opened = engine.open("given", [given], TYPES)
     assert opened.to_pyarrow().to_pylist() == rows
-    written = engine.write(opened, str(folder / "out"))
+    written = engine.write(Query.of(opened), str(folder / "out"))
     again = engine.open("written", written, TYPES)
     assert again.to_pyarrow().to_pylist() == rows
 
@@ -89,7 +90,7 @@ def test_rows_come_back_as_they_were_written(tmp_path: Path, engine: SparkEngine
     ]
     odd = tmp_path / "{a,b} [c]* 100%"
     table = engine.open("rows", [parquet(odd / "a?.parquet", rows)], TYPES)
-    written = engine.write(table, str(odd / "out"))
+    written = engine.write(Query.of(table), str(odd / "out"))
     assert [Path(file).suffix for file in written] == [".parquet"]
     again = engine.open("again", written, TYPES).to_pyarrow().to_pylist()
     assert sorted(again, key=str) == sorted(rows, key=str)
@@ -100,7 +101,7 @@ def test_rows_come_back_as_they_were_written(tmp_path: Path, engine: SparkEngine
 def test_expression_without_rows_writes_no_file(tmp_path: Path, engine: SparkEngine) -> None:
     table = engine.open("none", [], TYPES)
     assert {name: str(dtype) for name, dtype in table.schema().items()} == TYPES
-    assert engine.write(table, str(tmp_path / "out")) == []
+    assert engine.write(Query.of(table), str(tmp_path / "out")) == []
 
 
 def test_column_that_a_file_lacks_is_null(tmp_path: Path, engine: SparkEngine) -> None:

@@ -1,0 +1,108 @@
+"""A rule or check on certain states of its tables, and what a table is made from."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import ibis
+import ibis.expr.types as ir
+
+Build = Callable[[Mapping[str, ir.Table]], Any]
+"""Makes an expression of tables, by name. Equal ones make equal expressions."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """An expression of tables, compiled once in a process whatever states these have.
+
+    To build an expression and compile it takes longer than to execute it on small tables. The SQL
+    of one state differs from that of another by the names of the tables alone.
+
+    Attributes:
+        build: Makes the expression.
+        tables: The tables by name, as an engine opened them.
+    """
+
+    build: Build
+    tables: Mapping[str, ir.Table]
+
+    @classmethod
+    def of(cls, expression: ir.Table) -> "Query":
+        """An expression of tables that are open already."""
+        return cls(_Same(expression), {})
+
+    @property
+    def expression(self) -> Any:
+        """The expression itself."""
+        return self.build(self.tables)
+
+    def sql(self, dialect: str = "duckdb") -> str:
+        """Its SQL, on the names under which the engine opened the tables."""
+        sql, _ = _compiled(self.build, self._schemas, dialect)
+        for name, table in self.tables.items():
+            sql = sql.replace(_placeholder(name), table.get_name())
+        return sql
+
+    @property
+    def schema(self) -> ibis.Schema:
+        """Columns and types of its rows."""
+        _, schema = _compiled(self.build, self._schemas, "duckdb")
+        return schema
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """Snapshot id of each table."""
+        return {name: table.get_name().rsplit("__", 1)[1] for name, table in self.tables.items()}
+
+    def select(self, columns: Sequence[str]) -> "Query":
+        """Some of its columns."""
+        return Query(_Select(self.build, tuple(columns)), self.tables)
+
+    def fingerprint(self, contract: str = "") -> str:
+        """What its rows are made from: the rule, the inputs' snapshots, and the contract."""
+        # Which engine executes it makes no difference to the rows, hence one dialect for all.
+        return hashlib.sha256(f"{self.sql()}\n{contract}".encode()).hexdigest()
+
+    @property
+    def _schemas(self) -> tuple[tuple[str, ibis.Schema], ...]:
+        return tuple((name, table.schema()) for name, table in self.tables.items())
+
+
+@dataclass(frozen=True)
+class _Same:
+    expression: ir.Table
+
+    def __call__(self, tables: Mapping[str, ir.Table]) -> ir.Table:
+        return self.expression
+
+    def __hash__(self) -> int:
+        return hash(self.expression.op())
+
+    def __eq__(self, other: object) -> bool:
+        # ibis' own == of expressions is an expression.
+        return isinstance(other, _Same) and self.expression.equals(other.expression)
+
+
+@dataclass(frozen=True)
+class _Select:
+    build: Build
+    columns: tuple[str, ...]
+
+    def __call__(self, tables: Mapping[str, ir.Table]) -> ir.Table:
+        rows: ir.Table = self.build(tables)
+        return rows.select(*self.columns)
+
+
+def _placeholder(name: str) -> str:
+    return f"{name}__snapshot"
+
+
+@lru_cache(maxsize=512)
+def _compiled(
+    build: Build, schemas: tuple[tuple[str, ibis.Schema], ...], dialect: str
+) -> tuple[str, ibis.Schema]:
+    tables = {name: ibis.table(schema, name=_placeholder(name)) for name, schema in schemas}
+    expression = build(tables)
+    return str(ibis.to_sql(expression, dialect=dialect)), expression.as_table().schema()
