@@ -184,7 +184,7 @@ def test_table_shows_its_state_what_it_took_and_where_it_comes_from(
     assert all(f"| {column} | ←" in shown["lineage"] for column in columns)
     definitions = lakehouse_definitions(runs.settings)
     [spec] = [s for s in definitions.resolve_all_asset_specs() if s.key == specs[table].key]
-    assert spec.metadata["dagster/uri"] == catalog_of(runs.settings).location(table)
+    assert spec.metadata["dagster/uri"] == catalog_of(runs.settings).state(table).location
 
 
 @pytest.mark.parametrize("table", [*LANDING, *RULED])

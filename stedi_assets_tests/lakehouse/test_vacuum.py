@@ -101,7 +101,7 @@ def test_nothing_is_removed_after_a_refresh(lakehouse: Storage) -> None:
 
 
 def test_file_that_no_snapshot_refers_to_goes_once_it_is_old_enough(lakehouse: Storage) -> None:
-    orphan = f"{Catalog(lakehouse).location('customer_trusted')}/data/killed/1.parquet"
+    orphan = f"{Catalog(lakehouse).state('customer_trusted').location}/data/killed/1.parquet"
     with lakehouse.io.new_output(orphan).create() as file:
         file.write(b"rows")
     assert vacuum(lakehouse, DAY, DAY).files == ()

@@ -233,7 +233,7 @@ def test_a_customer_file_that_is_lost_is_told_however_many_others_are_readable(
 @pytest.mark.parametrize("source", ["accelerometer", "step_trainer"])
 def test_a_ledger_that_is_gone_holds_up_no_withdrawal(source: str, place: Place) -> None:
     place.write("customer", "b.json", WITHDRAWAL, customer("bob"))
-    shutil.rmtree(Path(catalog_of(place.settings).location(f"{source}_landing")) / "ledger")
+    shutil.rmtree(Path(catalog_of(place.settings).state(f"{source}_landing").location) / "ledger")
     assert not place.refresh()[0]
     assert place.emails() == ["bob@x.io"]
     assert place.counts()["machine_learning_curated"] == 0
