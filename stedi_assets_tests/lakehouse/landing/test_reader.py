@@ -17,6 +17,7 @@ from stedi_assets.lakehouse.landing import parquet, reader, text
 from stedi_assets.lakehouse.landing.ledger import LandingFileError, LandingFolder
 from stedi_assets.lakehouse.landing.lines import read_lines
 from stedi_assets.lakehouse.landing.reader import Counts, Parsed, parse
+from stedi_assets.lakehouse.storage import aws_faults  # noqa: F401  (explains AWS's errors)
 from stedi_assets_tests.lakehouse.conftest import storage_in
 from stedi_assets_tests.lakehouse.landing.formats import OTHERS
 from stedi_assets_tests.lakehouse.landing.records import EPOCH, LANDED_AT, READING
