@@ -188,7 +188,11 @@ class _Progress(logging.Handler):
         )
 
     def _checked(self, evaluation: dg.AssetCheckEvaluation) -> None:
-        line = self._lines[evaluation.asset_key.path[-1]]
+        name = evaluation.asset_key.path[-1]
+        if name not in self._lines:  # refused: its rule lacks a column, so it has no candidate
+            self._close()
+            self._current, self._lines[name] = name, _Line(held_back=True)
+        line = self._lines[name]
         line.checks += 1
         audited = _number(evaluation.metadata.get("audit_seconds"))
         if audited is not None and not line.audited:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import ibis.expr.types as ir
 import pandas as pd
 import pytest
 from typer.testing import CliRunner, Result
@@ -17,7 +18,8 @@ from typer.testing import CliRunner, Result
 from stedi_assets.cli.main import app
 from stedi_assets.read import UnknownTableError, read_table
 from stedi_assets.settings import PROJECT
-from stedi_assets_tests.support import KEY, on_this_machine, under
+from stedi_assets.tables.trusted.customer_trusted import customer_trusted
+from stedi_assets_tests.support import KEY, change_table, on_this_machine, under
 
 LATER = int(time.time() * 1000)
 """A time in milliseconds after all those of a sample."""
@@ -167,6 +169,23 @@ def test_failed_check_is_named_and_gives_exit_code_1(refreshed: Project) -> None
     )
     assert [email for email in ("ann@x.io", "bob@x.io") if email in failed.stdout] == []
     assert read_table("customer_landing").count().to_pandas() == before + 1
+
+
+@on_this_machine
+def test_column_that_a_rule_lacks_is_named_on_the_terminal(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rule(customer_landing: ir.Table, quarantine: ir.Table) -> ir.Table:
+        return customer_trusted(customer_landing, quarantine).drop("phone")
+
+    change_table(monkeypatch, "customer_trusted", rule=rule)
+    stedi("sample", "--customers", "1", "--files", "1")
+    failed = stedi("refresh")
+    assert failed.exit_code == 1
+    said = " ".join(failed.stdout.split())
+    assert "customer_trusted - rows" in said
+    assert "phone: column is missing" in said
+    assert "Failed: contract of customer_trusted" in said
 
 
 def test_status_tells_tables_quarantine_and_devices(shared: Project) -> None:
