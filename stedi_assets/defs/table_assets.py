@@ -14,7 +14,7 @@ from stedi_assets.lakehouse.lakehouse import Lakehouse
 from stedi_assets.lakehouse.query import Query
 from stedi_assets.lakehouse.table import Table
 from stedi_assets.privacy.key import make_missing_key, policy_of
-from stedi_assets.refresh.gate import audit, checks_of, refuse
+from stedi_assets.refresh.gate import audit_and_publish, checks_of, refuse
 from stedi_assets.settings import Settings
 from stedi_assets.tables.contract import column_breaches
 from stedi_assets.tables.curated.machine_learning_curated import MACHINE_LEARNING_CURATED
@@ -63,12 +63,12 @@ def table_asset(
             if broken := column_breaches(contract, _used(rows.schema, table)):
                 yield from check_results(refuse(definition, policy, broken))
                 return
-            # The IO manager puts it on `audit`.
             properties = _properties(rows, policy) if takes_policy(rule) else {}
             yield dg.Output(
                 TableOutput(rows, properties), metadata=lineage_metadata(lineage, table.name)
             )
-            verdict = audit(definition, lakehouse, policy, settings.max_consent_fall)
+            # When the yield returns, the IO manager has put the rows on `audit`.
+            verdict = audit_and_publish(definition, lakehouse, policy, settings.max_consent_fall)
             yield from check_results(verdict)
             yield from observations(verdict, definition, policy, lakehouse, context.instance)
 

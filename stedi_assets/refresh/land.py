@@ -11,7 +11,7 @@ from stedi_assets.lakehouse.landing.ingest import Ingest, Ingested
 from stedi_assets.lakehouse.landing.ledger import LandingFolder
 from stedi_assets.lakehouse.state import Snapshot
 from stedi_assets.refresh.findings import Finding, Verdict
-from stedi_assets.refresh.gate import check_contract, conclude, unchanged
+from stedi_assets.refresh.gate import check_contract, publish_or_hold_back, unchanged
 from stedi_assets.refresh.landing_checks import (
     CHECKS,
     QUARANTINE_CHECKS,
@@ -165,7 +165,7 @@ class Landing:
         else:
             contract = self._check_contract(candidate, added_only=True)
             findings = [contract, check_objects(name, ingested, candidate), *findings]
-            verdict = conclude(candidate, findings, self._lakehouse, staged)
+            verdict = publish_or_hold_back(candidate, findings, self._lakehouse, staged)
         warning = ingested.other_root and (
             f"{name} held the files of {ingested.other_root}; it is made anew from those of "
             f"{self._settings.landing_root}."
@@ -184,7 +184,7 @@ class Landing:
                 self._check_contract(candidate),
                 check_rejects(self._ingest.rejects(SOURCES).rows, candidate),
             ]
-            verdict = conclude(candidate, findings, self._lakehouse, staged)
+            verdict = publish_or_hold_back(candidate, findings, self._lakehouse, staged)
         return LandingResult(verdict, candidate or verdict.published, staged - started)
 
     def _check_contract(self, candidate: Snapshot, *, added_only: bool = False) -> Finding:

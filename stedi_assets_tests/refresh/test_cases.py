@@ -15,7 +15,7 @@ from stedi_assets.cli.refresh import refresh
 from stedi_assets.lakehouse.faults import LakehouseError
 from stedi_assets.privacy.key import policy_of
 from stedi_assets.read import read_table
-from stedi_assets.refresh.gate import audit
+from stedi_assets.refresh.gate import audit_and_publish
 from stedi_assets.resources import open_lakehouse
 from stedi_assets.settings import Settings
 from stedi_assets.tables import definition
@@ -89,7 +89,7 @@ def _tables_that_may_show(email: str, settings: Settings) -> set[str]:
     passed = set()
     for name, row in planted.items():
         stage(settings, name, [row])
-        findings = audit(definition(name), lakehouse, policy, 100.0).findings
+        findings = audit_and_publish(definition(name), lakehouse, policy, 100.0).findings
         passed |= {name for finding in findings if finding.check == "consent" and finding.passed}
     return passed
 

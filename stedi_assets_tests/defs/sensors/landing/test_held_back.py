@@ -68,7 +68,7 @@ def test_files_of_a_refresh_cut_short_before_its_checks_are_requested(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(landing_tables, "conclude", cut_short)
+        patch.setattr(landing_tables, "publish_or_hold_back", cut_short)
         watch.refresh()
     candidate = Catalog(open_lakehouse(watch.settings).storage).candidate("customer_landing")
     assert candidate
