@@ -77,7 +77,7 @@ def make(order: Order, secret: str) -> Written:
     storage = open_storage(settings)
     engine = SparkEngine(storage, _session)
     query = _query(order, engine, Catalog(storage), settings)
-    if query.fingerprint() != order.rule:
+    if query.fingerprint() != order.rule_digest:
         raise LakehouseError(
             f"The Glue job would make another {order.table}: give it the same version of the "
             "project, of ibis and of sqlglot, and the same pseudonym key, as the process that "

@@ -47,11 +47,11 @@ class TableOutput:
     """What an asset yields.
 
     Attributes:
-        rule: Its rows, as a query.
+        query: Its rows.
         properties: What its snapshot says about itself, besides its inputs.
     """
 
-    rule: Query
+    query: Query
     properties: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -68,5 +68,5 @@ class _IOManager(dg.IOManager):
         table = context.asset_key.path[-1]
         with as_dagster_failure():
             properties = {"run-id": context.run_id, **obj.properties}
-            staged = stage(table, obj.rule, properties, self._lakehouse)
+            staged = stage(table, obj.query, properties, self._lakehouse)
         context.add_output_metadata(snapshot_metadata(staged, time.perf_counter() - started))

@@ -185,11 +185,11 @@ def published_metadata(
     """What the UI shows of a published table; nothing if it was held back."""
     if verdict.published is None:
         return {}
-    rule = getdoc(table.account) if table.account else None
+    counted = getdoc(table.account) if table.account else None
     return {
         **_snapshot_id(verdict.published),
         **verdict.seconds,
-        **(where_rows_went(verdict.account, rule) if rule else {}),
+        **(where_rows_went(verdict.account, counted) if counted else {}),
         **preview(table.table(policy), verdict.published, lakehouse),
     }
 
@@ -240,12 +240,12 @@ def _hidden(table: Table) -> list[str]:
     ]
 
 
-def where_rows_went(account: Mapping[str, Any], rule: str = "") -> Metadata:
+def where_rows_went(account: Mapping[str, Any], counted: str = "") -> Metadata:
     """Rows in, kept and withheld by reason.
 
     Args:
         account: What the check `completeness` found: `rows_in`, `kept`, `withheld`.
-        rule: What is counted, in a sentence.
+        counted: What is counted, in a sentence.
     """
     if not account:
         return {}
@@ -255,7 +255,7 @@ def where_rows_went(account: Mapping[str, Any], rule: str = "") -> Metadata:
     }
     table = _markdown(["", "rows"], [[name, f"{rows:,}"] for name, rows in counts.items()])
     return {
-        "where_rows_went": dg.MetadataValue.md(f"{table}\n\n{rule}".strip()),
+        "where_rows_went": dg.MetadataValue.md(f"{table}\n\n{counted}".strip()),
         "rows_withheld": sum(withheld.values()),
     }
 

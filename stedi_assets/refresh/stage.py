@@ -7,15 +7,17 @@ from stedi_assets.lakehouse.query import Query
 from stedi_assets.lakehouse.state import Snapshot
 
 
-def stage(table: str, rule: Query, properties: Mapping[str, str], lakehouse: Lakehouse) -> Snapshot:
-    """Execute the rule and put its rows on `audit`.
+def stage(
+    table: str, query: Query, properties: Mapping[str, str], lakehouse: Lakehouse
+) -> Snapshot:
+    """Execute the query of a table's rule and put its rows on `audit`.
 
     The fingerprint covers the inputs' snapshots, the rule and the contract. Where the table has it
     already, nothing is computed.
 
     Args:
         table: The table.
-        rule: Its rows, as a query of other tables.
+        query: Its rows, as its rule makes them of other tables.
         properties: What the snapshot says about itself, besides its inputs.
         lakehouse: Where the table is.
 
@@ -24,13 +26,13 @@ def stage(table: str, rule: Query, properties: Mapping[str, str], lakehouse: Lak
     """
     catalog = lakehouse.catalog
     state = catalog.state(table)
-    current = rule.fingerprint(state.contract)
+    current = query.fingerprint(state.contract)
     published, candidate = state.published, state.candidate
     if published is not None and published.properties["fingerprint"] == current:
         catalog.discard_candidate(table)
         return published
     if candidate is not None and candidate.properties.get("fingerprint") == current:
         return candidate
-    inputs = {f"input.{name}": id_ for name, id_ in rule.inputs.items()}
-    files = lakehouse.engine.write(rule.select(tuple(state.types)), f"{state.location}/data")
+    inputs = {f"input.{name}": id_ for name, id_ in query.inputs.items()}
+    files = lakehouse.engine.write(query.select(tuple(state.types)), f"{state.location}/data")
     return catalog.stage(table, files, {"fingerprint": current, **inputs, **properties})

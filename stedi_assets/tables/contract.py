@@ -57,7 +57,7 @@ def table_of(contract: type[Contract]) -> Table:
         ),
         one_of=metadata.get("one_of", ()),
         person_of=metadata.get("person_of"),
-        fingerprint=hashlib.sha256(repr(_rules(schema)).encode()).hexdigest(),
+        fingerprint=hashlib.sha256(repr(_identity(schema)).encode()).hexdigest(),
     )
 
 
@@ -66,7 +66,7 @@ def _description(column: Any) -> str:
     return f"{column.description} ({unit})" if unit else str(column.description)
 
 
-def _rules(schema: Any) -> list[object]:
+def _identity(schema: Any) -> list[object]:
     columns = [
         (
             name,
@@ -83,7 +83,7 @@ def _rules(schema: Any) -> list[object]:
 
 
 def breaches(contract: type[Contract], table: ir.Table) -> dict[str, int]:
-    """Rules of the contract that the table breaks, with the number of rows (0: the schema itself).
+    """Requirements of the contract that a table breaks, with their rows (0: the schema itself).
 
     No value of the table is in the answer, so it can be shown to anybody.
     """
@@ -105,7 +105,7 @@ def breaches(contract: type[Contract], table: ir.Table) -> dict[str, int]:
 def _columns_hold(schema: Any, table: ir.Table) -> bool:
     """Whether each value by itself is as the contract says.
 
-    One query answers for all columns. Pandera runs one for each rule, up to a dozen a contract.
+    One query answers for all columns. Pandera runs one for each rule, up to a dozen.
     """
     frame, broken = nw.from_native(table).lazy(), []
     for name, column in schema.columns.items():
@@ -143,7 +143,7 @@ def column_breaches(contract: type[Contract], columns: ibis.Schema) -> dict[str,
 
 
 def _parts(schema: Any) -> Iterator[tuple[str, pa.DataFrameSchema]]:
-    """The single rules of the contract, each with its name."""
+    """The single requirements of the contract, each with its name."""
     for name, column in schema.columns.items():
         if not column.nullable:
             yield f"{name}: not null", pa.DataFrameSchema({name: pa.Column(nullable=False)})
@@ -155,11 +155,11 @@ def _parts(schema: Any) -> Iterator[tuple[str, pa.DataFrameSchema]]:
 
 
 def _breach(part: tuple[str, pa.DataFrameSchema], table: ir.Table) -> Iterator[tuple[str, int]]:
-    rule, schema = part
+    requirement, schema = part
     try:
         schema.validate(table)
     except SchemaError as error:
-        yield rule, error.failure_cases.count().execute()
+        yield requirement, error.failure_cases.count().execute()
 
 
 def _repeated(schema: Any, table: ir.Table) -> Iterator[tuple[str, int]]:

@@ -37,7 +37,7 @@ class Order:
         table: The table whose rule the job applies.
         inputs: Snapshot id of each table that it is made from.
         columns: Its columns, in order.
-        rule: Digest of the compiled rule, so that the job can tell whether its own is the same.
+        rule_digest: Of the compiled rule, so that the job can tell whether its own is the same.
         folder: Where its files go.
         settings: Settings that the job cannot know.
     """
@@ -45,7 +45,7 @@ class Order:
     table: str
     inputs: Mapping[str, str]
     columns: Sequence[str]
-    rule: str
+    rule_digest: str
     folder: str
     settings: Mapping[str, Any]
 
@@ -114,7 +114,7 @@ class GlueEngine:
             table=context.asset_key.path[-1],
             inputs=query.inputs,
             columns=query.schema.names,
-            rule=query.fingerprint(),
+            rule_digest=query.fingerprint(),
             folder=folder,
             settings=self.settings,
         )

@@ -335,9 +335,9 @@ def order_of(settings: Settings) -> Order:
     query = query_of(customer_trusted, tables, policy_of(settings)).select(tuple(state.types))
     return Order(
         table="customer_trusted",
-        inputs={read.table: read.state for read in inputs},
+        inputs={read.table: read.rows_id for read in inputs},
         columns=query.schema.names,
-        rule=query.fingerprint(),
+        rule_digest=query.fingerprint(),
         folder=f"{state.location}/data",
         settings=lakehouse.engine.settings,
     )
@@ -355,7 +355,7 @@ def test_order_says_all_that_a_job_needs_and_no_secret(on_aws: Settings, meet: M
 def test_job_with_another_rule_or_key_writes_nothing(on_aws: Settings, meet: Meet) -> None:
     before = sorted(file.location for file in open_storage(on_aws).files(on_aws.lakehouse))
     with pytest.raises(LakehouseError, match="same version of the project, of ibis and of sqlglot"):
-        meet(replace(order_of(on_aws), rule="of another version"))
+        meet(replace(order_of(on_aws), rule_digest="of another version"))
     assert sorted(file.location for file in open_storage(on_aws).files(on_aws.lakehouse)) == before
 
 
