@@ -1,4 +1,4 @@
-r"""Names of landing files, as tables and ledgers hold them, and as people may see them.
+r"""Names: of landing files, for tables and for people, and of the views of a table's rows.
 
 A file system's names are bytes, a column's values are text: bytes that are not UTF-8 are written
 as `\xe9`, and a backslash that a name has itself is doubled. Sources name files after people, too,
@@ -48,6 +48,17 @@ def readable(name: str) -> str:
 def original(path: str) -> str:
     """The name of the operating system that `readable` made this of."""
     return _ESCAPED.sub(lambda match: chr(0xDC00 + int(match[1], 16)) if match[1] else "\\", path)
+
+
+def view_name(table: str, rows_id: str) -> str:
+    """Name under which an engine opens these rows of a table."""
+    return f"{table}__{rows_id}"
+
+
+def parts_of(view: str) -> tuple[str, str]:
+    """The table and the id of its rows that a view is named after."""
+    table, _, rows_id = view.partition("__")
+    return table, rows_id
 
 
 def is_hidden(path: str) -> bool:

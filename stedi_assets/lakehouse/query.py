@@ -9,16 +9,22 @@ from typing import Any
 import ibis
 import ibis.expr.types as ir
 
+from stedi_assets.lakehouse.names import parts_of, view_name
+
 Build = Callable[[Mapping[str, ir.Table]], Any]
-"""Makes an expression of tables, by name. Equal ones make equal expressions."""
+"""Makes an expression of tables, by name.
+
+The SQL is kept by it: equal ones must make equal expressions.
+"""
 
 
 @dataclass(frozen=True)
 class Query:
     """An expression of tables, compiled once in a process whatever states these have.
 
-    To build an expression and compile it takes longer than to execute it on small tables. The SQL
-    of one state differs from that of another by the names of the tables alone.
+    On small tables, building and compiling an expression takes longer than executing it, so the SQL
+    is kept for the process. That of one state differs from that of another by the names of the
+    tables alone.
 
     Attributes:
         build: Makes the expression.
@@ -31,7 +37,7 @@ class Query:
     @classmethod
     def of(cls, expression: ir.Table) -> "Query":
         """An expression of tables that are open already."""
-        return cls(_Same(expression), {})
+        return cls(_Fixed(expression), {})
 
     @property
     def expression(self) -> Any:
@@ -53,8 +59,8 @@ class Query:
 
     @property
     def inputs(self) -> dict[str, str]:
-        """Snapshot id of each table."""
-        return {name: table.get_name().rsplit("__", 1)[1] for name, table in self.tables.items()}
+        """Id of the rows of each table."""
+        return {name: parts_of(table.get_name())[1] for name, table in self.tables.items()}
 
     def select(self, columns: Sequence[str]) -> "Query":
         """Some of its columns."""
@@ -71,7 +77,9 @@ class Query:
 
 
 @dataclass(frozen=True)
-class _Same:
+class _Fixed:
+    """Builds one expression, whatever tables it is given: its tables are open already."""
+
     expression: ir.Table
 
     def __call__(self, tables: Mapping[str, ir.Table]) -> ir.Table:
@@ -82,7 +90,7 @@ class _Same:
 
     def __eq__(self, other: object) -> bool:
         # ibis' own == of expressions is an expression.
-        return isinstance(other, _Same) and self.expression.equals(other.expression)
+        return isinstance(other, _Fixed) and self.expression.equals(other.expression)
 
 
 @dataclass(frozen=True)
@@ -96,7 +104,7 @@ class _Select:
 
 
 def _placeholder(name: str) -> str:
-    return f"{name}__snapshot"
+    return view_name(name, "snapshot")
 
 
 @lru_cache(maxsize=512)

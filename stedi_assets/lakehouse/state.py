@@ -13,6 +13,7 @@ from pyiceberg.table.snapshots import Snapshot as IcebergSnapshot
 
 from stedi_assets.lakehouse.faults import explain
 from stedi_assets.lakehouse.manifests import SAME_AS, live_entries, original_of, published_ids
+from stedi_assets.lakehouse.names import view_name
 from stedi_assets.lakehouse.table import PERSONAL
 
 AUDIT = "audit"
@@ -53,14 +54,14 @@ class Snapshot:
         return set(self.properties[PERSONAL.removeprefix(PREFIX)].split(",")) - {""}
 
     @property
-    def state(self) -> str:
+    def rows_id(self) -> str:
         """Id of the rows: a vacuum may have rewritten the metadata under another snapshot id."""
         return self.properties.get(SAME_AS.removeprefix(PREFIX), str(self.id))
 
     @property
     def name(self) -> str:
         """Name under which an engine opens it, so that expressions say which rows they read."""
-        return f"{self.table}__{self.state}"
+        return view_name(self.table, self.rows_id)
 
 
 @dataclass(frozen=True)

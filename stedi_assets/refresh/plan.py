@@ -130,7 +130,7 @@ def out_of_date(lakehouse: Lakehouse, policy: Policy) -> OutOfDate:
             if set(held_back).intersection(inputs) or (state and _is_held_back(state, inputs)):
                 held_back.append(table.name)
             elif not (state and _is_made_from(state, table, inputs, policy)):
-                behind[table.name] = " ".join(sorted(each.state for each in inputs.values()))
+                behind[table.name] = " ".join(sorted(each.rows_id for each in inputs.values()))
         except Exception:  # a refresh reports what is wrong with it
             unreadable.append(table.name)
     return OutOfDate(behind, tuple(held_back), tuple(unreadable))
@@ -138,7 +138,7 @@ def out_of_date(lakehouse: Lakehouse, policy: Policy) -> OutOfDate:
 
 def _is_held_back(state: TableState, inputs: Mapping[str, Snapshot]) -> bool:
     """Whether a check holds back the candidate that was made from these inputs."""
-    made_from = {f"input.{name}": snapshot.state for name, snapshot in inputs.items()}
+    made_from = {f"input.{name}": snapshot.rows_id for name, snapshot in inputs.items()}
     candidate = state.candidate
     return (
         candidate is not None

@@ -25,6 +25,7 @@ from ibis.formats.pyarrow import PyArrowData
 from stedi_assets.lakehouse.duckdb_sql import DUCKDB_TYPES, identifier, sql_text
 from stedi_assets.lakehouse.engines import duckdb_faults  # noqa: F401  (explains its errors)
 from stedi_assets.lakehouse.faults import DamagedError, LakehouseError
+from stedi_assets.lakehouse.names import parts_of
 from stedi_assets.lakehouse.query import Query
 from stedi_assets.lakehouse.storage.durable import make_folder
 from stedi_assets.lakehouse.storage.storage import Storage
@@ -143,7 +144,7 @@ class DuckDBEngine:
                 backend.raw_sql(view)
             except duckdb.Error as error:
                 if type(error) is duckdb.Error:  # the Parquet reader does not know the file
-                    raise DamagedError(f"A data file of {name.partition('__')[0]}") from error
+                    raise DamagedError(f"A data file of {parts_of(name)[0]}") from error
                 raise
             self._opened[name] = files, types
         return backend_table(name, types, backend)

@@ -47,7 +47,7 @@ def find_rejects(catalog: Catalog, landing_tables: Collection[str], quarantine: 
             rows = None
             continue
         files |= rejected
-        made_from[table] = current.state
+        made_from[table] = current.rows_id
         rows = None if rows is None else rows + count
     return Rejects(frozenset(files), rows, made_from)
 
