@@ -26,7 +26,7 @@ FILE_PATH, FILE_TEXT, FILE_ARRIVAL = "file path", "file text", "file arrival"
 _DIALECT = "duckdb"
 
 
-class Source(NamedTuple):
+class Origin(NamedTuple):
     """A column of a table, or a key of the JSON objects of a source's landing files."""
 
     table: str
@@ -48,8 +48,8 @@ class TableLineage:
         rows: The columns that decide which rows there are: those of its filters and joins.
     """
 
-    columns: Mapping[str, tuple[Source, ...]]
-    rows: tuple[Source, ...] = field(default=())
+    columns: Mapping[str, tuple[Origin, ...]]
+    rows: tuple[Origin, ...] = field(default=())
 
 
 class Lineage:
@@ -76,7 +76,7 @@ class Lineage:
             lines += ["", f"Rows are decided by {_names(lineage.rows)}."]
         return "\n".join(lines)
 
-    def _steps(self, sources: tuple[Source, ...]) -> Iterator[tuple[Source, ...]]:
+    def _steps(self, sources: tuple[Origin, ...]) -> Iterator[tuple[Origin, ...]]:
         """The sources, then theirs, until all are in the landing zone."""
         while sources:
             yield sources
@@ -88,11 +88,11 @@ class Lineage:
             )
 
 
-def _names(sources: Iterable[Source]) -> str:
+def _names(sources: Iterable[Origin]) -> str:
     return ", ".join(source.name for source in sources)
 
 
-def _sorted(sources: Iterable[Source]) -> tuple[Source, ...]:
+def _sorted(sources: Iterable[Origin]) -> tuple[Origin, ...]:
     return tuple(sorted(set(sources)))
 
 
@@ -109,13 +109,13 @@ def _of_files(table: TableDefinition) -> TableLineage:
         files = files_of(table.source)
         keys[PERSON] = landing.person_of or ""
         return TableLineage(
-            {name: (Source(files, keys.get(name, name)),) for name in landing.types}
+            {name: (Origin(files, keys.get(name, name)),) for name in landing.types}
         )
     keys["source"] = FILE_PATH
     all_files = [files_of(source) for source in SOURCES.values()]
     return TableLineage(
         {
-            name: _sorted(Source(files, keys.get(name, FILE_TEXT)) for files in all_files)
+            name: _sorted(Origin(files, keys.get(name, FILE_TEXT)) for files in all_files)
             for name in landing.types
         }
     )
@@ -167,21 +167,21 @@ def _columns(scope: Scope, columns: dict[str, Any]) -> Iterator[exp.Column]:
         yield from (exp.column(column, table=name) for column in names)
 
 
-def _origins(column: str, scope: Scope | exp.Table) -> Iterator[Source]:
+def _origins(column: str, scope: Scope | exp.Table) -> Iterator[Origin]:
     """The columns of tables from which a column of a query is computed."""
     from sqlglot.lineage import lineage  # noqa: PLC0415  (takes a while to import)
 
     if isinstance(scope, exp.Table):
-        yield Source(scope.name, column)
+        yield Origin(scope.name, column)
         return
     query = scope.expression
     root = lineage(column, query, {}, scope=scope, dialect=_DIALECT, copy=False, trim_selects=False)
     for node in root.walk():
         if isinstance(node.expression, exp.Table):
-            yield Source(node.expression.name, exp.to_column(node.name).name)
+            yield Origin(node.expression.name, exp.to_column(node.name).name)
 
 
-def _conditions(scope: Scope) -> Iterator[Source]:
+def _conditions(scope: Scope) -> Iterator[Origin]:
     """The columns that the filters and joins of a part of a query look at."""
     select = scope.expression
     parts = [select.args.get(clause) for clause in ("where", "having", "qualify")]

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from stedi_assets.lakehouse.landing import objects
+from stedi_assets.lakehouse.landing.buffer import MARGIN, TextBuffer
 from stedi_assets.lakehouse.landing.objects import Broken, JsonObject, read_object
-from stedi_assets.lakehouse.landing.source import MARGIN, Source
 
 _TOKEN = re.compile(rb'"(?:[^"\\\r\n]|\\[^\r\n])*+"?|[{}\[\]:,]|[^\s"{}\[\]:,]+')
 _BLANK = re.compile(rb"(?:[\s\x1e]|\xef\xbb\xbf)*+")
@@ -67,10 +67,10 @@ class Reader(Protocol):
 class Fragment:
     """Something broken, and whatever is inside of it."""
 
-    def __init__(self, reader: Reader, source: Source, begin: int, after_comma: bool) -> None:
+    def __init__(self, reader: Reader, buffer: TextBuffer, begin: int, after_comma: bool) -> None:
         """Begin at a place, maybe behind a comma."""
         self._reader = reader
-        self._source = source
+        self._buffer = buffer
         self._begin = begin
         self._after_comma = after_comma
         self._stack: list[bytes] = []  # brackets that are open
@@ -84,7 +84,7 @@ class Fragment:
         begin = at = self._begin
         while True:
             limit = begin + objects.MAX_OBJECT
-            end = self._source.line_end(at, limit)
+            end = self._buffer.line_end(at, limit)
             record = self._record_in(at, limit if end is None else end)
             if record is not None:
                 if record > begin:
@@ -101,7 +101,7 @@ class Fragment:
             if not self._belongs(at, first):
                 yield Part(begin, end)
                 begin = first
-            self._source.drop(begin)
+            self._buffer.drop(begin)
 
     def _following_line(self, end: int) -> tuple[int, int] | None:
         """The next line that is not blank, if it may stand inside what is open here.
@@ -109,24 +109,24 @@ class Fragment:
         Returns:
             Where it begins, and its first character that is no blank.
         """
-        source = self._source
+        buffer = self._buffer
         if not self._stack or end - self._base > objects.MAX_OBJECT:
             return None
         at = end
         while True:
-            match = _BLANK.match(source.data, at - source.start)
-            first = source.start + match.end() if match else at
-            if first < source.end - len(_MARK) or (source.ended and first < source.end):
+            match = _BLANK.match(buffer.data, at - buffer.start)
+            first = buffer.start + match.end() if match else at
+            if first < buffer.end - len(_MARK) or (buffer.ended and first < buffer.end):
                 break
-            if source.ended or first - end > objects.MAX_OBJECT:
+            if buffer.ended or first - end > objects.MAX_OBJECT:
                 return None
-            source.more()
-        blanks = source.cut(end, first)
+            buffer.more()
+        blanks = buffer.cut(end, first)
         return end + max(blanks.rfind(b"\n"), blanks.rfind(b"\r")) + 1, first
 
     def _belongs(self, at: int, first: int) -> bool:
         """Whether a line counts with those before it: it is indented, or closes something."""
-        closes = self._source.cut(first, first + 1) in _CLOSING
+        closes = self._buffer.cut(first, first + 1) in _CLOSING
         return closes or first - at > self._column
 
     def _record_in(self, at: int, end: int) -> int | None:
@@ -134,7 +134,7 @@ class Fragment:
         place: int | None = at
         while place is not None:
             # Looking at a record may read more of the text, so take the text anew.
-            start, text = self._source.start, self._source.data
+            start, text = self._buffer.start, self._buffer.data
             tokens = _TOKEN.finditer(text, place - start, end - start)
             place = None
             for match in tokens:
@@ -175,7 +175,7 @@ class Fragment:
         if where == self._begin:
             return False
         top = self._stack[-1] if self._stack else b"{"
-        is_first = where - line < MARGIN and not self._source.cut(line, where).strip(_LINE_STARTS)
+        is_first = where - line < MARGIN and not self._buffer.cut(line, where).strip(_LINE_STARTS)
         is_deeper = is_first and where - line > self._column
         if self._last not in _OPENS_VALUE[top]:
             return not (self._stack and is_deeper) and self._is_record(where)
@@ -184,8 +184,8 @@ class Fragment:
 
     def _is_record(self, where: int) -> bool:
         """Whether a record begins there. If a broken one does, brackets are counted from there."""
-        self._source.reach(where + _RECORD_LOOK)
-        if not _RECORD.match(self._source.data, where - self._source.start):
+        self._buffer.reach(where + _RECORD_LOOK)
+        if not _RECORD.match(self._buffer.data, where - self._buffer.start):
             return False
         candidate = self._reader.read(where)
         if not isinstance(candidate, JsonObject):
@@ -197,15 +197,15 @@ class Fragment:
 
     def _is_sibling(self, where: int, end: int, top: bytes) -> bool:
         """Whether an object that could be a value is a record in a line of its own."""
-        source = self._source
-        candidate = read_object(source.cut(where, end))
+        buffer = self._buffer
+        candidate = read_object(buffer.cut(where, end))
         if not isinstance(candidate, JsonObject) or not self._reader.is_record(candidate):
             return False
         behind = where + candidate.length
-        if not _REST_OF_LINE.fullmatch(source.cut(behind, end)):
+        if not _REST_OF_LINE.fullmatch(buffer.cut(behind, end)):
             return False
-        source.reach(behind + _FOLLOWING)
-        following = source.cut(behind, behind + _FOLLOWING)
+        buffer.reach(behind + _FOLLOWING)
+        following = buffer.cut(behind, behind + _FOLLOWING)
         if top == b"[":
             return self._after_comma or not _GOES_ON_IN_ARRAY.match(following)
         return not _GOES_ON_IN_OBJECT.match(following)
@@ -222,13 +222,13 @@ class Fragment:
 
     def _is_within_line(self, place: int) -> bool:
         """Whether something broken stands before a place in its line."""
-        before = self._source.cut(max(place - MARGIN, self._begin), place)
+        before = self._buffer.cut(max(place - MARGIN, self._begin), place)
         line = before[max(before.rfind(b"\n"), before.rfind(b"\r")) + 1 :]
         return bool(line.strip(_LINE_STARTS)) or len(line) == MARGIN
 
     def _column_of(self, place: int) -> int:
         """How deep a line is indented, or how deep its first object is."""
-        before = self._source.cut(max(place - MARGIN, self._source.start), place)
+        before = self._buffer.cut(max(place - MARGIN, self._buffer.start), place)
         line = before[max(before.rfind(b"\n"), before.rfind(b"\r")) + 1 :]
         if len(line) == MARGIN:
             return 0

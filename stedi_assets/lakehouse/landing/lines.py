@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from stedi_assets.lakehouse.landing.buffer import TextBuffer
 from stedi_assets.lakehouse.landing.rows import Row, Rows
 from stedi_assets.lakehouse.landing.scanner import Scanner
 from stedi_assets.lakehouse.landing.shapes import ODD, Kinds, LineMatcher, Matchers
-from stedi_assets.lakehouse.landing.source import Source
 from stedi_assets.lakehouse.landing.unreadable import Unreadable
 
 _NEWLINE = ord("\n")
@@ -49,22 +49,22 @@ def read_lines(
         rows: Makes rows of what the scanner finds.
         matchers: Tell the plain lines.
     """
-    source = Source(blocks)
-    scanner = rows.scanner(source)
+    buffer = TextBuffer(blocks)
+    scanner = rows.scanner(buffer)
     while True:
         at = scanner.at
-        end = source.end if source.ended else source.last_line_end(at)
+        end = buffer.end if buffer.ended else buffer.last_line_end(at)
         if end > at:
-            yield from _Chunk(source, scanner, end).read(rows, matchers)
-        elif source.ended:
+            yield from _Chunk(buffer, scanner, end).read(rows, matchers)
+        elif buffer.ended:
             break
-        elif source.end - at > LONGEST and (joint := source.last_joint(at)) > at:
-            yield from _Chunk(source, scanner, joint).read(rows, matchers)
-        elif source.end - at > LONGEST:
-            yield from rows.of(scanner.scan(stop=source.end))
+        elif buffer.end - at > LONGEST and (joint := buffer.last_joint(at)) > at:
+            yield from _Chunk(buffer, scanner, joint).read(rows, matchers)
+        elif buffer.end - at > LONGEST:
+            yield from rows.of(scanner.scan(stop=buffer.end))
         else:
-            source.drop(at)
-            source.more()
+            buffer.drop(at)
+            buffer.more()
     # Yields what is damaged, if anything is.
     yield from rows.of(scanner.scan())
 
@@ -72,11 +72,11 @@ def read_lines(
 class _Chunk:
     """A part of a text that ends with a line, or with the text."""
 
-    def __init__(self, source: Source, scanner: Scanner, end: int) -> None:
+    def __init__(self, buffer: TextBuffer, scanner: Scanner, end: int) -> None:
         self._scanner = scanner
         self._end = end
         begin = scanner.at
-        text = pa.py_buffer(source.data).slice(begin - source.start, end - begin)
+        text = pa.py_buffer(buffer.data).slice(begin - buffer.start, end - begin)
         ends = _line_ends(np.frombuffer(text, np.uint8))
         if end - begin > _LONG_LINES * (len(ends) + 1):
             ends = np.union1d(ends, _joints(np.frombuffer(text, np.uint8)))

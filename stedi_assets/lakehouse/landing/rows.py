@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from stedi_assets.lakehouse.landing.buffer import TextBuffer
 from stedi_assets.lakehouse.landing.objects import repeated_key
 from stedi_assets.lakehouse.landing.scanner import ScannedObject, Scanner
-from stedi_assets.lakehouse.landing.source import Source
 from stedi_assets.lakehouse.landing.unreadable import Emails, Unreadable, join_persons
 from stedi_assets.lakehouse.landing.values import NotReadableError, read_columns, row_maker
 from stedi_assets.lakehouse.table import Table
@@ -22,9 +22,9 @@ class Rows:
         self._known = frozenset(column.name for column in read_columns(table))
         self._to_row = row_maker(table, landed_at)
 
-    def scanner(self, source: Source) -> Scanner:
+    def scanner(self, buffer: TextBuffer) -> Scanner:
         """A scanner of a landing file of the table."""
-        return Scanner(source, self._known, self._emails)
+        return Scanner(buffer, self._known, self._emails)
 
     def of(self, items: Iterable[ScannedObject | Unreadable]) -> Iterator[Row | Unreadable]:
         """The row of each object, and each text that gives no row."""

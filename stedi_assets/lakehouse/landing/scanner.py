@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from stedi_assets.lakehouse.landing import objects
+from stedi_assets.lakehouse.landing.buffer import TextBuffer
 from stedi_assets.lakehouse.landing.fragments import Fragment, Part
 from stedi_assets.lakehouse.landing.objects import BROKEN, Broken, JsonObject, read_object
 from stedi_assets.lakehouse.landing.skipping import Matcher
-from stedi_assets.lakehouse.landing.source import Source
 from stedi_assets.lakehouse.landing.text import HEAD
 from stedi_assets.lakehouse.landing.unreadable import Emails, LongText, Unreadable, join_persons
 
@@ -55,9 +55,9 @@ class Scanner:
         after_comma: Whether a comma or an array's bracket stands before what comes next.
     """
 
-    def __init__(self, source: Source, known: frozenset[str], emails: Emails | None) -> None:
-        """Read `source`; a record has at least one of the known keys, in lower case."""
-        self._source = source
+    def __init__(self, buffer: TextBuffer, known: frozenset[str], emails: Emails | None) -> None:
+        """Read `buffer`; a record has at least one of the known keys, in lower case."""
+        self._buffer = buffer
         self._known = known
         self._emails = emails
         self._in_vain = 0
@@ -75,38 +75,38 @@ class Scanner:
                 that begins, or where the next thing begins.
         """
         while self._skip_between(stop):
-            self._source.drop(self.at)
+            self._buffer.drop(self.at)
             result = self.read(self.at)
             if isinstance(result, JsonObject):
                 begin, self.at = self.at, self.at + result.length
-                yield ScannedObject(begin, self._source.cut(begin, self.at), result)
+                yield ScannedObject(begin, self._buffer.cut(begin, self.at), result)
             elif result.reason == _TOO_LONG:
                 yield self._skip(self.at, Matcher().end)
             else:
                 yield from self._broken(result.reason)
             self.after_comma = False
-        damage = self._source.damage
-        if damage and self.at >= self._source.end and not self._damage_reported:
+        damage = self._buffer.damage
+        if damage and self.at >= self._buffer.end and not self._damage_reported:
             self._damage_reported = True
             yield Unreadable(self.at, "", damage, ends_file=True)
 
     def _skip_between(self, stop: int | None) -> bool:
         """Go to what comes next; returns False at the place to stop."""
-        source = self._source
+        buffer = self._buffer
         while True:
-            match = _BETWEEN.match(source.data, self.at - source.start)
-            end = source.start + match.end() if match else self.at
+            match = _BETWEEN.match(buffer.data, self.at - buffer.start)
+            end = buffer.start + match.end() if match else self.at
             stops, place = self._stop_between(self.at, end, stop)
-            self.after_comma |= _SEPARATING.search(source.cut(self.at, place)) is not None
+            self.after_comma |= _SEPARATING.search(buffer.cut(self.at, place)) is not None
             self.at = place
             if stops:
                 return False
-            if source.end - end >= _LONGEST_SEPARATOR or (source.ended and source.end > end):
+            if buffer.end - end >= _LONGEST_SEPARATOR or (buffer.ended and buffer.end > end):
                 return stop is None or end < stop
-            if source.ended:
+            if buffer.ended:
                 return False
-            source.drop(end)
-            source.more()
+            buffer.drop(end)
+            buffer.more()
 
     def _stop_between(self, at: int, end: int, stop: int | None) -> tuple[bool, int]:
         """Whether to stop before what comes next, and where; if not, where that begins."""
@@ -114,30 +114,30 @@ class Scanner:
             return False, end
         if at < stop:
             # Blocks of the text may end inside a character, such as a byte order mark.
-            while stop < end and self._source.cut(stop, stop + 1)[0] & _FIRST_BITS == _CONTINUES:
+            while stop < end and self._buffer.cut(stop, stop + 1)[0] & _FIRST_BITS == _CONTINUES:
                 stop += 1
             return True, stop
-        newline = self._source.data.find(b"\n", at - self._source.start, end - self._source.start)
-        return (True, self._source.start + newline + 1) if newline >= 0 else (False, end)
+        newline = self._buffer.data.find(b"\n", at - self._buffer.start, end - self._buffer.start)
+        return (True, self._buffer.start + newline + 1) if newline >= 0 else (False, end)
 
     def read(self, begin: int) -> JsonObject | Broken:
         """The object that begins at a place."""
         place, last = self._last_read
         if place == begin:
             return last
-        if self._source.cut(begin, begin + 1) != b"{":
+        if self._buffer.cut(begin, begin + 1) != b"{":
             return Broken(_NO_OBJECT)
         looked_at, broken = 0, Broken(_TOO_LONG, is_cut=True)
         many = self._in_vain > _IN_VAIN * begin + 2 * objects.MAX_OBJECT
         for window in _WINDOWS[:_SMALL] if many else (*_WINDOWS, objects.MAX_OBJECT):
             looked_at += window
             while True:
-                result = read_object(self._source.cut(begin, begin + window))
+                result = read_object(self._buffer.cut(begin, begin + window))
                 if isinstance(result, JsonObject):
                     self._last_read = begin, result
                     return result
-                missing = self._source.end < begin + window
-                if not result.is_cut or not missing or not self._source.more():
+                missing = self._buffer.end < begin + window
+                if not result.is_cut or not missing or not self._buffer.more():
                     break
             broken = result
             if not broken.is_cut or missing:
@@ -154,17 +154,17 @@ class Scanner:
     def _broken(self, reason: str) -> Iterator[Unreadable]:
         """What is broken here, up to the next record or the next line outside of it."""
         first = self.at
-        for part in Fragment(self, self._source, first, self.after_comma).parts():
+        for part in Fragment(self, self._buffer, first, self.after_comma).parts():
             self.at = part.end
             if part.is_long:
                 yield self._skip_line(part.begin)
-            elif not _BETWEEN.fullmatch(self._source.cut(part.begin, part.end)):
-                begins_object = self._source.cut(part.begin, part.begin + 1) == b"{"
+            elif not _BETWEEN.fullmatch(self._buffer.cut(part.begin, part.end)):
+                begins_object = self._buffer.cut(part.begin, part.begin + 1) == b"{"
                 other = BROKEN if begins_object else _NO_OBJECT
                 yield self._unreadable(part, reason if part.begin == first else other)
 
     def _unreadable(self, part: Part, reason: str) -> Unreadable:
-        text = self._source.cut(part.begin, part.end).rstrip().decode("utf-8", "replace")
+        text = self._buffer.cut(part.begin, part.end).rstrip().decode("utf-8", "replace")
         persons = self._emails.persons(text) if self._emails else []
         if part.is_in_record_line:
             persons += self._persons_at(part.end)
@@ -175,15 +175,15 @@ class Scanner:
         record = self.read(place)
         if self._emails is None or not isinstance(record, JsonObject):
             return []
-        text = self._source.cut(place, place + record.length).decode()
+        text = self._buffer.cut(place, place + record.length).decode()
         return self._emails.of_object(record.pairs, text)
 
     def _reject(
         self, begin: int, end: int, raw: str, reason: str, person: str | None
     ) -> Unreadable:
         """Text that gives no row; if the file ends too early, that is the reason."""
-        damage = self._source.damage
-        if damage is None or end < self._source.end:
+        damage = self._buffer.damage
+        if damage is None or end < self._buffer.end:
             return Unreadable(begin, raw, reason, person)
         self._damage_reported = True
         return Unreadable(begin, raw, damage, person, ends_file=True)
@@ -197,15 +197,15 @@ class Scanner:
 
     def _skip(self, begin: int, end_in: Callable[[bytes], int | None]) -> Unreadable:
         """Text that is too long to be held, from a place up to the end that `end_in` finds."""
-        source, text = self._source, LongText(self._emails)
-        source.reach(begin + HEAD)
-        head, self.at, end = source.cut(begin, begin + HEAD), begin, None
-        while end is None and source.reach(self.at + 1):
-            piece = source.cut(self.at, self.at + _PIECE)
+        buffer, text = self._buffer, LongText(self._emails)
+        buffer.reach(begin + HEAD)
+        head, self.at, end = buffer.cut(begin, begin + HEAD), begin, None
+        while end is None and buffer.reach(self.at + 1):
+            piece = buffer.cut(self.at, self.at + _PIECE)
             end = end_in(piece)
             text.add(piece[:end])
             self.at += len(piece) if end is None else end
-            source.drop(self.at)
+            buffer.drop(self.at)
         reason = f"longer than {objects.MAX_OBJECT >> 20} MB: {self.at - begin:,} bytes"
         raw = head[: self.at - begin].rstrip().decode("utf-8", "replace")
         return self._reject(begin, self.at, raw, reason, text.person)

@@ -6,8 +6,8 @@ import json
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+from stedi_assets.lakehouse.landing.buffer import TextBuffer
 from stedi_assets.lakehouse.landing.rows import Rows
-from stedi_assets.lakehouse.landing.source import Source
 from stedi_assets.lakehouse.landing.text import read_blocks, text_blocks
 from stedi_assets.lakehouse.landing.unreadable import Unreadable
 from stedi_assets.lakehouse.landing.values import read_columns
@@ -44,7 +44,7 @@ def scanned(content: bytes | str, table: Table, size: int | None = None) -> Foun
     """What the scanner alone finds in a landing file."""
     names = [column.name for column in read_columns(table)] + ["person"] * bool(table.person_of)
     reader = Rows(table, LANDED_AT)
-    found = list(reader.of(reader.scanner(Source(blocks_of(content, size))).scan()))
+    found = list(reader.of(reader.scanner(TextBuffer(blocks_of(content, size))).scan()))
     rows = [dict(zip(names, f, strict=True)) for f in found if not isinstance(f, Unreadable)]
     return rows, [f for f in found if isinstance(f, Unreadable)]
 

@@ -13,7 +13,7 @@ MARGIN = 4 << 10
 """Bytes before the current place that are kept, to see how a line begins."""
 
 
-class Source:
+class TextBuffer:
     """Places in it are bytes from the beginning of the text.
 
     Attributes:
