@@ -11,7 +11,7 @@ from stedi_assets.defs.sensors.landing import landing_sensor
 from stedi_assets.defs.sensors.training import training_set_sensor
 from stedi_assets.defs.sources import source_assets
 from stedi_assets.defs.table_assets import table_asset
-from stedi_assets.privacy.key import policy_of
+from stedi_assets.privacy.policy import policy_of
 from stedi_assets.settings import Settings
 from stedi_assets.tables import TABLES
 from stedi_assets.tables.lineage import Lineage

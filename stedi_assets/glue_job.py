@@ -24,7 +24,7 @@ from stedi_assets.lakehouse.engines.glue import Order, Written
 from stedi_assets.lakehouse.engines.spark import REDACTED, SILENT, SQL, SparkEngine
 from stedi_assets.lakehouse.faults import LakehouseError, sentence
 from stedi_assets.lakehouse.query import Query
-from stedi_assets.privacy.key import policy_of
+from stedi_assets.privacy.policy import policy_of
 from stedi_assets.resources import open_storage
 from stedi_assets.settings import Settings
 from stedi_assets.tables import definition

@@ -25,7 +25,7 @@ from stedi_assets.lakehouse.catalog import Catalog
 from stedi_assets.lakehouse.landing.ledger import LandingFolder
 from stedi_assets.lakehouse.state import Snapshot
 from stedi_assets.lakehouse.table import Table
-from stedi_assets.privacy.key import policy_of
+from stedi_assets.privacy.policy import policy_of
 from stedi_assets.resources import open_storage
 from stedi_assets.settings import Settings
 from stedi_assets.tables import DERIVED, definition

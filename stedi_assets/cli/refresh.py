@@ -21,7 +21,7 @@ from stedi_assets.defs.landing import REBUILD
 from stedi_assets.lakehouse.faults import LakehouseError
 from stedi_assets.lakehouse.landing.ledger import Entry
 from stedi_assets.lakehouse.names import display_name
-from stedi_assets.privacy.key import policy_of
+from stedi_assets.privacy.policy import policy_of
 from stedi_assets.refresh.findings import MOST_NAMED
 from stedi_assets.refresh.plan import look_ahead
 from stedi_assets.resources import open_lakehouse

@@ -8,7 +8,7 @@ import dagster as dg
 
 from stedi_assets.lakehouse.engines.duckdb_faults import is_interrupted
 from stedi_assets.lakehouse.faults import is_transient, sentence, unforeseen
-from stedi_assets.privacy.key import policy_of
+from stedi_assets.privacy.policy import policy_of
 from stedi_assets.privacy.withdrawals import take_out
 from stedi_assets.settings import Settings
 

@@ -16,7 +16,7 @@ from stedi_assets.lakehouse.lakehouse import Lakehouse
 from stedi_assets.lakehouse.landing.ingest import Ingest, Ingested
 from stedi_assets.lakehouse.state import Snapshot
 from stedi_assets.lakehouse.table import Column, Table, Zone
-from stedi_assets.privacy.key import policy_of
+from stedi_assets.privacy.policy import policy_of
 from stedi_assets.refresh.findings import Verdict
 from stedi_assets.settings import Settings
 from stedi_assets.tables.definition import TableDefinition

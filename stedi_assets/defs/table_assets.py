@@ -13,7 +13,8 @@ from stedi_assets.defs.metadata import lineage_metadata, observations, table_spe
 from stedi_assets.lakehouse.lakehouse import Lakehouse
 from stedi_assets.lakehouse.query import Query
 from stedi_assets.lakehouse.table import Table
-from stedi_assets.privacy.key import make_missing_key, policy_of
+from stedi_assets.privacy.key import make_missing_key
+from stedi_assets.privacy.policy import policy_of
 from stedi_assets.refresh.gate import audit_and_publish, checks_of, refuse
 from stedi_assets.settings import Settings
 from stedi_assets.tables.contract import column_breaches

@@ -1,18 +1,12 @@
-"""The key that `subject_id` is made with, and the policy that hands it to the rules."""
+"""The key that `subject_id` is made with."""
 
 import os
 import secrets
-from functools import partial
 from pathlib import Path
 
 from stedi_assets.settings import MIN_KEY, Settings, SettingsError, weakness_of_key
 from stedi_assets.tables.curated.machine_learning_curated import MACHINE_LEARNING_CURATED
 from stedi_assets.tables.policy import Policy
-
-
-def policy_of(settings: Settings) -> Policy:
-    """What the rules depend on under these settings; the key is read when a rule needs it."""
-    return Policy(settings.consent_scope, settings.pseudonymize, partial(subject_key, settings))
 
 
 def subject_key(settings: Settings) -> str:
@@ -23,7 +17,7 @@ def subject_key(settings: Settings) -> str:
     """
     if settings.pseudonym_key:
         return settings.pseudonym_key.get_secret_value()
-    _assert_may_be_made(settings)
+    _assert_not_lost(settings)
     path = key_file(settings)
     try:
         mode = path.stat().st_mode
@@ -57,7 +51,7 @@ def make_missing_key(settings: Settings) -> None:
         SettingsError: The key has to be set, or it was lost.
     """
     if settings.pseudonym_key is None:
-        _assert_may_be_made(settings)
+        _assert_not_lost(settings)
         if not key_file(settings).exists():
             make_key(key_file(settings))
 
@@ -67,8 +61,8 @@ def key_file(settings: Settings) -> Path:
     return Path(settings.lakehouse) / "pseudonym.key"
 
 
-def _assert_may_be_made(settings: Settings) -> None:
-    """Refuse to make a key where people of existing training sets would get another id."""
+def _assert_not_lost(settings: Settings) -> None:
+    """Refuse a lakehouse whose key must be set: on AWS, or if that of its training sets is gone."""
     if settings.deployment == "aws":
         raise SettingsError(
             "STEDI_PSEUDONYM_KEY is not set. On AWS it is not made by itself: set it to the "

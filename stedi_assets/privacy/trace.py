@@ -8,7 +8,7 @@ import ibis
 import ibis.expr.types as ir
 
 from stedi_assets.lakehouse.faults import LakehouseError, explain
-from stedi_assets.privacy.key import policy_of
+from stedi_assets.privacy.policy import policy_of
 from stedi_assets.privacy.training_sets import TRAINING_SET
 from stedi_assets.read import UnknownTableError, read_table
 from stedi_assets.settings import Settings

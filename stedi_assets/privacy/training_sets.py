@@ -15,7 +15,8 @@ from stedi_assets.lakehouse.faults import LakehouseError, is_damage, sentence
 from stedi_assets.lakehouse.state import Snapshot
 from stedi_assets.lakehouse.vacuum import Vacuumed
 from stedi_assets.lakehouse.vacuum import vacuum as vacuum_files
-from stedi_assets.privacy.key import key_file, make_key, policy_of
+from stedi_assets.privacy.key import key_file, make_key
+from stedi_assets.privacy.policy import policy_of
 from stedi_assets.read import find_tags
 from stedi_assets.settings import Settings
 from stedi_assets.tables.consent import without_consent

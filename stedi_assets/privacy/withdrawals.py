@@ -68,7 +68,7 @@ def _stage_consenting(
     # A refresh that ended early may have given the table columns that its rows do not have yet.
     missing = {n: ibis.null(dtype) for n, dtype in state.types.items() if n not in rows.columns}
     rows = rows.mutate(**missing).select(*state.types)
-    files = lakehouse.engine.here.write(Query.of(rows), f"{state.location}/data")
+    files = lakehouse.engine.immediate.write(Query.of(rows), f"{state.location}/data")
     candidate = catalog.stage(name, files, properties)
     if _violations(table, View(lakehouse, policy, candidate)):
         catalog.drop_candidate(candidate)

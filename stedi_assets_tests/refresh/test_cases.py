@@ -13,7 +13,7 @@ from rich.console import Console
 
 from stedi_assets.cli.refresh import refresh
 from stedi_assets.lakehouse.faults import LakehouseError
-from stedi_assets.privacy.key import policy_of
+from stedi_assets.privacy.policy import policy_of
 from stedi_assets.read import read_table
 from stedi_assets.refresh.gate import audit_and_publish
 from stedi_assets.resources import open_lakehouse

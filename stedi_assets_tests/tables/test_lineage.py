@@ -12,7 +12,7 @@ import ibis.expr.types as ir
 import pytest
 
 from stedi_assets.defs.metadata import column_lineage
-from stedi_assets.privacy.key import policy_of
+from stedi_assets.privacy.policy import policy_of
 from stedi_assets.settings import Settings
 from stedi_assets.tables import TABLES
 from stedi_assets.tables.curated.customers_curated import CUSTOMERS_CURATED

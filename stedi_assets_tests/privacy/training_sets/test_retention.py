@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from stedi_assets.cli.main import app
 from stedi_assets.lakehouse.faults import LakehouseError
-from stedi_assets.privacy.key import policy_of
+from stedi_assets.privacy.policy import policy_of
 from stedi_assets.privacy.training_sets import (
     TRAINING_SET,
     tags_to_release,

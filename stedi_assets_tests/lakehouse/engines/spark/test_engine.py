@@ -19,7 +19,7 @@ from stedi_assets.lakehouse.landing.ledger import LandingFileError, LandingFolde
 from stedi_assets.lakehouse.landing.reader import Counts, examine, parse
 from stedi_assets.lakehouse.query import Query
 from stedi_assets.lakehouse.storage.s3 import S3Storage
-from stedi_assets.privacy.key import policy_of
+from stedi_assets.privacy.policy import policy_of
 from stedi_assets.resources import S3Clients, open_lakehouse
 from stedi_assets.settings import Settings, SettingsError
 from stedi_assets.tables.identity import pseudonym

@@ -17,7 +17,7 @@ from hypothesis import settings as hypothesis_settings
 
 from stedi_assets.lakehouse.engines.duckdb import DuckDBEngine
 from stedi_assets.lakehouse.storage.local import LocalStorage
-from stedi_assets.privacy.key import policy_of
+from stedi_assets.privacy.policy import policy_of
 from stedi_assets.refresh.plan import look_ahead
 from stedi_assets.resources import open_lakehouse
 from stedi_assets.sample.landing_files import Sample, write_sample
