@@ -113,7 +113,7 @@ def _on_glue(settings: Settings, storage: Storage) -> "Engine":
         from stedi_assets.lakehouse.engines.glue import GlueEngine  # noqa: PLC0415
 
     return GlueEngine(
-        here=_here(settings.model_copy(update={"engine": "duckdb"}), storage),
+        immediate=_here(settings.model_copy(update={"engine": "duckdb"}), storage),
         job=settings.glue_job,
         exchange=f"{settings.lakehouse}/pipes",
         settings=settings.model_dump(include=_TABLE_SETTINGS, exclude_defaults=True),

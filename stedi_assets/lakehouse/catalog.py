@@ -43,8 +43,12 @@ from stedi_assets.lakehouse.storage.storage import Storage
 from stedi_assets.lakehouse.table import OWNER, PERSONAL, Table
 
 
-class PublishConflict(LakehouseError):
+class PublishConflictError(LakehouseError):
     """Another refresh published meanwhile; nothing is lost, refresh again."""
+
+
+class MovedError(LakehouseError):
+    """The catalog says that the tables are in another place."""
 
 
 class Catalog:
@@ -89,7 +93,7 @@ class Catalog:
         for name in self.names():
             try:
                 self.load(name)
-            except Moved:
+            except MovedError:
                 raise
             except Exception as error:  # this table's alone if another one can be read
                 faults.append(error)
@@ -170,7 +174,7 @@ class Catalog:
         `main` does not move.
 
         Raises:
-            PublishConflict: Another refresh wrote to the table at the same time.
+            PublishConflictError: Another refresh wrote to the table at the same time.
         """
         iceberg = self.load(table)
         main = iceberg.current_snapshot()
@@ -225,7 +229,7 @@ class Catalog:
         """Let readers see the candidate: `main` moves to it.
 
         Raises:
-            PublishConflict: `main` moved since the candidate was made, or `audit` did.
+            PublishConflictError: `main` moved since the candidate was made, or `audit` did.
         """
         iceberg = self.load(candidate.table)
         refs = iceberg.metadata.refs
@@ -235,11 +239,11 @@ class Catalog:
             or refs[AUDIT].snapshot_id != candidate.id
             or snapshot.parent_snapshot_id != iceberg.metadata.current_snapshot_id
         ):
-            raise PublishConflict(_conflict(candidate.table))
+            raise PublishConflictError(_conflict(candidate.table))
         try:
             with conflicts(candidate.table), iceberg.manage_snapshots() as manage:
                 manage.set_current_snapshot(candidate.id)
-        except PublishConflict:
+        except PublishConflictError:
             # If the catalog's answer was lost, the client asked again and met its own change.
             if self.load(candidate.table).metadata.current_snapshot_id != candidate.id:
                 raise
@@ -309,12 +313,8 @@ class Catalog:
                 manage.create_branch(empty, AUDIT)
 
 
-class Moved(LakehouseError):
-    """The catalog says that the tables are in another place."""
-
-
-def _moved(table: str, root: str, location: str) -> Moved:
-    return Moved(
+def _moved(table: str, root: str, location: str) -> MovedError:
+    return MovedError(
         f"The catalog in {root} says that the files of {table} are elsewhere ({location}): a "
         "lakehouse cannot be moved or copied; move it back, or make all tables anew from the "
         "landing files: stedi rebuild."
@@ -327,7 +327,7 @@ def conflicts(table: str) -> Iterator[None]:
     try:
         yield
     except (CommitFailedException, TableAlreadyExistsError, ValidationException) as error:
-        raise PublishConflict(_conflict(table)) from error
+        raise PublishConflictError(_conflict(table)) from error
 
 
 def _release(transaction: Transaction, snapshot_id: int) -> None:

@@ -12,7 +12,7 @@ import pytest
 from pyiceberg.io.pyarrow import parquet_files_to_data_files
 from pyiceberg.table.update.snapshot import ManageSnapshots
 
-from stedi_assets.lakehouse.catalog import Catalog, PublishConflict
+from stedi_assets.lakehouse.catalog import Catalog, PublishConflictError
 from stedi_assets.lakehouse.faults import LakehouseError
 from stedi_assets.lakehouse.table import Column, Table, Zone
 from stedi_assets_tests.lakehouse.conftest import storage_in
@@ -264,7 +264,7 @@ def test_candidate_that_another_refresh_replaced_is_not_published(
     publish(catalog, write(1))
     mine = catalog.stage("steps", [write(2)], {})
     catalog.stage("steps", [write(3)], {})
-    with pytest.raises(PublishConflict, match="steps"):
+    with pytest.raises(PublishConflictError, match="steps"):
         catalog.publish(mine)
     assert seen() == [1]
 
@@ -274,7 +274,7 @@ def test_candidate_is_not_published_over_another_publication(
 ) -> None:
     mine = catalog.stage("steps", [write(2)], {})
     publish(catalog, write(3))
-    with pytest.raises(PublishConflict):
+    with pytest.raises(PublishConflictError):
         catalog.publish(mine)
     assert seen() == [3]
 
@@ -290,20 +290,20 @@ def test_candidate_is_not_published_where_main_moved_by_other_means(
     ):
         [file] = parquet_files_to_data_files(outside.io, outside.metadata, iter([write(9)]))
         append.append_data_file(file)
-    with pytest.raises(PublishConflict):
+    with pytest.raises(PublishConflictError):
         catalog.publish(mine)
     assert seen() == [9]
 
 
 def test_candidate_is_published_once(catalog: Catalog, write: Write) -> None:
     candidate = publish(catalog, write(1))
-    with pytest.raises(PublishConflict):
+    with pytest.raises(PublishConflictError):
         catalog.publish(candidate)
 
 
 def test_unknown_candidate_is_not_published(catalog: Catalog, write: Write, seen: Seen) -> None:
     candidate = catalog.stage("steps", [write(1)], {})
-    with pytest.raises(PublishConflict):
+    with pytest.raises(PublishConflictError):
         catalog.publish(replace(candidate, id=candidate.id + 1))
     assert seen() == []
 
@@ -313,7 +313,7 @@ def test_discarded_candidate_is_gone(catalog: Catalog, write: Write, seen: Seen)
     candidate = catalog.stage("steps", [write(2)], {})
     catalog.discard_candidate("steps")
     assert catalog.candidate("steps") is None
-    with pytest.raises(PublishConflict):
+    with pytest.raises(PublishConflictError):
         catalog.publish(candidate)
     assert seen() == [1]
 

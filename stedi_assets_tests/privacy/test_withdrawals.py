@@ -13,16 +13,16 @@ from rich.console import Console
 from stedi_assets import resources
 from stedi_assets.cli.refresh import refresh
 from stedi_assets.definitions import lakehouse_definitions
-from stedi_assets.lakehouse.catalog import Catalog, PublishConflict
+from stedi_assets.lakehouse.catalog import Catalog, PublishConflictError
 from stedi_assets.lakehouse.engines.glue import GlueEngine
 from stedi_assets.lakehouse.state import Snapshot
 from stedi_assets.lakehouse.table import Table
-from stedi_assets.privacy.key import policy_of
+from stedi_assets.privacy.policy import policy_of
 from stedi_assets.read import read_table
 from stedi_assets.refresh import gate, land
 from stedi_assets.refresh.findings import Finding
 from stedi_assets.refresh.plan import out_of_date
-from stedi_assets.refresh.rebuild import lost_files
+from stedi_assets.refresh.rebuild import removed_files
 from stedi_assets.resources import open_lakehouse
 from stedi_assets.settings import Settings
 from stedi_assets.tables.contract import Contract
@@ -179,7 +179,7 @@ def test_suspension_counts_though_quarantine_cannot_be_published(
 
     def conflict(self: Catalog, candidate: Snapshot) -> None:
         if candidate.table == "quarantine":
-            raise PublishConflict("Another refresh was faster.")
+            raise PublishConflictError("Another refresh was faster.")
         publish(self, candidate)
 
     with monkeypatch.context() as patch:
@@ -230,8 +230,8 @@ def test_rebuild_names_files_that_suspend_somebody_and_are_gone(
 ) -> None:
     _refresh(suspended)
     (folder / "landing/customer/landing/withdrawal.json").unlink()
-    lost = lost_files(open_lakehouse(suspended), suspended, ["customer"])
-    assert [entry.path for entry in lost["customer"]] == ["customer/landing/withdrawal.json"]
+    removed = removed_files(open_lakehouse(suspended), suspended, ["customer"])
+    assert [entry.path for entry in removed["customer"]] == ["customer/landing/withdrawal.json"]
 
 
 # Refreshes that end early

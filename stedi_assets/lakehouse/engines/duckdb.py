@@ -96,7 +96,7 @@ class DuckDBEngine:
         }
 
     @property
-    def here(self) -> "DuckDBEngine":
+    def immediate(self) -> "DuckDBEngine":
         """This engine itself: it has no job to start."""
         return self
 

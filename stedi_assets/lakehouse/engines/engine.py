@@ -17,8 +17,8 @@ class Engine(Protocol):
     """Opens Parquet files as ibis tables and writes expressions to Parquet files."""
 
     @property
-    def here(self) -> "Engine":
-        """What executes small work at once, without a job that has to start."""
+    def immediate(self) -> "Engine":
+        """The engine for small work: it does not need a job that has to start."""
 
     def open(self, name: str, files: Sequence[str], types: Mapping[str, str]) -> ir.Table:
         """Open Parquet files as the table `name`, with columns of these types."""

@@ -68,7 +68,7 @@ class GlueEngine:
     """Has expressions written by a job, and leaves the rest to the engine of this process.
 
     Attributes:
-        here: What reads landing files and audits, in this process.
+        immediate: The engine of this process, which reads landing files and audits.
         job: Name of the job.
         exchange: URI below which the order and the answer are.
         settings: Settings that the job cannot know; no secrets.
@@ -76,7 +76,7 @@ class GlueEngine:
         endpoint: Another address of the Glue API.
     """
 
-    here: Engine
+    immediate: Engine
     job: str
     exchange: str
     settings: Mapping[str, Any]
@@ -85,7 +85,7 @@ class GlueEngine:
 
     def open(self, name: str, files: Sequence[str], types: Mapping[str, str]) -> ir.Table:
         """Open Parquet files as the table `name`, with columns of these types."""
-        return self.here.open(name, files, types)
+        return self.immediate.open(name, files, types)
 
     def spread(
         self,
@@ -94,11 +94,11 @@ class GlueEngine:
         sizes: Sequence[int],
     ) -> list[Result]:
         """Have work done in this process."""
-        return self.here.spread(work, items, sizes)
+        return self.immediate.spread(work, items, sizes)
 
     def fetch(self, query: Query) -> pa.Table:
         """The rows of a query, computed in this process."""
-        return self.here.fetch(query)
+        return self.immediate.fetch(query)
 
     def write(self, query: Query, folder: str) -> list[str]:
         """Have the job write the rows of the table that this step makes below `folder`.

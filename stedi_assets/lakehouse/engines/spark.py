@@ -183,7 +183,7 @@ class SparkEngine:
         self._task_memory = task_memory or "1GB"
 
     @property
-    def here(self) -> "SparkEngine":
+    def immediate(self) -> "SparkEngine":
         """This engine itself: it has a session."""
         return self
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from stedi_assets.lakehouse.landing.values import DAY, is_key
 from stedi_assets.lakehouse.table import EARLIEST, Column, Table
 
-_ = r"[ \t]*"
+BLANKS = r"[ \t]*"
 _NOTHING = r"[^\x00-\xff]"
 """Matches no byte."""
 
@@ -44,9 +44,9 @@ _SCALAR = rf"(?:{_TEXT}|{_NUMBER}|true|false|null)"
 
 def _nested(value: str) -> str:
     """A value, or an array or object of such values."""
-    pair = rf"{_TEXT}{_}:{_}{value}"
+    pair = rf"{_TEXT}{BLANKS}:{BLANKS}{value}"
     lists = [
-        rf"{opening}{_}(?:{item}(?:{_},{_}{item})*)?{_}{closing}"
+        rf"{opening}{BLANKS}(?:{item}(?:{BLANKS},{BLANKS}{item})*)?{BLANKS}{closing}"
         for opening, item, closing in ((r"\[", value, r"\]"), (r"\{", pair, r"\}"))
     ]
     return rf"(?:{value}|{'|'.join(lists)})"

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from stedi_assets.lakehouse.landing import objects
 from stedi_assets.lakehouse.landing.buffer import TextBuffer
 from stedi_assets.lakehouse.landing.fragments import Fragment, Part
+from stedi_assets.lakehouse.landing.object_end import ObjectEnd
 from stedi_assets.lakehouse.landing.objects import BROKEN, Broken, JsonObject, read_object
-from stedi_assets.lakehouse.landing.skipping import Matcher
 from stedi_assets.lakehouse.landing.text import HEAD
 from stedi_assets.lakehouse.landing.unreadable import Emails, LongText, Unreadable, join_persons
 
@@ -81,7 +81,7 @@ class Scanner:
                 begin, self.at = self.at, self.at + result.length
                 yield ScannedObject(begin, self._buffer.cut(begin, self.at), result)
             elif result.reason == _TOO_LONG:
-                yield self._skip(self.at, Matcher().end)
+                yield self._skip(self.at, ObjectEnd().find)
             else:
                 yield from self._broken(result.reason)
             self.after_comma = False

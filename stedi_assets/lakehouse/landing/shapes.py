@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stedi_assets.lakehouse.landing.patterns import ANY_VALUE, _, key_pattern, value_pattern
+from stedi_assets.lakehouse.landing.patterns import ANY_VALUE, BLANKS, key_pattern, value_pattern
 from stedi_assets.lakehouse.landing.values import read_columns
 from stedi_assets.lakehouse.table import Table
 
@@ -36,7 +36,8 @@ _WORTH_LEARNING = 1 / 64
 
 Kinds = npt.NDArray[np.int8]
 """For each line, the number of its shape or one of the marks."""
-_END = rf"{_}\}}{_}"
+_COMMA = rf"{BLANKS},{BLANKS}"
+_END = rf"{BLANKS}\}}{BLANKS}"
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ class Shapes:
             value = value_pattern(column, self._table, self._landed_at)
         else:
             value = ANY_VALUE
-        pattern = f"{key_pattern(key)}{_}:{_}{value}"
+        pattern = f"{key_pattern(key)}{BLANKS}:{BLANKS}{value}"
         return _Pair(key, column.name if column else None, pattern, key in shape.needed)
 
 
@@ -149,7 +150,7 @@ class _Pair:
 def _matcher(pairs: Sequence[_Pair], commas: bool) -> "LineMatcher":
     spelling = tuple(sorted((pair.column, pair.key) for pair in pairs if pair.column))
     tail = ",?" if commas else ""
-    pattern = rf"^{_}\{{{_}{_sequence(pairs)}{_END}{tail}{_}\r?\n?$"
+    pattern = rf"^{BLANKS}\{{{BLANKS}{_sequence(pairs)}{_END}{tail}{BLANKS}\r?\n?$"
     return LineMatcher(pattern, spelling, commas)
 
 
@@ -162,9 +163,9 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _sequence(pairs: Sequence[_Pair]) -> str:
     """Pairs with commas between them; some may be missing, but at least one is there."""
     first = next(number for number, pair in enumerate(pairs) if pair.is_needed)
-    before = [rf"(?:{pair.pattern}{_},{_})?" for pair in pairs[:first]]
+    before = [rf"(?:{pair.pattern}{_COMMA})?" for pair in pairs[:first]]
     behind = [
-        rf"{_},{_}{pair.pattern}" if pair.is_needed else rf"(?:{_},{_}{pair.pattern})?"
+        rf"{_COMMA}{pair.pattern}" if pair.is_needed else rf"(?:{_COMMA}{pair.pattern})?"
         for pair in pairs[first + 1 :]
     ]
     return "".join([*before, pairs[first].pattern, *behind])

@@ -31,7 +31,7 @@ from stedi_assets.cli import main
 from stedi_assets.lakehouse.engines.duckdb import DuckDBEngine
 from stedi_assets.lakehouse.engines.glue import GlueEngine, Order, Written
 from stedi_assets.lakehouse.faults import LakehouseError
-from stedi_assets.privacy.key import policy_of
+from stedi_assets.privacy.policy import policy_of
 from stedi_assets.read import read_table
 from stedi_assets.resources import S3Clients, open_lakehouse, open_storage
 from stedi_assets.settings import Settings, SettingsError
@@ -185,7 +185,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 def on_glue(monkeypatch: pytest.MonkeyPatch, aws: Aws, jobs: Jobs, settings: Settings) -> None:
     """Let the tables of that lakehouse be made by the job."""
     engine = GlueEngine(
-        here=open_lakehouse(settings).engine,
+        immediate=open_lakehouse(settings).engine,
         job=JOB,
         exchange=f"s3://{BUCKET}/pipes",
         settings={"lakehouse": settings.lakehouse},

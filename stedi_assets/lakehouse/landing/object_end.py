@@ -7,7 +7,7 @@ _BRACKETS[list(b"{[")], _BRACKETS[list(b"}]")] = 1, -1
 _QUOTE, _NEWLINE = ord('"'), ord("\n")
 
 
-class Matcher:
+class ObjectEnd:
     """Finds where an object in pieces ends, by its brackets outside of texts."""
 
     def __init__(self) -> None:
@@ -16,7 +16,7 @@ class Matcher:
         self._in_text = False
         self._escapes = False  # the last piece ended in a backslash
 
-    def end(self, piece: bytes) -> int | None:
+    def find(self, piece: bytes) -> int | None:
         """Where in this piece the object ends; None if it goes on.
 
         A line break in a text ends it, too: the text, and so the object, is cut off there.
