@@ -36,7 +36,8 @@ def rebuild(
         bool,
         typer.Option(
             "--new-key",
-            help="Also begin with a new key of subject_id, where the old one is lost or known.",
+            help="Also begin with a new key of subject_id, where the old one is lost or known to "
+            "others.",
         ),
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
@@ -48,7 +49,7 @@ def rebuild(
     from stedi_assets.refresh.rebuild import (  # noqa: PLC0415
         damaged_tables,
         drop_damaged,
-        lost_files,
+        removed_files,
     )
     from stedi_assets.resources import open_lakehouse  # noqa: PLC0415
 
@@ -58,7 +59,7 @@ def rebuild(
     if damaged != []:
         unreadable = "the catalog" if damaged is None else ", ".join(damaged)
         warn(f"Cannot be read, and will be made anew: {unreadable}.")
-    for name, entries in lost_files(lakehouse, settings, sources).items():
+    for name, entries in removed_files(lakehouse, settings, sources).items():
         rows = sum(entry.rows for entry in entries)
         warn(
             f"{name}: {len(entries):,} files with {rows:,} rows are not in the landing folder any "
@@ -80,11 +81,14 @@ def rebuild(
 
 def vacuum(
     older_than: Annotated[
-        str, typer.Option(help="Safety age: files younger than that are left alone.")
+        str,
+        typer.Option(
+            help="Leave unreferenced files alone that are younger: a running refresh may need them."
+        ),
     ] = "1d",
     dry_run: Annotated[bool, typer.Option(help="Only say what would be removed.")] = False,
 ) -> None:
-    """Let snapshots past STEDI_RETENTION go, and files that no snapshot refers to."""
+    """Delete snapshots replaced longer than STEDI_RETENTION ago, and files that none refers to."""
     settings = load_settings()
     from stedi_assets.privacy.training_sets import vacuum as clean  # noqa: PLC0415
     from stedi_assets.resources import open_lakehouse  # noqa: PLC0415

@@ -41,7 +41,7 @@ def vacuum_lakehouse(settings: Settings) -> dg.JobDefinition:
 
     @dg.job(
         name=VACUUM,
-        description="Let snapshots past STEDI_RETENTION go, and files that no snapshot refers to.",
+        description="Delete snapshots replaced longer than STEDI_RETENTION ago, and files that none refers to.",
     )
     def job() -> None:
         vacuum()

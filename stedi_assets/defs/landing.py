@@ -18,7 +18,7 @@ from stedi_assets.defs.metadata import (
 from stedi_assets.defs.sources import source_key
 from stedi_assets.lakehouse.faults import is_transient
 from stedi_assets.lakehouse.lakehouse import Lakehouse
-from stedi_assets.privacy.key import policy_of
+from stedi_assets.privacy.policy import policy_of
 from stedi_assets.refresh.land import Landing, LandingResult
 from stedi_assets.refresh.landing_checks import CHECKS, QUARANTINE_CHECKS, account
 from stedi_assets.settings import Settings

@@ -95,7 +95,9 @@ class Lakehouse:
         """
         published = self.catalog.published(name)
         if published is None:
-            raise NotPublishedError(f"{name} has not been published yet: materialize it first.")
+            raise NotPublishedError(
+                f"{name} has not been published yet: refresh the lakehouse first (stedi refresh)."
+            )
         return published
 
     def table(self, name: str) -> ir.Table:

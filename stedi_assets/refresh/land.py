@@ -24,7 +24,6 @@ from stedi_assets.refresh.landing_checks import (
 from stedi_assets.settings import Settings
 from stedi_assets.tables import SOURCES, definition
 from stedi_assets.tables.landing.quarantine import QUARANTINE
-from stedi_assets.tables.policy import Policy
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ class Landing:
         self._run_id = run_id
         self._rebuild = rebuild
         self._is_last_try = is_last_try
-        self._quarantine = QUARANTINE.table(Policy())
+        self._quarantine = QUARANTINE.landing_table
         self._ingest = Ingest(
             LandingFolder(settings.landing_root, lakehouse.storage),
             lakehouse.catalog,
@@ -146,7 +145,7 @@ class Landing:
             return Verdict(name, [Finding(check, False, sentence) for check in checks])
 
     def _land(self, name: str) -> LandingResult:
-        table, source = definition(name).table(Policy()), SOURCES[name]
+        table, source = definition(name).landing_table, SOURCES[name]
         started = time.perf_counter()
         ingested = self._ingest.stage(source, table, self._run_id, anew=source in self._rebuild)
         staged = time.perf_counter()
@@ -210,7 +209,7 @@ class Landing:
         if ingested.candidate is None:
             return []
         fresh = self._lakehouse.open(self._lakehouse.catalog.added(ingested.candidate))
-        return empty_columns(definition(name).table(Policy()), fresh)
+        return empty_columns(definition(name).landing_table, fresh)
 
 
 def _reason(error: Exception) -> str:

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 
 import ibis
 
+from stedi_assets.lakehouse.catalog import Catalog
 from stedi_assets.lakehouse.lakehouse import Lakehouse
 from stedi_assets.lakehouse.landing.arrivals import Arrived, Ledgers
 from stedi_assets.lakehouse.landing.ledger import Entry, LandingFolder
 from stedi_assets.lakehouse.state import Snapshot, TableState
+from stedi_assets.lakehouse.storage.storage import Storage
 from stedi_assets.settings import Settings
 from stedi_assets.tables import SOURCES, TABLES, definition
 from stedi_assets.tables.definition import TableDefinition, query_of
@@ -22,7 +24,7 @@ class Outlook:
 
     Attributes:
         is_up_to_date: Whether all landing files are taken in and every table is made from what is
-            published.
+            published. False as long as a check holds a table back, so that it is checked again.
         held_back: Landing files kept out of their tables because too much of them is unreadable.
         ignored: Files in the landing folders that are not landing files.
     """
@@ -39,29 +41,29 @@ def look_ahead(lakehouse: Lakehouse, settings: Settings, policy: Policy) -> Outl
         LakehouseError: There are no landing files, or the landing root is another one and lacks
             sources that the tables hold files of.
     """
-    files = landing_files(lakehouse, settings)
-    files.assert_usable(SOURCES)
-    files.assert_not_empty(SOURCES)
-    arrived = [_arrived(files, source, table) for table, source in SOURCES.items()]
+    ledgers = ledgers_of(lakehouse.catalog, lakehouse.storage, settings)
+    ledgers.assert_usable(SOURCES)
+    ledgers.assert_not_empty(SOURCES)
+    arrived = [_arrived(ledgers, source, table) for table, source in SOURCES.items()]
     readable = [source for source in arrived if source]
     return Outlook(
-        not any(source is None or source.has_news or source.replaced for source in arrived)
+        not any(source is None or source.changes_table or source.replaced for source in arrived)
         and _are_all_made(lakehouse, policy),
         tuple(entry for source in readable for entry in source.held_back),
         tuple(path for source in readable for path in source.listing.ignored),
     )
 
 
-def landing_files(lakehouse: Lakehouse, settings: Settings) -> Ledgers:
-    """The landing files beside the ledgers of the landing tables: they tell which are new."""
-    landing = LandingFolder(settings.landing_root, lakehouse.storage)
-    return Ledgers(landing, lakehouse.catalog, settings.unreadable_limits)
+def ledgers_of(catalog: Catalog, storage: Storage, settings: Settings) -> Ledgers:
+    """The ledgers of the landing tables beside the landing files: they tell which are new."""
+    landing = LandingFolder(settings.landing_root, storage)
+    return Ledgers(landing, catalog, settings.unreadable_limits)
 
 
-def _arrived(files: Ledgers, source: str, table: str) -> Arrived | None:
+def _arrived(ledgers: Ledgers, source: str, table: str) -> Arrived | None:
     """What has arrived in a source; None if it cannot be read, which a run will report."""
     try:
-        return files.arrived(source, table)
+        return ledgers.arrived(source, table)
     except Exception:  # whatever is wrong with it
         return None
 
@@ -69,8 +71,7 @@ def _arrived(files: Ledgers, source: str, table: str) -> Arrived | None:
 def _are_all_made(lakehouse: Lakehouse, policy: Policy) -> bool:
     """Whether all tables can be read and a refresh would make none of them."""
     try:
-        tables = out_of_date(lakehouse, policy)
-        return _are_landed(lakehouse, policy) and tables == OutOfDate({}, (), ())
+        return out_of_date(lakehouse, policy).is_empty and _are_landed(lakehouse, policy)
     except Exception:  # a run says what is wrong with a table, and makes the others
         return False
 
@@ -108,6 +109,11 @@ class OutOfDate:
     behind: Mapping[str, str]
     held_back: tuple[str, ...]
     unreadable: tuple[str, ...]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether all tables can be compared, and are up to date."""
+        return not (self.behind or self.held_back or self.unreadable)
 
 
 def out_of_date(lakehouse: Lakehouse, policy: Policy) -> OutOfDate:

@@ -1,26 +1,25 @@
-"""Makes the tables anew from the landing files, even where old metadata is damaged."""
+"""What a rebuild does before its refresh: say what would be lost, and drop what is damaged."""
 
 from collections.abc import Collection, Mapping
 
 from stedi_assets.lakehouse.lakehouse import Lakehouse
 from stedi_assets.lakehouse.landing.ledger import Entry
-from stedi_assets.refresh.plan import landing_files
+from stedi_assets.refresh.plan import ledgers_of
 from stedi_assets.settings import Settings
 from stedi_assets.tables import TABLES
-from stedi_assets.tables.policy import Policy
 
 
-def lost_files(
+def removed_files(
     lakehouse: Lakehouse, settings: Settings, sources: Collection[str]
 ) -> Mapping[str, list[Entry]]:
-    """Landing files that are gone, by source: a rebuild would lose their rows."""
-    files = landing_files(lakehouse, settings)
-    lost = {
-        table.source: files.lost(table.source, table.table(Policy()))
+    """Landing files that were removed, by source: a rebuild would lose their rows."""
+    ledgers = ledgers_of(lakehouse.catalog, lakehouse.storage, settings)
+    removed = {
+        table.source: ledgers.removed(table.source, table.landing_table)
         for table in TABLES
         if table.source and table.source in sources
     }
-    return {source: entries for source, entries in lost.items() if entries}
+    return {source: entries for source, entries in removed.items() if entries}
 
 
 def damaged_tables(lakehouse: Lakehouse) -> list[str] | None:

@@ -5,13 +5,12 @@ from typing import Any
 import ibis.expr.types as ir
 
 from stedi_assets.lakehouse.catalog import Catalog
-from stedi_assets.lakehouse.landing.arrivals import Ledgers
-from stedi_assets.lakehouse.landing.ledger import LandingFolder
 from stedi_assets.lakehouse.names import display_name
 from stedi_assets.lakehouse.state import Snapshot, TableState
 from stedi_assets.lakehouse.table import PERSON, Zone
 from stedi_assets.privacy.training_sets import TRAINING_SET
 from stedi_assets.read import read_table
+from stedi_assets.refresh.plan import ledgers_of
 from stedi_assets.resources import open_storage
 from stedi_assets.settings import Settings
 from stedi_assets.tables import SOURCES
@@ -26,6 +25,8 @@ def status(settings: Settings) -> dict[str, Any]:
     if not states:  # looking for more would make a catalog
         return {
             "lakehouse": settings.lakehouse,
+            "landing": None,
+            "consent_scope": None,
             "tables": [],
             "training_sets": [],
             "held_back": [],
@@ -83,11 +84,7 @@ def _training_sets(state: TableState | None) -> list[dict[str, Any]]:
 
 def _landing_files(catalog: Catalog, settings: Settings) -> dict[str, Any]:
     """Landing files that are held back, and files that are not landing files."""
-    ledgers = Ledgers(
-        LandingFolder(settings.landing_root, open_storage(settings)),
-        catalog,
-        settings.unreadable_limits,
-    )
+    ledgers = ledgers_of(catalog, open_storage(settings), settings)
     arrived = [ledgers.arrived(source, table) for table, source in SOURCES.items()]
     return {
         "held_back": [

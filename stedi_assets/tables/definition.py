@@ -65,6 +65,11 @@ class TableDefinition:
         """Its contract under a policy."""
         return (not policy.pseudonymize and self.identified_contract) or self.contract
 
+    @property
+    def landing_table(self) -> Table:
+        """What the lakehouse needs to know of a landing table, which no policy changes."""
+        return self.table(Policy())
+
     def table(self, policy: Policy) -> Table:
         """What the lakehouse needs to know of it under a policy."""
         return table_of(self.contract_under(policy))

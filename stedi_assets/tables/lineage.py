@@ -103,7 +103,7 @@ def _lineage(table: TableDefinition, policy: Policy) -> TableLineage:
 
 def _of_files(table: TableDefinition) -> TableLineage:
     """Lineage of a table that no rule makes: its columns are keys of the JSON objects."""
-    landing = table.table(Policy())
+    landing = table.landing_table
     keys = {SOURCE_FILE: FILE_PATH, LANDED_AT: FILE_ARRIVAL}
     if table.source:
         files = files_of(table.source)

@@ -22,8 +22,8 @@ from stedi_assets.lakehouse.faults import LakehouseError, sentence
 from stedi_assets.lakehouse.lakehouse import Lakehouse
 from stedi_assets.lakehouse.landing.arrivals import Arrived
 from stedi_assets.lakehouse.landing.ledger import LandingFile
-from stedi_assets.privacy.key import policy_of
-from stedi_assets.refresh.plan import landing_files, out_of_date
+from stedi_assets.privacy.policy import policy_of
+from stedi_assets.refresh.plan import ledgers_of, out_of_date
 from stedi_assets.resources import open_lakehouse
 from stedi_assets.settings import Settings
 from stedi_assets.tables import SOURCES
@@ -149,7 +149,7 @@ class _Tick:
         self._cursor = _Cursor.read(context.cursor)
         self._settings, self._policy = settings, policy
         self._lakehouse = lakehouse
-        self._files = landing_files(lakehouse, settings)
+        self._ledgers = ledgers_of(lakehouse.catalog, lakehouse.storage, settings)
         self._now = time()
         self._faults: list[str] = []
 
@@ -217,11 +217,11 @@ class _Tick:
         )
 
     def _look(self, table: str, name: str) -> _Source:
-        arrived = self._files.arrived(name, table)
+        arrived = self._ledgers.arrived(name, table)
         is_known = self._cursor.replaced.get(name) == _digest(arrived.replaced)
         news = (*arrived.new, *(() if is_known else arrived.replaced))
-        removed = _digest_of([entry.path for entry in arrived.gone]) if arrived.gone else None
-        return _Source(name, table, arrived, news, removed)
+        removed = [entry.path for entry in arrived.held_back_gone]
+        return _Source(name, table, arrived, news, _digest_of(removed) if removed else None)
 
     def _reason_to_skip(
         self, sources: list[_Source], behind: dict[str, str], *, at_work: bool
@@ -229,20 +229,20 @@ class _Tick:
         news = _news(sources)
         if behind:
             is_repeated = self._cursor.requested.get(_TABLES) == _digest_of(behind)
-            tables = f"Tables that the last refresh did not reach: {', '.join(behind)}"
-            return self._pause(tables) if is_repeated else None
+            return self._pause(_work(sources, behind)) if is_repeated else None
         if not news:
             return self._nothing_new(sources)
         count = f"new files: {len(news):,}"
         if at_work:
-            return f"A refresh is queued or at work; {count}, to come in with it or after it."
+            return f"A refresh is queued or at work; {count}; it or the next takes them in."
         next_one = (self._cursor.requested_at or 0) + self._interval
         if self._now < next_one:
             at = datetime.fromtimestamp(next_one, UTC)
             return f"{count.capitalize()}; the next refresh is requested at {at:%H:%M:%S} UTC."
         if self._are_arriving(sources):
             return (
-                f"{count.capitalize()}, and more may be on their way; a refresh follows the last."
+                f"{count.capitalize()}, and more may be on their way; a refresh is requested when "
+                f"none has come for {STILL_ARRIVING:.0f} s."
             )
         fresh = any(s.news and self._cursor.requested.get(s.name) != s.digest for s in sources)
         unread = f"Files left unread by the last refresh: {len(news):,}"
@@ -301,6 +301,20 @@ class _Tick:
 
 def _news(sources: list[_Source]) -> list[LandingFile]:
     return [file for source in sources for file in source.news]
+
+
+def _work(sources: list[_Source], behind: dict[str, str]) -> str:
+    """What there is to do although no file is new."""
+    removed = [source.table for source in sources if source.removed]
+    missed = [table for table in behind if table not in removed]
+    return "; ".join(
+        f"{what}: {', '.join(tables)}"
+        for what, tables in (
+            ("Held-back files were removed from the folders of", removed),
+            ("Tables that the last refresh did not reach", missed),
+        )
+        if tables
+    )
 
 
 def _digest(files: Iterable[LandingFile]) -> str:

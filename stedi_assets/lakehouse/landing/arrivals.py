@@ -31,7 +31,7 @@ class Arrived:
         new: Files that the table does not know as they are.
         replaced: Files that the table holds and that have another size or version now.
         held_back: Files left out of the table because too much of them is unreadable.
-        gone: Of the files that were held back, those that have been removed since.
+        held_back_gone: Of the files that were held back, those that have been removed since.
     """
 
     listing: Listing
@@ -39,12 +39,12 @@ class Arrived:
     new: tuple[LandingFile, ...]
     replaced: tuple[LandingFile, ...]
     held_back: tuple[Entry, ...]
-    gone: tuple[Entry, ...]
+    held_back_gone: tuple[Entry, ...]
 
     @property
-    def has_news(self) -> bool:
-        """Whether a refresh would find something to do with these files."""
-        return bool(self.new or self.gone)
+    def changes_table(self) -> bool:
+        """Whether the landing table would change; files that were replaced are only reported."""
+        return bool(self.new or self.held_back_gone)
 
 
 class Ledgers:
@@ -112,7 +112,7 @@ class Ledgers:
                 f"{'/, '.join(sources.values())}/."
             )
 
-    def lost(self, source: str, table: Table) -> list[Entry]:
+    def removed(self, source: str, table: Table) -> list[Entry]:
         """Files that were taken in and have been removed since."""
         present = {file.path for file in self._listing(source).files}
         entries = self._newest_ledger(table)

@@ -129,7 +129,7 @@ class Ingest(Ledgers):
         arrived = self._compare(source, self._landing.listing(source), base)
         ledger = self._ledger(base)
         changed = self._changed(arrived, ledger)
-        if base and not arrived.has_news:
+        if base and not arrived.changes_table:
             self._catalog.discard_candidate(table.name)
             return Ingested(None, tuple(ledger), (), changed, arrived.listing)
         limit = self._limits.get(source, 1.0)
@@ -174,12 +174,12 @@ class Ingest(Ledgers):
 
     def _assert_all_there(self, source: str, table: Table) -> None:
         """Refuse to rebuild a table of an older version if that would lose rows."""
-        lost = [] if self._root_of(table.name) else self.lost(source, table)
-        if lost:
+        removed = [] if self._root_of(table.name) else self.removed(source, table)
+        if removed:
             raise LakehouseError(
                 f"{table.name} was made by an older version and has to be made anew, and "
-                f"{len(lost)} of its landing files are not in {self._landing.folder(source)} any "
-                "more. Bring them back and refresh, or do without them: stedi rebuild."
+                f"{len(removed)} of its landing files are not in {self._landing.folder(source)} "
+                "any more. Bring them back and refresh, or do without them: stedi rebuild."
             )
 
     def _read_readable(
@@ -194,7 +194,7 @@ class Ingest(Ledgers):
                     raise
                 waiting |= error.faults
                 batch = batch.without(error.faults)
-                if batch.base and not batch.arrived.has_news:
+                if batch.base and not batch.arrived.changes_table:
                     self._catalog.discard_candidate(batch.table.name)
                     return None
 
@@ -255,7 +255,7 @@ class Ingest(Ledgers):
 
     def _reasons_to_hold_back(self, batch: "_Batch", parsed: Parsed) -> dict[str, str]:
         """Files to hold back, with the reason for each."""
-        return self._lost_columns(batch, parsed) | {
+        return self._columns_now_empty(batch, parsed) | {
             path: counts.reason or ""
             for path, counts in parsed.counts.items()
             if counts.quarantined > batch.limit * counts.objects
@@ -269,7 +269,7 @@ class Ingest(Ledgers):
         rejects = parsed.rejects and without(list(paths), parsed.rejects, self._catalog.io)
         return replace(parsed, rows=[file for file in rows if file], rejects=rejects)
 
-    def _lost_columns(self, batch: "_Batch", parsed: Parsed) -> dict[str, str]:
+    def _columns_now_empty(self, batch: "_Batch", parsed: Parsed) -> dict[str, str]:
         """Files with many objects that all lack a column that earlier objects had."""
         columns = sorted(batch.optional)
         if batch.limit >= 1 or not columns or not batch.base or not parsed.rows:
@@ -280,14 +280,14 @@ class Ingest(Ledgers):
         suspects = counted.filter(
             counted.objects >= MANY, ibis.or_(*(counted[name] == 0 for name in columns))
         )
-        lost = {
+        empty = {
             row[SOURCE_FILE]: {name for name in columns if not row[name]}
             for row in suspects.to_pyarrow().to_pylist()
         }
-        known = self._columns_with_values(batch.base, set().union(*lost.values()))
+        known = self._columns_with_values(batch.base, set().union(*empty.values()))
         return {
             path: f"no object has a value for {', '.join(sorted(names & known))}: renamed upstream?"
-            for path, names in lost.items()
+            for path, names in empty.items()
             if names & known
         }
 
@@ -340,7 +340,9 @@ class _Batch:
     @cached_property
     def unchanged(self) -> dict[str, Entry]:
         """Entries that stay as they are, by path."""
-        replaced = {file.path for file in self.arrived.new} | {e.path for e in self.arrived.gone}
+        replaced = {file.path for file in self.arrived.new} | {
+            e.path for e in self.arrived.held_back_gone
+        }
         return {entry.path: entry for entry in self.ledger if entry.path not in replaced}
 
     @property

@@ -41,12 +41,12 @@ def test_burst_waits_for_a_run_that_has_not_begun_or_just_did(
     if waits:
         assert (
             watch.reason()
-            == "A refresh is queued or at work; new files: 3, to come in with it or after it."
+            == "A refresh is queued or at work; new files: 3; it or the next takes them in."
         )
         deliver(landing, "second.json", customer=[customer("bob@x.io")])
         assert (
             watch.reason()
-            == "A refresh is queued or at work; new files: 4, to come in with it or after it."
+            == "A refresh is queued or at work; new files: 4; it or the next takes them in."
         )
     else:
         assert watch.requests() == dict.fromkeys(FIRST, "1")
@@ -81,7 +81,7 @@ def test_burst_waits_for_a_refresh_at_work(taken_in: Watch) -> None:
     with open_lakehouse(taken_in.settings).locked(print):
         assert (
             taken_in.reason()
-            == "A refresh is queued or at work; new files: 1, to come in with it or after it."
+            == "A refresh is queued or at work; new files: 1; it or the next takes them in."
         )
     assert taken_in.requests() == {"customer": "1"}
 
