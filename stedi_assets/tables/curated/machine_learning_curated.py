@@ -72,8 +72,8 @@ def machine_learning_curated(
     pairs = sensor.join(
         phone, [sensor.email == phone.user, sensor.sensorreadingtime == phone.timestamp]
     )
-    reading = ["subject_id", "sensorreadingtime", "distancefromobject", "x", "y", "z"]
-    return pairs.select(*reading, *(() if policy.pseudonymize else IDENTIFYING))
+    columns_of_all = MachineLearningCurated.to_schema().columns
+    return pairs.select(*columns_of_all, *(() if policy.pseudonymize else IDENTIFYING))
 
 
 # What must hold

@@ -11,16 +11,11 @@ from stedi_assets.tables.definition import TableDefinition
 from stedi_assets.tables.sources import CustomerRecord
 
 # Any of the records that still tie would do, but it must be the same one each time.
-_TIE_BREAKERS = (
-    "serialnumber",
-    "sharewithpublicasofdate",
-    "birthday",
-    "sharewithresearchasofdate",
-    "customername",
-    "lastupdatedate",
-    "phone",
-    "sharewithfriendsasofdate",
-)
+_TIE_BREAKERS = [
+    column
+    for column in CustomerRecord.to_schema().columns
+    if column not in {"email", "registrationdate"}
+]
 
 
 class CustomerTrusted(CustomerRecord):
@@ -43,7 +38,7 @@ class CustomerTrusted(CustomerRecord):
 
 
 def customer_trusted(customer_landing: ir.Table, quarantine: ir.Table) -> ir.Table:
-    """The latest record of each person, where it consents to research and nobody is suspended."""
+    """The latest record of each person who is not suspended, if it consents to research."""
     records = customer_landing
     updated = ibis.coalesce(records.lastupdatedate, records.registrationdate, records.landed_at)
     latest = records.mutate(
@@ -57,11 +52,12 @@ def customer_trusted(customer_landing: ir.Table, quarantine: ir.Table) -> ir.Tab
             ],
         )
     )
-    consenting = latest.filter(latest["rank"] == 0, consents(latest))
-    trusted = consenting.anti_join(suspended(customer_landing, quarantine), "person")
-    # Not `drop`, which names columns in another order in each process: the SQL is a fingerprint.
-    landing_columns = cols("rank", "person", "source_file", "landed_at")
-    return trusted.mutate(email="person").select(~landing_columns)
+    trusted = latest.filter(latest["rank"] == 0, consents(latest))
+    trusted = trusted.anti_join(suspended(customer_landing, quarantine), "person")
+    # `drop` of several columns leaves the others in another order in each process, and the table's
+    # fingerprint is made of this SQL.
+    not_kept = cols("rank", "person", "source_file", "landed_at")
+    return trusted.mutate(email="person").select(~not_kept)
 
 
 def consents(records: ir.Table) -> ir.BooleanValue:
