@@ -1,4 +1,7 @@
-"""Who consents, as the checks see it: worked out another way than the tables' rules do."""
+"""Who consents, for the checks: worked out another way than the rules do.
+
+Of all this, rules use `unreadable_records` alone, which only names people.
+"""
 
 import ibis
 import ibis.expr.types as ir

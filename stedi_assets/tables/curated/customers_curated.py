@@ -49,8 +49,8 @@ def still_consenting(
 def account(customer_trusted: ir.Table, accelerometer_trusted: ir.Table) -> ir.Table:
     """Consenting customers: those with readings are kept."""
     users = accelerometer_trusted.select(email="user").distinct()
-    people = marked(customer_trusted, users, "email", "reads")
-    outcome = ibis.ifelse(people.reads, KEPT, "no accelerometer reading")
+    people = marked(customer_trusted, users, "email", "has_readings")
+    outcome = ibis.ifelse(people.has_readings, KEPT, "no accelerometer reading")
     return outcomes(people.select(outcome=outcome, rows=ibis.literal(1, "int64")))
 
 

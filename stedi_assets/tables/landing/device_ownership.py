@@ -47,7 +47,7 @@ def device_ownership(
 ) -> ir.Table:
     """Devices with a proven owner: shared readings decide first, then a sole claim."""
     times = step_trainer_landing.select("serialnumber", time="sensorreadingtime").distinct()
-    matches = user_matches(times, owned_readings(accelerometer_landing, customer_landing))
+    matches = _user_matches(times, owned_readings(accelerometer_landing, customer_landing))
     d = (
         times.group_by("serialnumber")
         .agg(readings=ibis._.count())
@@ -76,7 +76,7 @@ def device_ownership(
     )
 
 
-def user_matches(times: ir.Table, readings: ir.Table) -> ir.Table:
+def _user_matches(times: ir.Table, readings: ir.Table) -> ir.Table:
     """Matches of each user with each device: the times at which both have a reading."""
     users = readings.select("user", time="timestamp").distinct()
     return times.join(users, "time").group_by("serialnumber", "user").agg(matched=ibis._.count())
@@ -156,6 +156,7 @@ def _recounted(
     times = step_trainer_landing.select("serialnumber", time="sensorreadingtime").distinct()
     readings = owned_readings(accelerometer_landing, customer_landing)
     users = readings.select("user", time="timestamp").distinct()
+    # Not `_user_matches`: a check does not call the rule's code.
     matches = times.join(users, "time").group_by("serialnumber", "user").agg(n=ibis._.count())
     owners = device_ownership.select("serialnumber", owner="email").distinct()
     matches = matches.join(owners, "serialnumber")
