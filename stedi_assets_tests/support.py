@@ -28,7 +28,7 @@ from stedi_assets.lakehouse.table import Table
 from stedi_assets.privacy.policy import policy_of
 from stedi_assets.resources import open_storage
 from stedi_assets.settings import Settings
-from stedi_assets.tables import DERIVED, definition
+from stedi_assets.tables import definition
 from stedi_assets.tables.definition import apply
 from stedi_assets.tables.policy import Policy
 
@@ -49,6 +49,9 @@ TABLES = (
     "step_trainer_trusted",
     "machine_learning_curated",
 )
+DERIVED = tuple(table for table in definitions.TABLES if table.rule)
+"""The tables that are made from other tables."""
+
 ANN, BOB, CY = "ann@x.io", "bob@x.io", "cy@x.io"
 
 on_this_machine = pytest.mark.parametrize("new_folder", ["local"], indirect=True)

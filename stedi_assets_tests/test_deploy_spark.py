@@ -8,10 +8,10 @@ from stedi_assets.lakehouse.engines.glue import GlueEngine
 from stedi_assets.lakehouse.engines.spark import configuration
 from stedi_assets.resources import open_lakehouse
 from stedi_assets.settings import Settings
-from stedi_assets.tables import DERIVED, TABLES
+from stedi_assets.tables import TABLES
 from stedi_assets.tables.policy import Policy
 from stedi_assets_tests.cloudformation import ACCOUNT, REGION, Template, allowed
-from stedi_assets_tests.support import KEY, PROJECT
+from stedi_assets_tests.support import DERIVED, KEY, PROJECT
 
 DEPLOY = PROJECT / "deploy"
 BUCKET, LANDING = "a-lakehouse", "a-landing"

@@ -30,9 +30,6 @@ TABLES: tuple[TableDefinition, ...] = (
 )
 """All tables, in the order data flows."""
 
-DERIVED = tuple(table for table in TABLES if table.rule)
-"""The tables that are made from other tables."""
-
 SOURCES = {table.name: table.source for table in TABLES if table.source}
 """The landing tables, each with the source whose files it holds."""
 

@@ -14,7 +14,7 @@ import pytest
 from stedi_assets.definitions import lakehouse_definitions
 from stedi_assets.defs.metadata import lineage_metadata
 from stedi_assets.settings import Settings
-from stedi_assets.tables import DERIVED, definition
+from stedi_assets.tables import definition
 from stedi_assets.tables.contract import table_of
 from stedi_assets.tables.lineage import Lineage
 from stedi_assets.tables.policy import Policy
@@ -23,6 +23,7 @@ from stedi_assets_tests.support import (
     ANN,
     BOB,
     CY,
+    DERIVED,
     TABLES,
     catalog_of,
     change_table,

@@ -3,12 +3,12 @@
 import pytest
 
 from stedi_assets.settings import Settings
-from stedi_assets.tables import DERIVED
 from stedi_assets.tables.accounts import KEPT
 from stedi_assets_tests.support import (
     ANN,
     BOB,
     CY,
+    DERIVED,
     KEY,
     SECOND_DELIVERY,
     Pipeline,

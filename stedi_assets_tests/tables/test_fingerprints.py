@@ -6,14 +6,15 @@ import sys
 
 COMPILE = """
 import ibis
-from stedi_assets.tables import DERIVED, TABLES
+from stedi_assets.tables import TABLES
 from stedi_assets.tables.definition import query_of
 from stedi_assets.tables.policy import Policy
 
 policy = Policy(subject_key=lambda: "a key for tests, of 32 characters or more")
 tables = {table.name: ibis.table(table.table(policy).types, name=table.name) for table in TABLES}
-for table in DERIVED:
-    print(query_of(table.rule, tables, policy).sql())
+for table in TABLES:
+    if table.rule:
+        print(query_of(table.rule, tables, policy).sql())
 """
 
 
