@@ -49,7 +49,7 @@ ConsentScope = Literal["any", "from_consent_date"]
 
 
 class SettingsError(LakehouseError, ValueError):
-    """A setting is wrong; the message is one sentence for the person who set it."""
+    """A setting is wrong; the message has a sentence for each wrong value, one a line."""
 
 
 class Settings(BaseSettings):
@@ -125,7 +125,7 @@ class Settings(BaseSettings):
         timedelta(0),
         ge=timedelta(0),
         description="least time between two refreshes that new landing files start, such as 15m; "
-        "each makes all tables anew",
+        "each makes anew every table that the files concern",
     )
     max_quarantine_share: float = Field(
         0.05,
@@ -223,11 +223,17 @@ class Settings(BaseSettings):
             name.startswith("spark.") and isinstance(value, str | int | float)
             for name, value in conf.items()
         ):
-            raise ValueError("write a JSON object of texts and numbers, each named spark. and more")
+            raise ValueError(
+                "write a JSON object of texts and numbers, whose names begin with spark."
+            )
         if not str(conf.get("spark.remote", "sc://")).startswith("sc://"):
-            raise ValueError("spark.remote is a server's address; this machine is a spark.master")
+            raise ValueError(
+                "write spark.remote as sc://host:15002; for this machine set spark.master instead"
+            )
         if not _MASTER.match(str(conf.get("spark.master", "local"))):
-            raise ValueError("spark.master is local[*], spark://host:7077, yarn or k8s://address")
+            raise ValueError(
+                "set spark.master to local[*], spark://host:7077, yarn or k8s://address"
+            )
         return text
 
     @field_validator("lakehouse", "landing", mode="before")

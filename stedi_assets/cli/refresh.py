@@ -76,10 +76,18 @@ def _interruptible() -> Iterator[None]:
 
 
 def _nothing_new(held_back: Sequence[Entry], console: Console) -> bool:
-    console.print("Nothing new: all landing files are taken in, every table is up to date.")
+    if not held_back:
+        console.print("Nothing new: all landing files are taken in, every table is up to date.")
+        return True
+    _say(
+        console,
+        f"Nothing new. {len(held_back):,} files are held back and in no table: mend or remove "
+        "them, or raise STEDI_MAX_QUARANTINE_SHARE, and refresh again.",
+        "red",
+    )
     for entry in held_back:
         _say(console, f"Held back: {display_name(entry.path)}, {entry.reason}.", "red")
-    return not held_back
+    return False
 
 
 def _print_ignored(paths: Sequence[str], console: Console) -> None:
@@ -103,6 +111,10 @@ def _instance() -> Iterator[dg.DagsterInstance]:
         else dg.DagsterInstance.ephemeral() as instance,
     ):
         yield instance
+
+
+_SENTENCES = {error.__name__ for error in (LakehouseError, *LakehouseError.__subclasses__())}
+"""Errors whose message is a sentence for people."""
 
 
 @dataclass
@@ -252,7 +264,7 @@ class _Progress(logging.Handler):
             return
         if error.cls_name == "DagsterExecutionInterruptedError":
             self.interrupted = True
-        elif error.cls_name == LakehouseError.__name__:
+        elif error.cls_name in _SENTENCES:
             self._say(error.message.partition(": ")[2].strip(), "red")
 
     def _say(self, sentence: str, style: str) -> None:

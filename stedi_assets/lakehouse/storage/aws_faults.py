@@ -125,6 +125,9 @@ _ANSWERS = {
     "ThrottlingException": _BUSY,
     "TooManyRequestsException": _BUSY,
 }
+"""What to say, by error code; a new code is a line here."""
+
+_UNKNOWN = "{what}. See what this means in AWS's documentation; what is published stays."
 _ERRORS: dict[tuple[type[Exception], ...], str] = {
     (aws.NoRegionError,): "There is no AWS region: set AWS_DEFAULT_REGION.",
     (aws.ProfileNotFound,): "AWS_PROFILE names a profile that AWS's configuration does not have.",
@@ -154,7 +157,7 @@ def explain_aws(error: BaseException) -> Explanation | None:
         case aws.BotoCoreError() if isinstance(error, _ON_THE_WAY):
             return _no_answer(str(error.kwargs.get("endpoint_url") or ""))
         case aws.BotoCoreError():
-            other = f"A request to AWS failed with {type(error).__name__}."
+            other = _UNKNOWN.format(what=f"A request to AWS failed with {type(error).__name__}")
             sentences = (text for kinds, text in _ERRORS.items() if isinstance(error, kinds))
             return Explanation(next(sentences, other))
         case duckdb.Error() if is_of_http(error):
@@ -205,7 +208,7 @@ def _no_answer(url: str) -> Explanation:
 
 
 def _explain_answer(code: str, operation: str, place: str) -> Explanation:
-    sentence = _ANSWERS.get(code, "AWS answered {asked} with {code}.")
+    sentence = _ANSWERS.get(code, _UNKNOWN.format(what="AWS answered {asked} with {code}"))
     place = display_name(place)
     bucket = place.removeprefix("s3://").split("/")[0]
     request = f"{operation} {place}".strip()

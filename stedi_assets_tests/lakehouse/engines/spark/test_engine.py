@@ -258,8 +258,8 @@ def test_configuration_is_this_machine_unless_a_cluster_is_named(spark: str) -> 
         ("[]", "write a JSON object"),
         ('{"master": "yarn"}', "write a JSON object"),
         ('{"spark.a": []}', "write a JSON object"),
-        ('{"spark.remote": "local[*]"}', "spark.remote is a server's address"),
-        ('{"spark.master": "locl[2]"}', "spark.master is "),
+        ('{"spark.remote": "local[*]"}', "write spark.remote as sc://host:15002"),
+        ('{"spark.master": "locl[2]"}', "set spark.master to local"),
     ],
 )
 def test_configuration_is_a_json_object_of_sparks_names(

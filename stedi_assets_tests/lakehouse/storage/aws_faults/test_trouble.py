@@ -197,7 +197,11 @@ ENGINE = {
     ),
     "dropped": (drop(), SILENT.format("{s3}")),
     "cut": (cut_after(1), SILENT.format("{s3}")),
-    "strange": (respond(418, b"<html>"), "AWS answered {asked} with 418."),
+    "strange": (
+        respond(418, b"<html>"),
+        "AWS answered {asked} with 418. See what this means in AWS's documentation; what is "
+        "published stays.",
+    ),
 }
 
 
