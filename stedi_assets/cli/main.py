@@ -29,7 +29,7 @@ _INTERRUPTED = 130
 
 def main() -> None:
     """Run the command; an error is a sentence, never a traceback."""
-    # The libraries bring many objects that stay. To look for garbage among them as often as Python
+    # The libraries bring many objects that stay. Looking for garbage among them as often as Python
     # does by itself takes a good part of the start-up.
     gc.set_threshold(50_000, 20, 50)
     os.umask(0o077)  # it writes about people, and so does the history of runs

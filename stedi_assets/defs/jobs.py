@@ -41,7 +41,8 @@ def vacuum_lakehouse(settings: Settings) -> dg.JobDefinition:
 
     @dg.job(
         name=VACUUM,
-        description="Delete snapshots replaced longer than STEDI_RETENTION ago, and files that none refers to.",
+        description="Delete snapshots replaced longer than STEDI_RETENTION ago, and files that "
+        "none refers to.",
     )
     def job() -> None:
         vacuum()

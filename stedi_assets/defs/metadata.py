@@ -27,7 +27,7 @@ PREVIEW_ROWS = 5
 MASK = "•••"
 
 _EVENTS_LINK = "[Pictures, and what became of its rows](?view=events)"
-"""Leads from a table's page to the events of the table, where `observations` appear."""
+"""Leads from a table's page to the events of the table, where `published_observations` appear."""
 
 Metadata = dict[str, Any]
 
@@ -151,7 +151,7 @@ def column_lineage(lineage: Lineage, table: str) -> dg.TableColumnLineage:
     )
 
 
-def observations(
+def published_observations(
     verdict: Verdict,
     table: TableDefinition,
     policy: Policy,

@@ -15,7 +15,7 @@ from stedi_assets.tables.contract import OWNER
 
 REPORT = "lakehouse_report"
 
-LAST = ("quarantine", "machine_learning_curated")
+FINAL_TABLES = ("quarantine", "machine_learning_curated")
 """The tables that no other is made from: a refresh is over when it is through with them."""
 
 AFTER_REFRESH = dg.AutomationCondition.eager()
@@ -36,7 +36,7 @@ def report_asset(settings: Settings) -> dg.AssetsDefinition:
 
     @dg.asset(
         name=REPORT,
-        deps=LAST,
+        deps=FINAL_TABLES,
         group_name="report",
         description="A page with pictures of what the lakehouse holds; counts, nobody's data. "
         "A table's own pictures are under its events, too.",
@@ -53,7 +53,7 @@ def report_asset(settings: Settings) -> dg.AssetsDefinition:
             place = f"{lakehouse.storage.root}/report/report.html"
             with lakehouse.storage.io.new_output(place).create(overwrite=True) as file:
                 file.write(page(status(settings), drawn, missing).encode())
-        for observation in observations(drawn):
+        for observation in picture_observations(drawn):
             context.log_event(observation)
         return dg.MaterializeResult(
             metadata={"location": dg.MetadataValue.path(place), "pictures": len(drawn)}
@@ -62,7 +62,7 @@ def report_asset(settings: Settings) -> dg.AssetsDefinition:
     return lakehouse_report
 
 
-def observations(drawn: Iterable[DrawnPicture]) -> Iterator[dg.AssetObservation]:
+def picture_observations(drawn: Iterable[DrawnPicture]) -> Iterator[dg.AssetObservation]:
     """The pictures of each table, for its page in the UI."""
     by_table: dict[str, list[DrawnPicture]] = {}
     for one in drawn:

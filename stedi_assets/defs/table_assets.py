@@ -9,7 +9,7 @@ import ibis
 from stedi_assets.defs.checks import check_results, check_specs
 from stedi_assets.defs.failures import as_dagster_failure, withdrawal_hook
 from stedi_assets.defs.io_manager import TableOutput
-from stedi_assets.defs.metadata import lineage_metadata, observations, table_spec
+from stedi_assets.defs.metadata import lineage_metadata, published_observations, table_spec
 from stedi_assets.lakehouse.lakehouse import Lakehouse
 from stedi_assets.lakehouse.query import Query
 from stedi_assets.lakehouse.table import Table
@@ -71,7 +71,9 @@ def table_asset(
             # When the yield returns, the IO manager has put the rows on `audit`.
             verdict = audit_and_publish(definition, lakehouse, policy, settings.max_consent_fall)
             yield from check_results(verdict)
-            yield from observations(verdict, definition, policy, lakehouse, context.instance)
+            yield from published_observations(
+                verdict, definition, policy, lakehouse, context.instance
+            )
 
     return asset
 

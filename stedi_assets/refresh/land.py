@@ -121,16 +121,16 @@ class Landing:
         )
 
     def _isolated(
-        self, name: str, checks: list[str], check: str, work: Callable[[], LandingResult]
+        self, name: str, checks: list[str], failing_check: str, work: Callable[[], LandingResult]
     ) -> LandingResult:
-        """Turn a failure of the work into a failed check of the table."""
+        """Do the work on a table; a failure is recorded as a failure of one of its checks."""
         try:
             return work()
         except Exception as error:  # also an unforeseen one: the other sources go on
             if is_interrupted(error) or self._is_worth_another_try(error):
                 raise
-            failed = Finding(check, False, f"{name}: {_reason(error)}")
-            others = self._unchanged(name, [other for other in checks if other != check])
+            failed = Finding(failing_check, False, f"{name}: {_reason(error)}")
+            others = self._unchanged(name, [check for check in checks if check != failing_check])
             verdict = replace(others, findings=[failed, *others.findings])
             return LandingResult(verdict, others.published)
 

@@ -22,7 +22,7 @@ from stedi_assets.report.figures import (
 )
 from stedi_assets.report.status import devices_by_proof, quarantine_by_reason
 
-LAST = 20
+HISTORY_LENGTH = 20
 """Refreshes that the history of a table goes back."""
 
 
@@ -209,7 +209,7 @@ def _quarantined(title: str, quarantine: ir.Table) -> Picture | MissingPicture:
 
 
 def _history(name: str, state: TableState) -> Picture:
-    published, rows = zip(*state.history[-LAST:], strict=True)
+    published, rows = zip(*state.history[-HISTORY_LENGTH:], strict=True)
     sentence = f"{name} has {rows[-1]:,} rows, published {published[-1]:%Y-%m-%d %H:%M} UTC"
     if len(rows) > 1:
         sentence += (

@@ -158,7 +158,7 @@ def rows_of_lines(table: Table, matcher: LineMatcher, landed_at: int) -> str:
     for name in identities[1:]:
         values[name] = f"CASE WHEN {values[identities[0]]} IS NULL THEN {values[name]} END"
     if table.person_of in values:
-        # Plain lines spell e-mails in ASCII. To trim takes time, and few have blanks.
+        # Plain lines spell e-mails in ASCII. Trimming takes time, and few have blanks.
         email = values[table.person_of]
         trimmed = f"CASE WHEN contains({email}, ' ') THEN trim({email}) ELSE {email} END"
         values[PERSON] = f"lower({trimmed})"

@@ -28,7 +28,7 @@ _LONGEST_PATTERN = 400_000
 """Characters; RE2 refuses somewhat more. An unknown key takes 19,000."""
 _ALLOWED_PATTERNS = 1 << 20
 """Characters of patterns that may be compiled at once; further ones may have as many as the lines
-that were read. To compile a pattern takes four times as long as to scan as much text."""
+that were read. Compiling a pattern takes four times as long as scanning as much text."""
 _SAMPLE = 64
 _MOST_SHAPES = 8
 _WORTH_LEARNING = 1 / 64
