@@ -1,1 +1,1 @@
-"""What Dagster shows and runs: assets, checks, jobs, sensors. Nothing else knows of Dagster."""
+"""What Dagster shows and runs: assets, checks, jobs, sensors."""

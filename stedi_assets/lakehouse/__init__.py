@@ -1,1 +1,5 @@
-"""How tables are stored and computed. It knows none of our tables, no setting, and no Dagster."""
+"""How tables are stored and computed.
+
+It reads no setting and knows none of our tables. Messages name settings, and `engines/glue.py` uses
+Dagster Pipes.
+"""
