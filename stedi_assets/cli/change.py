@@ -45,7 +45,7 @@ def rebuild(
     """Make tables anew from the landing files: after damage, or when a file was corrected."""
     settings = load_settings()
     from stedi_assets.cli.refresh import refresh as run  # noqa: PLC0415
-    from stedi_assets.privacy.training_sets import begin_with_new_key  # noqa: PLC0415
+    from stedi_assets.privacy.key import begin_with_new_key  # noqa: PLC0415
     from stedi_assets.refresh.rebuild import (  # noqa: PLC0415
         damaged_tables,
         drop_damaged,
@@ -90,7 +90,7 @@ def vacuum(
 ) -> None:
     """Delete snapshots replaced longer than STEDI_RETENTION ago, and files that none refers to."""
     settings = load_settings()
-    from stedi_assets.privacy.training_sets import vacuum as clean  # noqa: PLC0415
+    from stedi_assets.privacy.retention import vacuum as clean  # noqa: PLC0415
     from stedi_assets.resources import open_lakehouse  # noqa: PLC0415
 
     try:

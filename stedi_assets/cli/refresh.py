@@ -113,7 +113,10 @@ def _instance() -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
-_SENTENCES = {error.__name__ for error in (LakehouseError, *LakehouseError.__subclasses__())}
+_SENTENCES = {
+    LakehouseError.__name__,
+    *(error.__name__ for error in LakehouseError.__subclasses__()),
+}
 """Errors whose message is a sentence for people."""
 
 

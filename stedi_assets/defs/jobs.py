@@ -8,7 +8,7 @@ import dagster as dg
 from stedi_assets.defs.failures import as_dagster_failure
 from stedi_assets.lakehouse.lakehouse import Lakehouse
 from stedi_assets.lakehouse.table import Zone
-from stedi_assets.privacy import training_sets
+from stedi_assets.privacy import retention
 from stedi_assets.settings import Settings
 
 REFRESH, VACUUM = "refresh_lakehouse", "vacuum_lakehouse"
@@ -34,7 +34,7 @@ def vacuum_lakehouse(settings: Settings) -> dg.JobDefinition:
         """Expire snapshots past STEDI_RETENTION, and remove the files that none refers to."""
         with as_dagster_failure():
             if lakehouse.storage.exists():
-                removed = training_sets.vacuum(lakehouse, settings, SAFETY_AGE)
+                removed = retention.vacuum(lakehouse, settings, SAFETY_AGE)
                 context.log.info(f"Removed {removed}.")
             else:
                 context.log.info("No tables yet: there is nothing to remove.")

@@ -3,10 +3,14 @@
 import os
 import secrets
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stedi_assets.settings import MIN_KEY, Settings, SettingsError, weakness_of_key
 from stedi_assets.tables.curated.machine_learning_curated import MACHINE_LEARNING_CURATED
 from stedi_assets.tables.policy import Policy
+
+if TYPE_CHECKING:
+    from stedi_assets.lakehouse.lakehouse import Lakehouse
 
 
 def subject_key(settings: Settings) -> str:
@@ -92,3 +96,20 @@ def make_key(path: Path) -> None:
         pass
     finally:
         temporary.unlink()
+
+
+def begin_with_new_key(lakehouse: "Lakehouse", settings: Settings) -> list[str]:
+    """Let `subject_id` be made under another key, and release the training sets of the old one.
+
+    The new key is STEDI_PSEUDONYM_KEY or, where that is not set, one that is made.
+
+    Returns:
+        The tags of the training sets that are released.
+    """
+    if settings.pseudonym_key is None and settings.deployment == "local":
+        key_file(settings).unlink(missing_ok=True)
+        make_key(key_file(settings))
+    state = lakehouse.catalog.find(MACHINE_LEARNING_CURATED.name)
+    tags = [tag.name for tag in state.tags] if state else []
+    lakehouse.catalog.untag(MACHINE_LEARNING_CURATED.name, tags)
+    return tags

@@ -293,7 +293,7 @@ def test_vacuum_rewrites_metadata_that_tells_of_people_and_nothing_is_to_do_then
         assert again and again == state.published
     kept = catalog.state("machine_learning_curated").tagged("before")
     assert kept
-    assert (kept.files, kept.state) == (tagged.files, str(tagged.id))
+    assert (kept.files, kept.rows_id) == (tagged.files, str(tagged.id))
     before = snapshots(settings)
     assert refresh(settings).success
     assert snapshots(settings) == before

@@ -16,12 +16,8 @@ from typer.testing import CliRunner
 from stedi_assets.cli.main import app
 from stedi_assets.lakehouse.faults import LakehouseError
 from stedi_assets.privacy.policy import policy_of
-from stedi_assets.privacy.training_sets import (
-    TRAINING_SET,
-    tags_to_release,
-    training_sets,
-    vacuum,
-)
+from stedi_assets.privacy.retention import tags_to_release, vacuum
+from stedi_assets.privacy.training_sets import TRAINING_SET, training_sets
 from stedi_assets.read import UnknownTableError, read_table
 from stedi_assets.resources import open_lakehouse
 from stedi_assets.tables import definition
