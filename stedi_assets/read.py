@@ -35,9 +35,9 @@ def read_table(
         ValueError: Both `snapshot` and `as_of` are given, or `as_of` is no date or time.
     """
     settings = settings or Settings.load()
-    state = find_snapshot(name, settings, snapshot, as_of)
+    found = find_snapshot(name, settings, snapshot, as_of)
     engine = shared_engine(open_storage(settings), settings.memory_limit, settings.threads)
-    return engine.open(state.name, state.files, state.types)
+    return engine.open(found.name, found.files, found.types)
 
 
 def find_snapshot(

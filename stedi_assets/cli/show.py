@@ -23,37 +23,37 @@ def status(
     settings = load_settings()
     from stedi_assets.report.status import status as lakehouse_status  # noqa: PLC0415
 
-    state = lakehouse_status(settings)
+    overview = lakehouse_status(settings)
     if as_json:
-        typer.echo(json.dumps(state, indent=2))
-    elif not state["tables"]:
-        say(_no_tables(state))
+        typer.echo(json.dumps(overview, indent=2))
+    elif not overview["tables"]:
+        say(_no_tables(overview))
     else:
-        _print_status(state)
+        _print_status(overview)
 
 
-def _no_tables(state: dict[str, Any]) -> str:
-    return f"No tables yet in {state['lakehouse']}: refresh the lakehouse first (stedi refresh)."
+def _no_tables(overview: dict[str, Any]) -> str:
+    return f"No tables yet in {overview['lakehouse']}: refresh the lakehouse first (stedi refresh)."
 
 
-def _print_status(state: dict[str, Any]) -> None:
-    _print_tables(state["tables"])
-    _print_left_out(state)
-    if state["training_sets"]:
+def _print_status(overview: dict[str, Any]) -> None:
+    _print_tables(overview["tables"])
+    _print_left_out(overview)
+    if overview["training_sets"]:
         sets = _table("Training sets", "tag", "rows", "snapshot")
-        for entry in state["training_sets"]:
+        for entry in overview["training_sets"]:
             sets.add_row(entry["tag"], f"{entry['rows']:,}", str(entry["snapshot"]))
         out.print(sets)
-    if state["quarantine"]:
+    if overview["quarantine"]:
         quarantine = Table(title="Quarantine", title_justify="left", box=box.SIMPLE)
         for column in ("source", "reason", "rows"):
             quarantine.add_column(column)
-        for row in state["quarantine"]:
+        for row in overview["quarantine"]:
             quarantine.add_row(row["source"], row["reason"], f"{row['rows']:,}")
         out.print(quarantine)
-    if state["devices"]:
-        devices = ", ".join(f"{number:,} {kind}" for kind, number in state["devices"].items())
-        out.print(f"Devices: {devices}. Consent scope: {state['consent_scope']}.")
+    if overview["devices"]:
+        devices = ", ".join(f"{number:,} {kind}" for kind, number in overview["devices"].items())
+        out.print(f"Devices: {devices}. Consent scope: {overview['consent_scope']}.")
 
 
 def _print_tables(entries: list[dict[str, Any]]) -> None:
@@ -86,16 +86,16 @@ def _table(title: str, *columns: str) -> Table:
     return table
 
 
-def _print_left_out(state: dict[str, Any]) -> None:
+def _print_left_out(overview: dict[str, Any]) -> None:
     """What is in the landing folders and in no table, and who is suspended."""
-    for entry in state["held_back"]:
+    for entry in overview["held_back"]:
         warn(f"Held back: {entry['file']}, {entry['reason']}.")
-    if state["ignored"]:
-        warn(f"Ignored, as they are not landing files: {', '.join(state['ignored'])}.")
-    if state["suspended"]:
+    if overview["ignored"]:
+        warn(f"Ignored, as they are not landing files: {', '.join(overview['ignored'])}.")
+    if overview["suspended"]:
         warn(
-            f"Suspended: {state['suspended']:,} people, because their newest record could not be "
-            "read."
+            f"Suspended: {overview['suspended']:,} people, because their newest record could not "
+            "be read."
         )
 
 
@@ -112,11 +112,11 @@ def show(
     from stedi_assets.read import UnknownTableError, find_snapshot, read_table  # noqa: PLC0415
 
     try:
-        state = find_snapshot(table, settings, snapshot)
-        rows = read_table(table, state.id, settings=settings).limit(limit).to_pyarrow().to_pylist()
+        found = find_snapshot(table, settings, snapshot)
+        rows = read_table(table, found.id, settings=settings).limit(limit).to_pyarrow().to_pylist()
     except UnknownTableError as error:
         raise stop(str(error)) from None
-    masked = set() if reveal else state.personal_columns
+    masked = set() if reveal else found.personal_columns
     for number, row in enumerate(rows, start=1):
         grid = Table(title=f"Row {number}", title_justify="left", box=None, show_header=False)
         for name, value in row.items():
@@ -147,11 +147,11 @@ def report(
     from stedi_assets.report.status import status as lakehouse_status  # noqa: PLC0415
     from stedi_assets.resources import open_lakehouse  # noqa: PLC0415
 
-    state = lakehouse_status(settings)
-    if not state["tables"]:
-        raise stop(_no_tables(state))
+    overview = lakehouse_status(settings)
+    if not overview["tables"]:
+        raise stop(_no_tables(overview))
     available, missing = pictures(open_lakehouse(settings))
-    _write(file, page(state, [draw(picture) for picture in available], missing))
+    _write(file, page(overview, [draw(picture) for picture in available], missing))
     say(f"{len(available)} pictures in {file.resolve()}")
 
 

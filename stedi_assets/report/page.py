@@ -18,19 +18,18 @@ _TEMPLATES = Environment(
 
 
 def page(
-    state: dict[str, Any], pictures: Sequence[DrawnPicture], missing: Sequence[MissingPicture]
+    overview: dict[str, Any], pictures: Sequence[DrawnPicture], missing: Sequence[MissingPicture]
 ) -> str:
     """The page as HTML.
 
     Args:
-        state: What `status` tells of the lakehouse.
+        overview: What `status` tells of the lakehouse.
         pictures: The pictures to show.
         missing: The pictures that cannot be drawn.
     """
-    published = [entry["published"]["at"] for entry in state["tables"] if entry["published"]]
+    published = [entry["published"]["at"] for entry in overview["tables"] if entry["published"]]
     return _TEMPLATES.get_template("page.html.jinja").render(
-        state=state,
-        scope=state.get("consent_scope"),
+        overview=overview,
         refreshed=max(published, default=None),
         pictures=pictures,
         missing=missing,
