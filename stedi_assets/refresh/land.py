@@ -58,8 +58,8 @@ class Landing:
         settings: Settings,
         run_id: str,
         *,
-        rebuild: Collection[str] = (),
-        is_last_try: bool = True,
+        rebuild: Collection[str],
+        is_last_try: bool,
     ) -> None:
         """Read the landing files of these settings.
 

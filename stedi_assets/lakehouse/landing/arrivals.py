@@ -51,7 +51,7 @@ class Ledgers:
     """What the landing tables know of the landing files below one root."""
 
     def __init__(
-        self, landing: LandingFolder, catalog: Catalog, limits: Mapping[str, float] | None = None
+        self, landing: LandingFolder, catalog: Catalog, limits: Mapping[str, float]
     ) -> None:
         """Compare landing files with the tables of a catalog.
 
@@ -63,7 +63,7 @@ class Ledgers:
         """
         self._landing = landing
         self._catalog = catalog
-        self._limits = limits or {}
+        self._limits = limits
         self._ledgers: dict[str, list[Entry]] = {}  # by path; a ledger never changes
         self._listings: dict[str, Listing] = {}
 

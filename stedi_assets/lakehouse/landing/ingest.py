@@ -81,9 +81,9 @@ class Ingest(Ledgers):
         catalog: Catalog,
         engine: Engine,
         quarantine: Table,
-        limits: Mapping[str, float] | None = None,
+        limits: Mapping[str, float],
         *,
-        ordered: Collection[str] = (),
+        ordered: Collection[str],
     ) -> None:
         """Read landing files into tables; what cannot be read goes to `quarantine`.
 

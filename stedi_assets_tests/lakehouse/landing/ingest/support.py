@@ -61,7 +61,7 @@ class Lakehouse:
 
     def use_root(self, root: Path) -> None:
         landing = LandingFolder(str(root), self._storage)
-        self.ingest = Ingest(landing, self.catalog, self._engine, self._quarantine)
+        self.ingest = Ingest(landing, self.catalog, self._engine, self._quarantine, {}, ordered=())
 
     def stage(self, run_id: str = "run") -> Ingested:
         return self.ingest.stage("step_trainer", self.table, run_id)
