@@ -154,7 +154,10 @@ def refuse(table: TableDefinition, policy: Policy, broken: dict[str, int]) -> Ve
     """The verdict on a table that cannot be written: columns are missing or of another type."""
     contract = table.contract_under(policy)
     not_checked = map(_not_checked, _checks_beyond_contract(table))
-    return Verdict(table.name, [_contract_finding(contract, broken), *not_checked])
+    finding = _contract_finding(contract, broken)
+    advice = "Nothing was written: change the rule or the contract until they agree."
+    finding = replace(finding, sentence=f"{finding.sentence} {advice}")
+    return Verdict(table.name, [finding, *not_checked])
 
 
 def _contract_finding(contract: type[Contract], broken: dict[str, int]) -> Finding:
