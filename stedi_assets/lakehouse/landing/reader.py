@@ -60,7 +60,10 @@ def examine(
     *,
     landing: LandingFolder,
 ) -> dict[str, Content]:
-    """A share of the work of an ingest: read the bytes of these files once."""
+    """A share of the work of an ingest: read the bytes of these files once.
+
+    `Engine.spread` gives every share a DuckDB, which this one does not need.
+    """
     return dict(zip(paths, landing.examine(paths), strict=True))
 
 
@@ -77,6 +80,8 @@ def parse(  # noqa: PLR0913
     landed_at: int,
 ) -> Parsed:
     """A share of the work of an ingest: read these files of a source.
+
+    `Engine.spread` sends this function to other processes and gives it a DuckDB there.
 
     Args:
         engine: Writes the rows.
