@@ -310,7 +310,7 @@ def _work(sources: list[_Source], behind: dict[str, str]) -> str:
     return "; ".join(
         f"{what}: {', '.join(tables)}"
         for what, tables in (
-            ("Held-back files were removed from the folders of", removed),
+            ("Tables whose held-back files were removed", removed),
             ("Tables that the last refresh did not reach", missed),
         )
         if tables

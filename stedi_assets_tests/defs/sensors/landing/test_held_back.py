@@ -47,6 +47,7 @@ def test_removing_the_file_at_fault_asks_for_a_refresh_that_forgets_it(
     held_back.unlink()
     [request] = watch.tick().run_requests or ()
     assert request.tags["tables"] == "step_trainer_landing"
+    assert "Tables whose held-back files were removed: step_trainer_landing." in watch.reason()
     watch.refresh("step_trainer_landing")
     assert watch.reason() == "No new landing files; 1 taken in."
 
