@@ -19,6 +19,7 @@ from stedi_assets.cli.main import app
 from stedi_assets.read import UnknownTableError, read_table
 from stedi_assets.settings import PROJECT
 from stedi_assets.tables.trusted.customer_trusted import customer_trusted
+from stedi_assets_tests.conftest import Lakehouses
 from stedi_assets_tests.support import KEY, change_table, on_this_machine, under
 
 LATER = int(time.time() * 1000)
@@ -85,10 +86,24 @@ def refresh_sample() -> None:
 
 
 @pytest.fixture
-def refreshed(project: Project) -> Project:
+def refreshed(
+    tmp_path: Path, folder: Path, lakehouses: Lakehouses, monkeypatch: pytest.MonkeyPatch
+) -> Project:
     """A refreshed lakehouse that the test may change."""
+    if isinstance(folder, Path):  # of this machine
+        made = lakehouses.as_made(make_sample)
+        return Project(made / "history", made / "place").isolate(monkeypatch)
+    project = Project(tmp_path, folder).isolate(monkeypatch)
     refresh_sample()
     return project
+
+
+def make_sample(folder: Path) -> None:
+    project = Project(folder / "history", folder / "place")
+    project.history.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        project.isolate(patch)
+        refresh_sample()
 
 
 @pytest.fixture(scope="module")

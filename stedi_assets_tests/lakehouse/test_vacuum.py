@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
@@ -32,12 +33,11 @@ from stedi_assets_tests.support import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
     from stedi_assets.lakehouse.storage.storage import Storage
     from stedi_assets.settings import Settings
-    from stedi_assets_tests.conftest import IcebergReader
+    from stedi_assets_tests.conftest import IcebergReader, Lakehouses
 
 NOW, DAY = timedelta(0), timedelta(days=1)
 TIME = 1_600_000_000_000
@@ -48,8 +48,25 @@ def times(first: int, end: int) -> range:
 
 
 @pytest.fixture
+def folder(new_folder: Callable[[], Path], lakehouses: Lakehouses) -> Path:
+    """A folder of a deployment with a lakehouse in which two people consent."""
+    folder = new_folder()
+    if isinstance(folder, Path):  # of this machine
+        return lakehouses.as_made(take_in_two_people)
+    take_in_two_people(folder)
+    return folder
+
+
+@pytest.fixture
 def settings(folder: Path) -> Settings:
-    """A lakehouse in which two people consent."""
+    return settings_in(folder)
+
+
+def settings_in(folder: Path) -> Settings:
+    return under(folder, max_quarantine_share=0.5)
+
+
+def take_in_two_people(folder: Path) -> None:
     deliver(
         folder / "landing",
         "first.json",
@@ -63,9 +80,7 @@ def settings(folder: Path) -> Settings:
     [readable] = device("d", TIME + 10)
     half = f'{json.dumps(readable)}\n{{"serialNumber": "d"}}\n'
     write(folder / "landing", "step_trainer", "half.json", half)
-    settings = under(folder, max_quarantine_share=0.5)
-    assert refresh(settings).success
-    return settings
+    assert refresh(settings_in(folder)).success
 
 
 @pytest.fixture
