@@ -72,14 +72,18 @@ def audit_and_publish(
     view = View(lakehouse, policy, candidate)
     contract = table.contract_under(policy)
     others = _checks_beyond_contract(table, max_consent_fall)
-    findings = list(_findings(contract, others, candidate, view))
+    findings = list(_findings(contract, others, candidate, lakehouse, view))
     return publish_or_hold_back(candidate, findings, lakehouse, started)
 
 
 def _findings(
-    contract: type[Contract], others: Mapping[str, _Check], candidate: Snapshot, view: View
+    contract: type[Contract],
+    others: Mapping[str, _Check],
+    candidate: Snapshot,
+    lakehouse: Lakehouse,
+    view: View,
 ) -> Iterator[Finding]:
-    yield (fulfilled := check_contract(contract, view[candidate.table]))
+    yield (fulfilled := check_contract(contract, candidate, lakehouse))
     for name, check in others.items():
         yield check(candidate, view) if fulfilled.passed else _not_checked(name)
 
@@ -145,9 +149,10 @@ def _concerns_people(finding: Finding) -> bool:
     return finding.check in _ABOUT_PEOPLE and bool(finding.metadata.get("violations"))
 
 
-def check_contract(contract: type[Contract], candidate: ir.Table) -> Finding:
+def check_contract(contract: type[Contract], candidate: Snapshot, lakehouse: Lakehouse) -> Finding:
     """Whether the candidate fulfils its contract."""
-    return _contract_finding(contract, breaches(contract, candidate))
+    broken = breaches(contract, lakehouse.open(candidate), lakehouse.engine.fetch)
+    return _contract_finding(contract, broken)
 
 
 def refuse(table: TableDefinition, policy: Policy, broken: dict[str, int]) -> Verdict:

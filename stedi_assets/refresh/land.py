@@ -192,7 +192,7 @@ class Landing:
         def run() -> Finding:
             rows = self._lakehouse.catalog.added(candidate) if added_only else candidate
             contract = definition(candidate.table).contract
-            return check_contract(contract, self._lakehouse.open(rows))
+            return check_contract(contract, rows, self._lakehouse)
 
         return self._attempt(candidate.table, "contract", run)
 

@@ -5,7 +5,8 @@ docs/tables.md) derives it from the contract.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from inspect import getdoc
 from typing import Any, ClassVar
 
@@ -13,9 +14,11 @@ import ibis
 import ibis.expr.types as ir
 import narwhals.stable.v1 as nw
 import pandera.ibis as pa
+import pyarrow as arrow
 from pandera.config import set_config
 from pandera.errors import SchemaError
 
+from stedi_assets.lakehouse.query import Query
 from stedi_assets.lakehouse.table import Column, Table, Zone
 
 # Without it pandera pulls every failing row into pandas.
@@ -82,15 +85,22 @@ def _identity(schema: Any) -> list[object]:
     return [schema.strict, [str(check) for check in schema.checks], columns]
 
 
-def breaches(contract: type[Contract], table: ir.Table) -> dict[str, int]:
+def breaches(
+    contract: type[Contract], table: ir.Table, fetch: Callable[[Query], arrow.Table]
+) -> dict[str, int]:
     """Requirements of the contract that a table breaks, with their rows (0: the schema itself).
 
     No value of the table is in the answer, so it can be shown to anybody.
+
+    Args:
+        contract: The contract.
+        table: The table.
+        fetch: Executes a query, see `Engine.fetch`.
     """
     if wrong := column_breaches(contract, table.schema()):
         return wrong
     schema = contract.to_schema()
-    if _columns_hold(schema, table):
+    if not fetch(Query(_AnyBroken(contract), {"table": table}))["broken"][0].as_py():
         schema = _beyond_single_columns(schema)
         if not (schema.columns or schema.checks):
             return {}
@@ -102,22 +112,26 @@ def breaches(contract: type[Contract], table: ir.Table) -> dict[str, int]:
     return {}
 
 
-def _columns_hold(schema: Any, table: ir.Table) -> bool:
-    """Whether each value by itself is as the contract says.
+@dataclass(frozen=True)
+class _AnyBroken:
+    """Whether any value by itself is not as the contract says.
 
-    One query answers for all columns. Pandera runs one for each rule, up to a dozen.
+    One query answers for all columns. Pandera runs one for each requirement, up to a dozen.
     """
-    frame, broken = nw.from_native(table).lazy(), []
-    for name, column in schema.columns.items():
-        value = nw.col(name)
-        if not column.nullable:
-            broken.append(value.is_null())
-            if str(column.dtype) == "float64":
-                broken.append(value.is_nan())
-        broken += [~check(frame, name).check_output for check in column.checks]
-    # A check of an absent value gives null, which is no breach.
-    result = frame.select(broken=nw.any_horizontal(*broken, ignore_nulls=True).any()).collect()
-    return not result["broken"][0]
+
+    contract: type[Contract]
+
+    def __call__(self, tables: Mapping[str, ir.Table]) -> ir.Table:
+        frame, broken = nw.from_native(tables["table"]).lazy(), []
+        for name, column in self.contract.to_schema().columns.items():
+            value = nw.col(name)
+            if not column.nullable:
+                broken.append(value.is_null())
+                if str(column.dtype) == "float64":
+                    broken.append(value.is_nan())
+            broken += [~check(frame, name).check_output for check in column.checks]
+        # A check of an absent value gives null, which is no breach.
+        return frame.select(broken=nw.any_horizontal(*broken, ignore_nulls=True).any()).to_native()
 
 
 def _beyond_single_columns(schema: Any) -> Any:

@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import ibis.expr.types as ir
 import pytest
 from rich.console import Console
 
@@ -15,6 +14,7 @@ from stedi_assets.cli.refresh import refresh
 from stedi_assets.definitions import lakehouse_definitions
 from stedi_assets.lakehouse.catalog import Catalog, PublishConflictError
 from stedi_assets.lakehouse.engines.glue import GlueEngine
+from stedi_assets.lakehouse.lakehouse import Lakehouse
 from stedi_assets.lakehouse.state import Snapshot
 from stedi_assets.lakehouse.table import Table
 from stedi_assets.privacy.policy import policy_of
@@ -106,8 +106,8 @@ def _break_rule(table: str, patch: pytest.MonkeyPatch) -> None:
 def _break_contract(table: str, patch: pytest.MonkeyPatch) -> None:
     check = gate.check_contract
 
-    def broken(contract: type[Contract], candidate: ir.Table) -> Finding:
-        found = check(contract, candidate)
+    def broken(contract: type[Contract], candidate: Snapshot, lakehouse: Lakehouse) -> Finding:
+        found = check(contract, candidate, lakehouse)
         broken = contract.to_schema().name == table
         return Finding("contract", False, "Broken.") if broken else found
 
@@ -311,10 +311,12 @@ def test_check_that_cannot_be_carried_out_holds_up_no_withdrawal(
 ) -> None:
     check = gate.check_contract
 
-    def out_of_memory(contract: type[Contract], candidate: ir.Table) -> Finding:
+    def out_of_memory(
+        contract: type[Contract], candidate: Snapshot, lakehouse: Lakehouse
+    ) -> Finding:
         if contract.to_schema().name == table:
             raise MemoryError
-        return check(contract, candidate)
+        return check(contract, candidate, lakehouse)
 
     monkeypatch.setattr(land, "check_contract", out_of_memory)
     _refresh(settings)

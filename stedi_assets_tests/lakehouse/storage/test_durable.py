@@ -11,6 +11,7 @@ import pytest
 
 from stedi_assets.lakehouse.catalog import Catalog
 from stedi_assets.lakehouse.engines.duckdb import DuckDBEngine
+from stedi_assets.lakehouse.query import Query
 from stedi_assets.lakehouse.storage.durable import LocalFileIO
 from stedi_assets.lakehouse.storage.local import LocalStorage
 from stedi_assets.lakehouse.table import Column, Table, Zone
@@ -102,7 +103,7 @@ def test_all_files_of_a_table_are_synced_before_the_catalog_has_them(
 
     monkeypatch.setattr(storage.iceberg, "commit_table", commit)
     engine = DuckDBEngine(storage)
-    files = engine.write(engine.backend.sql("SELECT 1::BIGINT AS at"), f"{location}/data")
+    files = engine.write(Query.of(engine.backend.sql("SELECT 1::BIGINT AS at")), f"{location}/data")
     catalog.publish(catalog.stage("steps", files, {}))
     assert unsynced == []
     named = [path for path in location.rglob("*") if path.is_file()]

@@ -193,7 +193,7 @@ ENGINE = {
     ),
     "other region": (
         s3_error(301, "PermanentRedirect"),
-        f"The bucket {BUCKET} is in another region: set AWS_DEFAULT_REGION to that.",
+        f"The bucket {BUCKET} is in another region: set AWS_DEFAULT_REGION to it.",
     ),
     "dropped": (drop(), SILENT.format("{s3}")),
     "cut": (cut_after(1), SILENT.format("{s3}")),
