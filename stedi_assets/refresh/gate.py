@@ -197,8 +197,8 @@ def _check_account(account: Callable[..., ir.Table], candidate: Snapshot, view: 
     sentence = (
         f"{rows_in} in = {kept} kept + {sum(withheld.values())} withheld."
         if balanced
-        else f"{candidate.table} has {candidate.rows} rows, its inputs account for {kept}: the "
-        "rule or its account is wrong. The candidate waits on `audit`."
+        else f"{candidate.table} has {candidate.rows} rows, its inputs account for {kept}. The "
+        "rule or its account is wrong: report it."
     )
     return Finding(
         "completeness",
