@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.status import Status
 from rich.table import Table
 
+from stedi_assets.cli.terminal import beside_dagster
 from stedi_assets.definitions import lakehouse_definitions
 from stedi_assets.defs.jobs import REFRESH
 from stedi_assets.defs.landing import REBUILD
@@ -47,7 +48,7 @@ def refresh(settings: Settings, console: Console, rebuild: Collection[str] = ())
     _print_ignored(outlook.ignored, console)
     if outlook.is_up_to_date and not rebuild:
         return _nothing_new(outlook.held_back, console)
-    with console.status("starting") as spinner:
+    with beside_dagster(console), console.status("starting") as spinner:
         progress = _Progress(console, spinner)
         definitions = dg.Definitions.merge(
             lakehouse_definitions(settings),

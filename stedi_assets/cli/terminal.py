@@ -1,6 +1,8 @@
 """How commands speak to a person: what they print, and how they stop."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import typer
 from rich.console import Console
@@ -15,6 +17,28 @@ class _Terminal(Console):
     def on_broken_pipe(self) -> None:
         self.quiet = True
         os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+
+
+@contextmanager
+def beside_dagster(console: Console) -> Iterator[None]:
+    """Give a console a file descriptor of its own.
+
+    While a step runs, Dagster sends what goes to the process's standard output to a file: half of
+    what moves the cursor would never reach the terminal.
+    """
+    before = console.file
+    try:
+        descriptor = os.dup(before.fileno())
+    except (OSError, ValueError):  # it writes to no descriptor
+        yield
+        return
+    before.flush()
+    with open(descriptor, "w", encoding=console.encoding, errors="backslashreplace") as file:
+        console.file = file
+        try:
+            yield
+        finally:
+            console.file = before
 
 
 out = _Terminal()

@@ -9,11 +9,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+import pyte
 import pytest
 
 from stedi_assets.cli import main
 from stedi_assets_tests.commands import Answer, deliver_people, isolate, stedi
-from stedi_assets_tests.support import refresh, under
+from stedi_assets_tests.support import TABLES, refresh, under
 
 COMMANDS = ("refresh", "rebuild", "status", "vacuum", "show", "report", "sample")
 INTERRUPTED = "Interrupted; nothing is lost: refresh again.\n"
@@ -42,6 +43,38 @@ def run(
         text=True,
         check=False,
     )
+
+
+def screen_of(words: str, environment: Mapping[str, str]) -> list[str]:
+    """The lines on a terminal of 80 columns once the command has ended."""
+    terminal, theirs = os.openpty()
+    command = subprocess.Popen(
+        [sys.executable, "-m", "stedi_assets", *words.split()],
+        env={**environment, "TERM": "xterm-256color", "COLUMNS": "80", "LINES": "60"},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    screen = pyte.Screen(80, 60)
+    stream = pyte.ByteStream(screen)
+    with suppress(OSError):  # nobody has it open any more
+        while output := os.read(terminal, 1 << 16):
+            stream.feed(output)
+    os.close(terminal)
+    assert command.wait() == 0
+    return [line.rstrip() for line in screen.display]
+
+
+def test_each_table_has_a_line_of_its_own_on_a_terminal(
+    tmp_path: Path, environment: Mapping[str, str]
+) -> None:
+    deliver_people(tmp_path / "landing")
+    lines = screen_of("refresh", {**environment, "STEDI_LAKEHOUSE": str(tmp_path)})
+    made = [line for line in lines if "checks" in line and "published" in line]
+    assert len(made) == len(TABLES)
+    assert all(line.startswith(TABLES) for line in made)
+    assert not [line for line in lines if "starting" in line or "…" in line]
 
 
 @pytest.mark.parametrize("width", ["40", "1"])
