@@ -18,12 +18,22 @@ class Source(StrEnum):
     STEP_TRAINER = "step_trainer"
 
 
-def refresh() -> None:
-    """Take in new landing files and bring every table up to date."""
+def refresh(
+    table: Annotated[
+        list[str] | None,
+        typer.Argument(help="Tables to bring up to date, with those they are made from."),
+    ] = None,
+) -> None:
+    """Take in new landing files and bring the tables up to date, all unless some are named."""
     settings = load_settings()
     from stedi_assets.cli.refresh import refresh as run  # noqa: PLC0415
+    from stedi_assets.tables import TABLES  # noqa: PLC0415
 
-    if not run(settings, out):
+    names = [each.name for each in TABLES]
+    for name in table or ():
+        if name not in names:
+            raise stop(f"There is no table {name}; there are: {', '.join(names)}.")
+    if not run(settings, out, tables=table or names):
         raise typer.Exit(1)
 
 
@@ -86,7 +96,9 @@ def vacuum(
             help="Leave unreferenced files alone that are younger: a running refresh may need them."
         ),
     ] = "1d",
-    dry_run: Annotated[bool, typer.Option(help="Only say what would be removed.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be removed.")
+    ] = False,
 ) -> None:
     """Delete snapshots replaced longer than STEDI_RETENTION ago, and files that none refers to."""
     settings = load_settings()
@@ -119,14 +131,22 @@ def sample(  # noqa: PLR0913  (these are its options)
         int, typer.Option(min=0, max=2**53, help="The same seed gives the same files.")
     ] = 2023,
     shared_serials: Annotated[
-        bool, typer.Option(help="30 serial numbers on all customer records.")
+        bool, typer.Option("--shared-serials", help="30 serial numbers on all customer records.")
     ] = False,
     changing_consent: Annotated[
-        bool, typer.Option(help="Several records per customer, consent given and withdrawn.")
+        bool,
+        typer.Option(
+            "--changing-consent", help="Several records per customer, consent given and withdrawn."
+        ),
     ] = False,
-    malformed: Annotated[bool, typer.Option(help="Files in every known bad shape.")] = False,
+    malformed: Annotated[
+        bool, typer.Option("--malformed", help="Files in every known bad shape.")
+    ] = False,
     late_readings: Annotated[
-        bool, typer.Option(help="Readings that land in a later file than their time says.")
+        bool,
+        typer.Option(
+            "--late-readings", help="Readings that land in a later file than their time says."
+        ),
     ] = False,
 ) -> None:
     """Write synthetic landing files."""

@@ -8,19 +8,60 @@ import os
 import shlex
 import signal
 import sys
+from importlib.metadata import version
 from io import TextIOWrapper
-from typing import TextIO
+from typing import Annotated, Any, TextIO
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from stedi_assets.cli.change import rebuild, refresh, sample, vacuum
 from stedi_assets.cli.show import report, show, status
 from stedi_assets.cli.terminal import stop
 from stedi_assets.lakehouse.faults import sentence, unforeseen
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="The STEDI lakehouse.")
+
+class _WithoutTypesOfFlags:
+    """Shows no type of an option that is there or not."""
+
+    def get_params(self, ctx: Any) -> Any:
+        params = super().get_params(ctx)  # type: ignore[misc]  # of the class it is mixed into
+        for param in params:
+            if getattr(param, "is_flag", False):
+                param.metavar = ""
+        return params
+
+
+class _Command(_WithoutTypesOfFlags, TyperCommand):
+    """A command of `stedi`."""
+
+
+class _Group(_WithoutTypesOfFlags, TyperGroup):
+    """`stedi` itself."""
+
+
+app = typer.Typer(cls=_Group, no_args_is_help=True, pretty_exceptions_enable=False)
 for _command in (refresh, rebuild, status, vacuum, show, report, sample):
-    app.command()(_command)
+    app.command(cls=_Command)(_command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"stedi {version('stedi-assets')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _describe(
+    show_version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """The STEDI lakehouse."""
+
 
 _DEVELOPING = sys.flags.dev_mode
 _INTERRUPTED = 130

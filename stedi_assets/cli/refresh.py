@@ -4,7 +4,7 @@ import contextlib
 import logging
 import sys
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,8 +29,16 @@ from stedi_assets.resources import open_lakehouse
 from stedi_assets.settings import PROJECT, Settings
 from stedi_assets.tables import TABLES
 
+ALL = tuple(table.name for table in TABLES)
+"""Names of the tables."""
 
-def refresh(settings: Settings, console: Console, rebuild: Collection[str] = ()) -> bool:
+
+def refresh(
+    settings: Settings,
+    console: Console,
+    tables: Collection[str] = ALL,
+    rebuild: Collection[str] = (),
+) -> bool:
     """Run the refresh job as a run of Dagster's history, so that the UI shows it too.
 
     If there is nothing to do there is no run.
@@ -38,6 +46,7 @@ def refresh(settings: Settings, console: Console, rebuild: Collection[str] = ())
     Args:
         settings: Which lakehouse.
         console: Where to print how it goes.
+        tables: Tables to bring up to date, with those they are made from.
         rebuild: Sources whose landing files are all taken in anew.
 
     Returns:
@@ -54,9 +63,14 @@ def refresh(settings: Settings, console: Console, rebuild: Collection[str] = ())
             lakehouse_definitions(settings),
             dg.Definitions(loggers={"progress": progress.logger_definition()}),
         )
+        selection = dg.AssetSelection.assets(*tables).upstream() & dg.AssetSelection.assets(*ALL)
+        selected = selection.resolve(definitions.resolve_asset_graph())
+        progress.expect(key.path[-1] for key in selected)
         with _instance() as instance, _interruptible():
-            result = definitions.resolve_job_def(REFRESH).execute_in_process(
+            job = definitions.resolve_job_def(REFRESH)
+            result = job.execute_in_process(
                 instance=instance,
+                asset_selection=list(selected),
                 run_config={"loggers": {"progress": {}}},
                 tags={"lakehouse": settings.lakehouse}
                 | ({REBUILD: ",".join(rebuild)} if rebuild else {}),
@@ -148,10 +162,15 @@ class _Progress(logging.Handler):
         super().__init__()
         self._console = console
         self._spinner = spinner
+        self._tables: set[str] = set()
         self._lines: dict[str, _Line] = {}
         self._current: str | None = None
         self._steps_failed = False
         self.interrupted = False
+
+    def expect(self, tables: Iterable[str]) -> None:
+        """Tables that the summary will tell of, whether a step reaches them or not."""
+        self._tables = set(tables)
 
     def logger_definition(self) -> dg.LoggerDefinition:
         """This handler, as a logger that a job can be configured with."""
@@ -281,7 +300,7 @@ class _Progress(logging.Handler):
             summary.add_column(column, justify="left" if column in {"table", "state"} else "right")
         for name, line in self._lines.items():
             summary.add_row(name, *line.cells())
-        for name in sorted({table.name for table in TABLES} - set(self._lines)):
+        for name in sorted(self._tables - set(self._lines)):
             summary.add_row(name, "-", "-", "-", "not run", style="dim")
         self._console.print(summary)
         if failed := [

@@ -102,7 +102,9 @@ def _print_left_out(overview: dict[str, Any]) -> None:
 def show(
     table: Annotated[str, typer.Argument(help="Name of a table.")],
     limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Rows to show.")] = 10,
-    reveal: Annotated[bool, typer.Option(help="Show personal data instead of masking it.")] = False,
+    reveal: Annotated[
+        bool, typer.Option("--reveal", help="Show personal data instead of masking it.")
+    ] = False,
     snapshot: Annotated[
         str | None, typer.Option(help="Id or tag of an older state of the table.")
     ] = None,

@@ -161,6 +161,22 @@ def test_refresh_runs_again_under_another_scope(
 
 
 @on_this_machine
+def test_refresh_of_a_table_makes_it_and_what_it_is_made_from(project: Project) -> None:
+    stedi("sample", "--customers", "10", "--files", "1")
+    result = stedi("refresh", "accelerometer_trusted")
+    assert result.exit_code == 0
+    assert "not run" not in result.stdout
+    made = {entry["table"] for entry in status()["tables"] if entry["published"]}
+    assert made == {
+        "customer_landing",
+        "accelerometer_landing",
+        "quarantine",
+        "customer_trusted",
+        "accelerometer_trusted",
+    }
+
+
+@on_this_machine
 def test_same_content_under_another_name_is_skipped_and_counted(refreshed: Project) -> None:
     folder = refreshed.customers
     (folder / "again.json").write_bytes(min(folder.iterdir()).read_bytes())
@@ -228,6 +244,7 @@ def test_show_masks_personal_data_unless_revealed(shared: Project) -> None:
     ("words", "sentence"),
     [
         (["show", "nope"], "There is no table nope"),
+        (["refresh", "nope"], "There is no table nope; there are: customer_landing, acc"),
         (["sample", "--customers", "1", "--late-readings", "--files", "1"], "late_readings"),
     ],
 )

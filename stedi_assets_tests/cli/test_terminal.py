@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 
 import pyte
@@ -75,6 +76,22 @@ def test_each_table_has_a_line_of_its_own_on_a_terminal(
     assert len(made) == len(TABLES)
     assert all(line.startswith(TABLES) for line in made)
     assert not [line for line in lines if "starting" in line or "…" in line]
+
+
+def test_help_shows_no_type_of_what_is_there_or_not(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    isolate(monkeypatch, place)
+    for command in ("", *COMMANDS):
+        shown = stedi(monkeypatch, *command.split(), "--help").out
+        assert "--help" in shown
+        assert "bool" not in shown
+        assert "--no-" not in shown
+
+
+def test_version_is_that_of_the_package(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    isolate(monkeypatch, place)
+    assert stedi(monkeypatch, "--version").out == f"stedi {version('stedi-assets')}\n"
 
 
 @pytest.mark.parametrize("width", ["40", "1"])
