@@ -21,12 +21,13 @@ install = { $(BIN)/python -m pip install --quiet uv \
 	|| $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable $(1)
 
 $(VENV)/ready: pyproject.toml setup.py constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(call install,.)
+	@echo "Setting up .venv: this takes a minute."
+	@$(PYTHON) -m venv $(VENV)
+	@$(call install,.)
 	@touch $@
 
 $(VENV)/ready-dev: $(VENV)/ready
-	$(call install,'.[dev]')
+	@$(call install,'.[dev]')
 	@touch $@
 
 # What the tests of the production settings, of the UI and of Spark need; without it they are

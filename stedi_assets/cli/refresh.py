@@ -94,10 +94,11 @@ def _nothing_new(held_back: Sequence[Entry], console: Console) -> bool:
     if not held_back:
         console.print("Nothing new: all landing files are taken in, every table is up to date.")
         return True
+    files = "1 file is" if len(held_back) == 1 else f"{len(held_back):,} files are"
     _say(
         console,
-        f"Nothing new. {len(held_back):,} files are held back and in no table: mend or remove "
-        "them, or raise STEDI_MAX_QUARANTINE_SHARE, and refresh again.",
+        f"Nothing new. {files} held back and in no table: mend or remove what is held back, or "
+        "raise STEDI_MAX_QUARANTINE_SHARE, and refresh again.",
         "red",
     )
     for entry in held_back:

@@ -106,7 +106,7 @@ def test_a_bad_file_of_readings_is_held_back_alone_until_it_is_removed(place: Pl
     assert (found["accelerometer_landing"], found["quarantine"]) == (10, 0)
     passed, said = place.refresh()
     assert not passed
-    assert "Nothing new. 1 files are held back" in said
+    assert "Nothing new. 1 file is held back" in said
     assert "every table is up to date" not in said
     assert "Held back: accelerometer/landing/bad.json" in said
     bad.unlink()
