@@ -1,8 +1,7 @@
 """The definition of a table: its contract, its rule, its checks, its account of rows."""
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from inspect import signature
 from typing import Any
@@ -92,11 +91,12 @@ def apply(function: Callable[..., Any], tables: Mapping[str, ir.Table], policy: 
 
 
 def query_of(function: Callable[..., Any], tables: Mapping[str, ir.Table], policy: Policy) -> Query:
-    """A rule or check on the tables that its parameters name."""
+    """A rule or check on the tables that its parameters name, under the key as it is now."""
+    policy = _with_key_of_now(policy) if takes_policy(function) else _ANY_POLICY
     return Query(_Applied(function, policy), {name: tables[name] for name in inputs_of(function)})
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class _Applied:
     """A rule or check under a policy; equal to those that give the same expression."""
 
@@ -106,17 +106,29 @@ class _Applied:
     def __call__(self, tables: Mapping[str, ir.Table]) -> Any:
         return apply(self.function, tables, self.policy)
 
-    @cached_property
-    def _depends_on(self) -> tuple[object, ...]:
-        if not takes_policy(self.function):
-            return (self.function,)
-        key = None
-        with suppress(Exception):  # where the rule needs the key, it says what is wrong with it
-            key = self.policy.subject_key()
-        return self.function, self.policy.consent_scope, self.policy.pseudonymize, key
 
-    def __hash__(self) -> int:
-        return hash(self._depends_on)
+_ANY_POLICY = Policy()
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Applied) and self._depends_on == other._depends_on
+
+def _with_key_of_now(policy: Policy) -> Policy:
+    """The policy with one key, which does not change while SQL is compiled and kept by it."""
+    try:
+        return replace(policy, subject_key=_Key(policy.subject_key()))
+    except Exception as error:  # a rule that needs no key can do without it
+        return replace(policy, subject_key=_Unreadable(error))
+
+
+@dataclass(frozen=True)
+class _Key:
+    key: str = field(repr=False)
+
+    def __call__(self) -> str:
+        return self.key
+
+
+@dataclass(frozen=True, eq=False)
+class _Unreadable:
+    error: Exception
+
+    def __call__(self) -> str:
+        raise self.error
