@@ -182,7 +182,7 @@ def test_development_mode_shows_all_of_it(place: Path, monkeypatch: pytest.Monke
 def test_ctrl_c_is_a_sentence_whenever_it_comes(
     place: Path, environment: Mapping[str, str], seconds: float
 ) -> None:
-    words = ["sample", str(place / f"much-{seconds}"), "--customers", "30000"]
+    words = ["sample", str(place / f"much-{seconds}"), "--customers", "300000"]
     process = subprocess.Popen(
         [sys.executable, "-m", "stedi_assets", *words],
         env=environment,
