@@ -109,11 +109,11 @@ class Lakehouses:
         """A folder as `make` left it: always the same one, for tables know where they are."""
         home = self._root / f"{make.__module__}.{make.__qualname__}"
         folder, spare = home / "project", home / "spare"
+        shutil.rmtree(folder, ignore_errors=True)
         if not spare.exists():
             folder.mkdir(parents=True)
             make(folder)
             folder.rename(spare)
-        shutil.rmtree(folder, ignore_errors=True)
         return Path(shutil.copytree(spare, folder))
 
 

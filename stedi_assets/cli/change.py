@@ -26,14 +26,13 @@ def refresh(
 ) -> None:
     """Take in new landing files and bring the tables up to date, all unless some are named."""
     settings = load_settings()
+    from stedi_assets.cli.refresh import ALL  # noqa: PLC0415
     from stedi_assets.cli.refresh import refresh as run  # noqa: PLC0415
-    from stedi_assets.tables import TABLES  # noqa: PLC0415
 
-    names = [each.name for each in TABLES]
     for name in table or ():
-        if name not in names:
-            raise stop(f"There is no table {name}; there are: {', '.join(names)}.")
-    if not run(settings, out, tables=table or names):
+        if name not in ALL:
+            raise stop(f"There is no table {name}; there are: {', '.join(ALL)}.")
+    if not run(settings, out, tables=table or ALL):
         raise typer.Exit(1)
 
 

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import sys
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,10 +65,8 @@ def refresh(
         )
         selection = dg.AssetSelection.assets(*tables).upstream() & dg.AssetSelection.assets(*ALL)
         selected = selection.resolve(definitions.resolve_asset_graph())
-        progress.expect(key.path[-1] for key in selected)
         with _instance() as instance, _interruptible():
-            job = definitions.resolve_job_def(REFRESH)
-            result = job.execute_in_process(
+            result = definitions.resolve_job_def(REFRESH).execute_in_process(
                 instance=instance,
                 asset_selection=list(selected),
                 run_config={"loggers": {"progress": {}}},
@@ -76,7 +74,8 @@ def refresh(
                 | ({REBUILD: ",".join(rebuild)} if rebuild else {}),
                 raise_on_error=sys.flags.dev_mode,
             )
-    progress.summarize(time.perf_counter() - started, result.run_id)
+    names = {key.path[-1] for key in selected}
+    progress.summarize(names, time.perf_counter() - started, result.run_id)
     if progress.interrupted:
         raise KeyboardInterrupt
     return result.success and not progress.failed
@@ -163,15 +162,10 @@ class _Progress(logging.Handler):
         super().__init__()
         self._console = console
         self._spinner = spinner
-        self._tables: set[str] = set()
         self._lines: dict[str, _Line] = {}
         self._current: str | None = None
         self._steps_failed = False
         self.interrupted = False
-
-    def expect(self, tables: Iterable[str]) -> None:
-        """Tables that the summary will tell of, whether a step reaches them or not."""
-        self._tables = set(tables)
 
     def logger_definition(self) -> dg.LoggerDefinition:
         """This handler, as a logger that a job can be configured with."""
@@ -294,14 +288,14 @@ class _Progress(logging.Handler):
     def _say(self, sentence: str, style: str) -> None:
         _say(self._console, sentence, style)
 
-    def summarize(self, seconds: float, run_id: str) -> None:
-        """Print a line for each table, and how the run ended."""
+    def summarize(self, tables: set[str], seconds: float, run_id: str) -> None:
+        """Print a line for each of these tables, and how the run ended."""
         summary = Table(title="Refresh", title_justify="left", box=box.SIMPLE)
         for column in ("table", "rows", "seconds", "checks", "state"):
             summary.add_column(column, justify="left" if column in {"table", "state"} else "right")
         for name, line in self._lines.items():
             summary.add_row(name, *line.cells())
-        for name in sorted(self._tables - set(self._lines)):
+        for name in sorted(tables - set(self._lines)):
             summary.add_row(name, "-", "-", "-", "not run", style="dim")
         self._console.print(summary)
         if failed := [

@@ -7,7 +7,8 @@ import dagster as dg
 import pytest
 
 from stedi_assets.settings import Settings
-from stedi_assets_tests.refresh.pipeline.support import FIRST, FirstRefresh
+from stedi_assets_tests.conftest import Lakehouses
+from stedi_assets_tests.refresh.pipeline.support import FIRST, take_in_first
 from stedi_assets_tests.support import (
     deliver,
     refresh,
@@ -15,18 +16,14 @@ from stedi_assets_tests.support import (
 )
 
 
-@pytest.fixture(scope="module")
-def first_refresh(tmp_path_factory: pytest.TempPathFactory) -> FirstRefresh:
-    return FirstRefresh(*map(tmp_path_factory.mktemp, ("refreshed", "spare")))
-
-
 @pytest.fixture
-def folder(request: pytest.FixtureRequest, new_folder: Callable[[], Path]) -> Path:
+def folder(
+    request: pytest.FixtureRequest, new_folder: Callable[[], Path], lakehouses: Lakehouses
+) -> Path:
     """A folder of a deployment, for one test; see `after_first_refresh`."""
     if not hasattr(request, "param"):
         return new_folder()
-    first: FirstRefresh = request.getfixturevalue("first_refresh")
-    return first.again()
+    return lakehouses.as_made(take_in_first)
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Small deliveries with their counts, and what a refresh changed."""
 
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -92,19 +91,9 @@ after_first_refresh = pytest.mark.parametrize("folder", ["refreshed"], indirect=
 """For a test on this machine that begins where the first delivery was taken in."""
 
 
-class FirstRefresh:
-    """A lakehouse on this machine after its first refresh, to be had any number of times."""
-
-    def __init__(self, folder: Path, spare: Path) -> None:
-        self._folder, self._spare = folder / "project", spare / "project"
-        deliver(self._folder / "landing", "first.json", **FIRST)
-        assert refresh(under(self._folder)).success
-        shutil.copytree(self._folder, self._spare)
-
-    def again(self) -> Path:
-        """Its folder as it was; always the same one, for tables know where they are."""
-        shutil.rmtree(self._folder)
-        return Path(shutil.copytree(self._spare, self._folder))
+def take_in_first(folder: Path) -> None:
+    deliver(folder / "landing", "first.json", **FIRST)
+    assert refresh(under(folder)).success
 
 
 Start = Callable[[str, str], subprocess.Popen[bytes]]
