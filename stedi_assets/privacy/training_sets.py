@@ -2,7 +2,12 @@
 
 import hashlib
 import re
+from collections.abc import Collection
 from typing import TYPE_CHECKING
+
+import ibis
+import ibis.expr.types as ir
+import narwhals as nw
 
 from stedi_assets.lakehouse.catalog import Catalog
 from stedi_assets.lakehouse.state import Snapshot
@@ -14,6 +19,7 @@ from stedi_assets.tables.curated.machine_learning_curated import (
 
 if TYPE_CHECKING:
     import pandas as pd
+    from narwhals.typing import IntoFrameT
 
 
 TRAINING_SET = MACHINE_LEARNING_CURATED.name
@@ -74,36 +80,63 @@ def training_sets(settings: Settings | None = None) -> "pd.DataFrame":
     return pd.DataFrame(rows, columns=["tag", "made_at", "rows", "snapshot"])
 
 
+_DIGITS = 16
+"""Hexadecimal digits of a digest that are compared, as texts: it is the order of the numbers."""
+
+
 def split_by_person(
-    frame: "pd.DataFrame", test_share: float = 0.2, seed: int = 0
-) -> tuple["pd.DataFrame", "pd.DataFrame"]:
+    frame: "IntoFrameT", test_share: float = 0.2, seed: int = 0
+) -> tuple["IntoFrameT", "IntoFrameT"]:
     """Split a training set into rows to train on and rows to test on, each person on one side.
 
-    A hash of `subject_id` decides, so a person stays on the same side in later training sets, and
-    whoever is tested on stays so under a larger share. Shares are of people, not of rows, and
-    rough where there are few.
+    A hash of `subject_id` decides, so a person stays on the same side in later training sets and in
+    frames of another kind, and whoever is tested on stays so under a larger share. Shares are of
+    people, not of rows, and rough where there are few. Rows of nobody are to train on.
 
     Args:
-        frame: Training set as pandas DataFrame.
+        frame: Training set: a DataFrame of pandas, a DataFrame or LazyFrame of polars, a Table of
+            pyarrow, or an ibis expression, which stays one. Other frames that narwhals knows will
+            do, too.
         test_share: Share of the people to test on, between 0 and 1.
         seed: Another one gives another split.
 
     Returns:
-        The rows to train on, and those to test on.
+        The rows to train on, and those to test on, as frames of the same kind.
 
     Raises:
         ValueError: The share is not between 0 and 1, or there is no column `subject_id`.
+        TypeError: It is no frame.
     """
     if not 0 < test_share < 1:
         raise ValueError(f"test_share is {test_share}; give a share between 0 and 1, such as 0.2.")
-    if "subject_id" not in frame.columns:
+    limit = f"{int(test_share * 16**_DIGITS):0{_DIGITS}x}"
+    if isinstance(frame, ir.Table):
+        _assert_names_people(frame.columns)
+        # Nobody is looked up, so it stays an expression, however many people there are.
+        digest = (ibis.literal(f"{seed}:") + frame["subject_id"].cast("string")).hexdigest("sha256")
+        is_tested = (digest.left(_DIGITS) < limit).fill_null(False)
+        return frame.filter(~is_tested), frame.filter(is_tested)
+    rows = nw.from_native(frame, pass_through=True)
+    if not isinstance(rows, nw.DataFrame | nw.LazyFrame):
+        raise TypeError(
+            f"{type(frame).__name__} is no frame: give a DataFrame of pandas or polars, a Table of "
+            "pyarrow, or an ibis expression."
+        )
+    _assert_names_people(rows.collect_schema().names())
+    person = nw.col("subject_id").cast(nw.String)
+    people = rows.lazy().select(person).unique().collect()["subject_id"].drop_nulls().to_list()
+    tested = [name for name in people if _digest(name, seed) < limit]
+    # An empty list has no type in Arrow, so where nobody is tested, it is asked for what never is.
+    never = person.is_null() & ~person.is_null()
+    in_test = person.is_in(tested).fill_null(False) if tested else never
+    return rows.filter(~in_test).to_native(), rows.filter(in_test).to_native()
+
+
+def _assert_names_people(columns: Collection[str]) -> None:
+    if "subject_id" not in columns:
         raise ValueError("There is no column subject_id, which says whose row it is.")
-    people = frame["subject_id"].unique()
-    in_test = frame["subject_id"].isin([p for p in people if _place(p, seed) < test_share])
-    return frame[~in_test], frame[in_test]
 
 
-def _place(person: str, seed: int) -> float:
-    """A place between 0 and 1 that depends on nothing but person and seed."""
-    digest = hashlib.sha256(f"{seed}:{person}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
+def _digest(person: str, seed: int) -> str:
+    """Digits that depend on nothing but person and seed, evenly spread."""
+    return hashlib.sha256(f"{seed}:{person}".encode()).hexdigest()[:_DIGITS]
