@@ -11,9 +11,9 @@ from stedi_assets.lakehouse.landing.person import SEPARATOR, person
 
 _ESCAPE = re.compile(r"(?<!\\)\\++(?:u([0-9a-fA-F]{4})|([\"'/])|[bfnrt])")
 _WORD = re.compile(r"[^\s\"\\<>(),;:={}\[\]]++")
+_PLAIN = re.compile(r"[\w.!#$%&'*+/=?^{|}~-]++@[\w.-]++")
+_ADDRESS = re.compile(r"(?<![\w.!#$%&*+/=?^{|}~-])[\w.!#$%&*+/=?^{|}~-]++@\w(?:[\w.-]*\w)?")
 _LONGEST_EMAIL = 320
-_CUT_OFF = ("", "\n", "\r")
-"""Characters that follow an address that may be cut off."""
 _NO_EMAIL = {"null", "true", "false"}
 _MOST = 1_000_000
 """Persons that are noted of one object: they have to fit into memory."""
@@ -59,7 +59,7 @@ class Emails:
             rf'"((?:[^"\\\n\r]|\\[^\n\r])*+)"'
             rf"|'((?:[^'\\\n\r]|\\[^\n\r])*+)'"
             rf"|([^\"',{{}}\[\]\s][^\"',{{}}\[\]\n\r]{{0,320}}+)(?=[,}}\]\n\r])"
-            rf"|[{{\[])",
+            rf"|[{{\['\"])",  # a value that is no text, or a text without its end
             re.IGNORECASE,
         )
 
@@ -73,8 +73,10 @@ class Emails:
     def persons(self, text: str) -> list[str]:
         """Persons whose e-mail is the value of the key.
 
-        If a value is blank or not text, or there is none, also those of all other addresses.
+        If a value is blank, not text or cut off, or there is none, also those of all other
+        addresses. One that may be cut off counts as it stands: it may be whole.
         """
+        text = text.replace("\0", "")  # UTF-16 that was appended to UTF-8 has them in between
         values = list(self._values(text))
         persons = _persons(value for value in values if value is not None)
         if len(persons) < len(values) or not values:
@@ -125,15 +127,21 @@ class LongText:
 
 
 def _persons(emails: Iterable[str]) -> list[str]:
-    return [spelling for spelling in map(person, map(_valid, emails)) if spelling]
+    """Whose the e-mails are; of one that has more around it, also whose the address in it is."""
+    spellings = [spelling for spelling in map(person, map(_valid, emails)) if spelling]
+    return [
+        name
+        for spelling in spellings
+        for name in (spelling, *(() if _PLAIN.fullmatch(spelling) else _ADDRESS.findall(spelling)))
+    ]
 
 
 def _addresses(text: str) -> Iterator[str]:
-    """All words with an @, except at the end of a line, where they may be cut off."""
-    for match in _WORD.finditer(text) if "@" in text else ():
-        word, end = match[0], match.end()
-        if "@" in word and text[end : end + 1] not in _CUT_OFF and len(word) <= _LONGEST_EMAIL:
-            yield word.strip("'.!?")
+    """All words with an @ and something behind it."""
+    for word in _WORD.findall(text) if "@" in text else ():
+        bare = word.strip("'.!?") if word.startswith("'") else word.strip(".!?")
+        if "@" in bare[:-1] and len(bare) <= _LONGEST_EMAIL:
+            yield bare
 
 
 def _character(escape: re.Match[str]) -> str:

@@ -46,7 +46,7 @@ UNREADABLE = {
     r'{"data": "{\"email\": \"Ann Lee@x.io\"}", "n": "m@x.io"}': "\x1f".join(
         ["ann lee@x.io", "lee@x.io", "m@x.io"]
     ),
-    r'{"data": "{\"email\": \"ann@x.i': None,
+    r'{"data": "{\"email\": \"ann@x.io': "ann@x.io",
     r'{"note": "Hello,\nann@x.io!", oops': "ann@x.io",
     '{"email": ["ann@x.io"], "previous": [{"email": "bob@x.io"}]}': "bob@x.io\x1fann@x.io",
     '{"email": ["ann@x.io"], oops, "previous": [{"email": "bob@x.io"}]}': "bob@x.io\x1fann@x.io",
@@ -70,14 +70,29 @@ UNREADABLE = {
     r'{"contact": "ann\udc00@x.io", "lastUpd': "ann@x.io",
     r"{email: \u0061nn@x.io, oops}": "ann@x.io",
     r"{email: 'ann\u0040x.io', oops}": "ann@x.io",
-    r'{"email": "\u0061nn@x.io\q", oops}': r"ann@x.io\q",
+    r'{"email": "\u0061nn@x.io\q", oops}': "ann@x.io\\q\x1fann@x.io",
     r'{"email": "\ud83d\ude00@x.io", "lastUpd': "\N{GRINNING FACE}@x.io",
     r'{"contact": "\ud83d\ude00@x.io", "lastUpd': "\N{GRINNING FACE}@x.io",
-    '{"contact": "ann@x.i': None,
-    '{"contact": "ann@x.i\n': None,
-    '{"email": "ann@x.i': None,
-    "{'email': 'ann@x.i": None,
-    "{email: ann@x.i": None,
+    '{"email": "ann@x.io, "phone": "1"}': "ann@x.io,\x1fann@x.io",
+    '{"email": “ann@x.io”, "phone": "1"}': "“ann@x.io”\x1fann@x.io",
+    "{`email`: `ann@x.io`}": "`ann@x.io`\x1fann@x.io",
+    "{u'email': u'ann@x.io'}": "u'ann@x.io'\x1fann@x.io",
+    '{"email": "Ann Lee <ann@x.io>", oops}': "ann lee <ann@x.io>\x1fann@x.io",
+    '{"email": "mailto:ann@x.io", "lastUpdateDate": "x"}': "mailto:ann@x.io\x1fann@x.io",
+    '{"email": "o\'ann@x.io", oops}': "o'ann@x.io",
+    '{"email": "ann\x00@x.io", oops}': "ann@x.io",
+    "customer=1&email=ann@x.io&consent=no": "ann@x.io&consent\x1fann@x.io",
+    "Ann,,ann@x.io": "ann@x.io",
+    "- email: ann@x.io": "ann@x.io",
+    "ann@x.io": "ann@x.io",
+    # What may be cut off counts as it stands: it may be whole.
+    '{"contact": "ann@x.io': "ann@x.io",
+    '{"contact": "ann@x.io\n': "ann@x.io",
+    '{"email": "ann@x.io': "ann@x.io",
+    "{'email': 'ann@x.io": "ann@x.io",
+    "{email: ann@x.io": "ann@x.io",
+    '{"previous": {"email": "bob@x.io"}, "email": "ann@x.io': "bob@x.io\x1fann@x.io",
+    '{"email": "ann@': None,
     '{"email": null, "lastUpd': None,
     '{"email": "", "lastUpd': None,
     '{"username": "ann", "note": "hello", oops}': None,
@@ -146,6 +161,14 @@ def test_whatever_stands_in_a_file_every_person_is_a_valid_text(read: Read, text
     said = [value for row in rows for value in row.values() if isinstance(value, str)]
     said += [value for r in rejects for value in (r.raw, r.reason, r.person or "")]
     assert all(value.encode() is not None for value in said)
+
+
+def test_record_that_was_appended_in_utf_16_names_its_person(read: Read) -> None:
+    appended = '{"email": "ann@x.io", "lastUpdateDate": 1655564400009}\n'
+    for encoding in ("utf-16-le", "utf-16-be", "utf-16"):
+        rows, rejects = read(f"{RECORD}\n".encode() + appended.encode(encoding), "customer")
+        assert len(rows) == 1
+        assert "ann@x.io" in {reject.person for reject in rejects}
 
 
 def test_unreadable_reading_names_its_user(read: Read) -> None:
