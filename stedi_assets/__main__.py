@@ -1,15 +1,13 @@
-"""Starts the `stedi` command; Ctrl-C ends it with a sentence even while it loads."""
+"""Starts the `stedi` command; a signal ends it with a sentence even while it loads."""
 
-import sys
+from stedi_assets.cli.interrupts import end_at_once
 
 
 def main() -> None:
     """Load the command and run it."""
-    try:
-        from stedi_assets.cli.main import main as run  # noqa: PLC0415
-    except KeyboardInterrupt:
-        sys.stderr.write("Interrupted; nothing is lost: refresh again.\n")
-        sys.exit(130)
+    end_at_once()
+    from stedi_assets.cli.main import main as run  # noqa: PLC0415
+
     run()
 
 

@@ -11,14 +11,15 @@ from stedi_assets.defs.sensors.landing import landing_sensor
 from stedi_assets.defs.sensors.training import training_set_sensor
 from stedi_assets.defs.sources import source_assets
 from stedi_assets.defs.table_assets import table_asset
+from stedi_assets.lakehouse.progress import SILENT, Progress
 from stedi_assets.privacy.policy import policy_of
 from stedi_assets.settings import Settings
 from stedi_assets.tables import TABLES
 from stedi_assets.tables.lineage import Lineage
 
 
-def lakehouse_definitions(settings: Settings) -> dg.Definitions:
-    """The project under these settings."""
+def lakehouse_definitions(settings: Settings, progress: Progress = SILENT) -> dg.Definitions:
+    """The project under these settings; `progress` is told what a run in this process does."""
     lineage = Lineage(TABLES, policy_of(settings))
     assets = [
         landing_assets(settings, lineage),
@@ -38,7 +39,7 @@ def lakehouse_definitions(settings: Settings) -> dg.Definitions:
             report_automation,
             *alert_sensors(settings),
         ],
-        resources={"lakehouse": lakehouse_resource(settings), "io_manager": io_manager},
+        resources={"lakehouse": lakehouse_resource(settings, progress), "io_manager": io_manager},
         # The embedded engine uses all cores for one table at a time; a process for each step
         # would only pay for its start.
         executor=dg.in_process_executor,

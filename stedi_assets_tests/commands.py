@@ -73,10 +73,15 @@ def stedi(patch: pytest.MonkeyPatch, *words: str) -> Answer:
     """Run the command as a shell does, but in this process."""
     patch.setattr(sys, "argv", ["stedi", *words])
     out, err = StringIO(), StringIO()
-    handler = signal.getsignal(signal.SIGINT)
+    signals = signal.SIGINT, signal.SIGTERM
+    hook = sys.unraisablehook
+    handlers = [signal.getsignal(number) for number in signals]
     try:
         with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
             main.main()
     finally:
-        signal.signal(signal.SIGINT, handler)
+        signal.set_wakeup_fd(-1)
+        sys.unraisablehook = hook
+        for number, handler in zip(signals, handlers, strict=True):
+            signal.signal(number, handler)
     return Answer(int(ended.value.code or 0), out.getvalue(), err.getvalue())

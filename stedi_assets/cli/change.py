@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from stedi_assets.cli.terminal import load_settings, out, stop, warn
+from stedi_assets.cli.progress import shown_progress
+from stedi_assets.cli.terminal import confirm, load_settings, out, stop, warn
 from stedi_assets.settings import duration
 
 
@@ -26,8 +27,9 @@ def refresh(
 ) -> None:
     """Take in new landing files and bring the tables up to date, all unless some are named."""
     settings = load_settings()
-    from stedi_assets.cli.refresh import ALL  # noqa: PLC0415
-    from stedi_assets.cli.refresh import refresh as run  # noqa: PLC0415
+    with shown_progress(out):
+        from stedi_assets.cli.refresh import ALL  # noqa: PLC0415
+        from stedi_assets.cli.refresh import refresh as run  # noqa: PLC0415
 
     for name in table or ():
         if name not in ALL:
@@ -53,14 +55,15 @@ def rebuild(
 ) -> None:
     """Make tables anew from the landing files: after damage, or when a file was corrected."""
     settings = load_settings()
-    from stedi_assets.cli.refresh import refresh as run  # noqa: PLC0415
-    from stedi_assets.privacy.key import begin_with_new_key  # noqa: PLC0415
-    from stedi_assets.refresh.rebuild import (  # noqa: PLC0415
-        damaged_tables,
-        drop_damaged,
-        removed_files,
-    )
-    from stedi_assets.resources import open_lakehouse  # noqa: PLC0415
+    with shown_progress(out):
+        from stedi_assets.cli.refresh import refresh as run  # noqa: PLC0415
+        from stedi_assets.privacy.key import begin_with_new_key  # noqa: PLC0415
+        from stedi_assets.refresh.rebuild import (  # noqa: PLC0415
+            damaged_tables,
+            drop_damaged,
+            removed_files,
+        )
+        from stedi_assets.resources import open_lakehouse  # noqa: PLC0415
 
     lakehouse = open_lakehouse(settings)
     sources = [each.value for each in source or Source]
@@ -75,7 +78,7 @@ def rebuild(
             "more. These rows will be gone"
             + (", and with them withdrawals and suspensions." if name == "customer" else ".")
         )
-    if not yes and not typer.confirm(f"Make the tables anew from {settings.landing_root}?"):
+    if not yes and not confirm(f"Make the tables anew from {settings.landing_root}?"):
         raise typer.Exit(1)
     with lakehouse.locked(warn):
         drop_damaged(lakehouse, damaged)
@@ -112,7 +115,7 @@ def vacuum(
     if not lakehouse.storage.exists():
         out.print("No tables yet: there is nothing to remove.")
         return
-    with lakehouse.locked(warn):
+    with shown_progress(out) as lakehouse.progress, lakehouse.locked(warn):
         vacuumed = clean(lakehouse, settings, age, dry_run)
     out.print(f"{'Would remove' if dry_run else 'Removed'} {vacuumed}.", highlight=False)
 
@@ -170,12 +173,13 @@ def sample(  # noqa: PLR0913  (these are its options)
             malformed=malformed,
             late_readings=late_readings,
         )
-        if target.startswith("s3://"):
-            from stedi_assets.resources import open_storage  # noqa: PLC0415
+        with shown_progress(out) as progress:
+            if target.startswith("s3://"):
+                from stedi_assets.resources import open_storage  # noqa: PLC0415
 
-            summary = upload_sample(target, options, open_storage(settings).io)
-        else:
-            summary = write_sample(Path(target), options)
+                summary = upload_sample(target, options, open_storage(settings).io, progress)
+            else:
+                summary = write_sample(Path(target), options, progress)
     except (ValueError, FileExistsError) as error:
         raise stop(str(error)) from None
     objects = ", ".join(f"{number:,} {source}" for source, number in summary.objects.items())

@@ -6,7 +6,6 @@ Heavy modules are imported by the commands that use them.
 import gc
 import os
 import shlex
-import signal
 import sys
 from importlib.metadata import version
 from io import TextIOWrapper
@@ -15,6 +14,7 @@ from typing import Annotated, Any, TextIO
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from stedi_assets.cli import interrupts
 from stedi_assets.cli.change import rebuild, refresh, sample, vacuum
 from stedi_assets.cli.show import report, show, status
 from stedi_assets.cli.terminal import stop
@@ -64,8 +64,6 @@ def _describe(
 
 
 _DEVELOPING = sys.flags.dev_mode
-_INTERRUPTED = 130
-"""Exit code of what Ctrl-C ended, as of a shell."""
 
 
 def main() -> None:
@@ -77,10 +75,12 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a terminal may know few characters
             stream.reconfigure(errors="backslashreplace")
+    interrupts.raise_error()
     code = _run()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # there is nothing left to interrupt
-    if code == _INTERRUPTED:
-        stop("Interrupted; nothing is lost: refresh again.")
+    interrupts.ignore()
+    if interrupted := interrupts.exit_code():
+        code = interrupted
+        stop(interrupts.SENTENCE)
     for stream in (sys.stdout, sys.stderr):
         _flush(stream)
     sys.exit(code)
@@ -91,15 +91,11 @@ def _run() -> int:
         app()
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else bool(end.code)
-    except KeyboardInterrupt:
-        return _INTERRUPTED
-    except BrokenPipeError:  # whoever reads has seen enough
+    except (KeyboardInterrupt, BrokenPipeError):  # of a pipe: whoever reads has seen enough
         return 1
     except Exception as error:
-        from stedi_assets.lakehouse.engines.duckdb_faults import is_interrupted  # noqa: PLC0415
-
-        if is_interrupted(error):
-            return _INTERRUPTED
+        if interrupts.exit_code():  # a library may have made another error of it
+            return 1
         if (message := sentence(error)) is None:
             if _DEVELOPING:
                 raise

@@ -2,19 +2,20 @@
 
 import contextlib
 import logging
+import signal
 import sys
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import uuid4
 
 import dagster as dg
-from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.status import Status
-from rich.table import Table
 
+from stedi_assets.cli import BEGAN, interrupts
+from stedi_assets.cli.progress import shown_progress
 from stedi_assets.cli.terminal import beside_dagster
 from stedi_assets.definitions import lakehouse_definitions
 from stedi_assets.defs.jobs import REFRESH
@@ -22,6 +23,7 @@ from stedi_assets.defs.landing import REBUILD
 from stedi_assets.lakehouse.faults import LakehouseError
 from stedi_assets.lakehouse.landing.ledger import Entry
 from stedi_assets.lakehouse.names import display_name
+from stedi_assets.lakehouse.progress import Progress
 from stedi_assets.privacy.policy import policy_of
 from stedi_assets.refresh.findings import MOST_NAMED
 from stedi_assets.refresh.plan import look_ahead
@@ -31,6 +33,9 @@ from stedi_assets.tables import TABLES
 
 ALL = tuple(table.name for table in TABLES)
 """Names of the tables."""
+
+_WIDE = 79
+"""Columns that the line of a table takes."""
 
 
 def refresh(
@@ -52,41 +57,70 @@ def refresh(
     Returns:
         Whether every table was refreshed and every check passed.
     """
-    started = time.perf_counter()
-    outlook = look_ahead(open_lakehouse(settings), settings, policy_of(settings))
-    _print_ignored(outlook.ignored, console)
-    if outlook.is_up_to_date and not rebuild:
-        return _nothing_new(outlook.held_back, console)
-    with beside_dagster(console), console.status("starting") as spinner:
-        progress = _Progress(console, spinner)
-        definitions = dg.Definitions.merge(
-            lakehouse_definitions(settings),
-            dg.Definitions(loggers={"progress": progress.logger_definition()}),
+    with beside_dagster(console), shown_progress(console) as progress:
+        lakehouse = open_lakehouse(settings)
+        outlook = look_ahead(lakehouse, settings, policy_of(settings))
+        _print_ignored(outlook.ignored, console)
+        if outlook.is_up_to_date and not rebuild:
+            return _nothing_new(outlook.held_back, console)
+        # The run locks it, too. Whoever is tired of waiting leaves no run behind.
+        with lakehouse.locked(lambda sentence: _say(console, sentence, "yellow")):
+            return _run(settings, console, progress, tables, rebuild)
+
+
+def _run(
+    settings: Settings,
+    console: Console,
+    progress: Progress,
+    tables: Collection[str],
+    rebuild: Collection[str],
+) -> bool:
+    events = _Events(console)
+    definitions = dg.Definitions.merge(
+        lakehouse_definitions(settings, progress),
+        dg.Definitions(loggers={"progress": events.logger_definition()}),
+    )
+    selection = dg.AssetSelection.assets(*tables).upstream() & dg.AssetSelection.assets(*ALL)
+    selected = selection.resolve(definitions.resolve_asset_graph())
+    with _instance() as instance, _canceled_if_interrupted(instance, events) as run_id:
+        result = definitions.resolve_job_def(REFRESH).execute_in_process(
+            run_id=run_id,
+            instance=instance,
+            asset_selection=list(selected),
+            run_config={"loggers": {"progress": {}}},
+            tags={"lakehouse": settings.lakehouse}
+            | ({REBUILD: ",".join(rebuild)} if rebuild else {}),
+            raise_on_error=sys.flags.dev_mode,
         )
-        selection = dg.AssetSelection.assets(*tables).upstream() & dg.AssetSelection.assets(*ALL)
-        selected = selection.resolve(definitions.resolve_asset_graph())
-        with _instance() as instance, _interruptible():
-            result = definitions.resolve_job_def(REFRESH).execute_in_process(
-                instance=instance,
-                asset_selection=list(selected),
-                run_config={"loggers": {"progress": {}}},
-                tags={"lakehouse": settings.lakehouse}
-                | ({REBUILD: ",".join(rebuild)} if rebuild else {}),
-                raise_on_error=sys.flags.dev_mode,
-            )
-    names = {key.path[-1] for key in selected}
-    progress.summarize(names, time.perf_counter() - started, result.run_id)
-    if progress.interrupted:
-        raise KeyboardInterrupt
-    return result.success and not progress.failed
+    events.summarize({key.path[-1] for key in selected}, run_id)
+    return result.success and not events.failed
 
 
 @contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
+def _canceled_if_interrupted(instance: dg.DagsterInstance, events: "_Events") -> Iterator[str]:
+    """An id for a run, which is canceled in the history if a signal ends it.
+
+    Raises:
+        KeyboardInterrupt: A signal ended it.
+    """
+    run_id = str(uuid4())
+    # Known before the run has ended, it does not fail, so that nobody is alerted.
+    events.when_interrupted = lambda: _report(run_id, instance, instance.report_run_canceling)
     try:
-        yield
-    except dg.DagsterExecutionInterruptedError:
-        raise KeyboardInterrupt from None
+        yield run_id
+    except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
+        events.interrupted = True
+    if events.interrupted:
+        _report(run_id, instance, instance.report_run_canceled)
+        raise KeyboardInterrupt
+
+
+def _report(
+    run_id: str, instance: dg.DagsterInstance, report: Callable[[dg.DagsterRun], object]
+) -> None:
+    run = instance.get_run_by_id(run_id)
+    if run and run.status != dg.DagsterRunStatus.CANCELED:
+        report(run)
 
 
 def _nothing_new(held_back: Sequence[Entry], console: Console) -> bool:
@@ -137,35 +171,45 @@ _SENTENCES = {
 
 @dataclass
 class _Line:
-    """What is known of a table in this run."""
+    """What is known of a table in this run.
 
+    Attributes:
+        ended: When its last event came.
+    """
+
+    ended: float
     rows: int | None = None
-    seconds: float = 0.0
     audited: bool = False
     held_back: bool = False
+    nothing_taken: bool = False
     duplicates: int = 0
     checks: int = 0
     failed: dict[str, str] = field(default_factory=dict)
     warned: dict[str, str] = field(default_factory=dict)
 
-    def cells(self) -> tuple[str, str, str, str]:
-        rows = "-" if self.rows is None else f"{self.rows:,}"
-        state = "held back" if self.held_back else "published" if self.audited else "unchanged"
-        passed = f"{self.checks - len(self.failed) - len(self.warned)}/{self.checks}"
-        return rows, f"{self.seconds:.2f}", passed, state
+    @property
+    def state(self) -> str:
+        """What became of the table."""
+        if self.held_back:
+            return "held back"
+        if self.nothing_taken:
+            return "files held back"
+        return "published" if self.audited else "unchanged"
 
 
-class _Progress(logging.Handler):
+class _Events(logging.Handler):
     """Follows a run's events, and prints a line for each table that is done."""
 
-    def __init__(self, console: Console, spinner: Status) -> None:
+    def __init__(self, console: Console) -> None:
         super().__init__()
         self._console = console
-        self._spinner = spinner
         self._lines: dict[str, _Line] = {}
         self._current: str | None = None
         self._steps_failed = False
+        self._ended = 0.0
+        self._seconds = 0.0
         self.interrupted = False
+        self.when_interrupted: Callable[[], object] = lambda: None
 
     def logger_definition(self) -> dg.LoggerDefinition:
         """This handler, as a logger that a job can be configured with."""
@@ -183,6 +227,8 @@ class _Progress(logging.Handler):
         return any(line.failed for line in self._lines.values())
 
     def emit(self, record: logging.LogRecord) -> None:
+        if interrupts.exit_code() and not self.interrupted:
+            signal.raise_signal(signal.SIGINT)  # some library swallowed it
         event: dg.DagsterEvent | None = getattr(record, "dagster_event", None)
         if event is None:
             if record.levelno >= logging.WARNING:  # ours; those of Dagster are events, too
@@ -192,12 +238,14 @@ class _Progress(logging.Handler):
             return
         match event.event_type:
             case dg.DagsterEventType.STEP_START:
-                self._spinner.update(f"{event.step_key} …")
+                self._ended = self._ended or time.perf_counter()
             case dg.DagsterEventType.ASSET_MATERIALIZATION:
                 self._materialized(event.step_materialization_data.materialization)
             case dg.DagsterEventType.ASSET_CHECK_EVALUATION:
                 self._checked(event.asset_check_evaluation_data)
             case dg.DagsterEventType.STEP_SUCCESS:
+                if self._current:
+                    self._lines[self._current].ended = time.perf_counter()
                 self._close()
             case dg.DagsterEventType.STEP_UP_FOR_RETRY:
                 self._close()
@@ -212,8 +260,10 @@ class _Progress(logging.Handler):
         self._close()
         self._current = materialization.asset_key.path[-1]
         self._lines[self._current] = _Line(
+            ended=time.perf_counter(),
             rows=_number(materialization.metadata.get("dagster/row_count")),
-            seconds=_number(materialization.metadata.get("seconds")) or 0.0,
+            nothing_taken=bool(_number(materialization.metadata.get("held_back_files")))
+            and not _number(materialization.metadata.get("new_files")),
             duplicates=_number(materialization.metadata.get("duplicate_files")) or 0,
         )
 
@@ -221,13 +271,11 @@ class _Progress(logging.Handler):
         name = evaluation.asset_key.path[-1]
         if name not in self._lines:  # refused: its rule lacks a column, so it has no candidate
             self._close()
-            self._current, self._lines[name] = name, _Line(held_back=True)
+            self._current, self._lines[name] = name, _Line(time.perf_counter(), held_back=True)
         line = self._lines[name]
+        line.ended = time.perf_counter()
         line.checks += 1
-        audited = _number(evaluation.metadata.get("audit_seconds"))
-        if audited is not None and not line.audited:
-            line.seconds += audited
-            line.audited = True
+        line.audited |= "audit_seconds" in evaluation.metadata
         if not evaluation.passed:
             warning = evaluation.severity == dg.AssetCheckSeverity.WARN
             sentences = line.warned if warning else line.failed
@@ -239,12 +287,10 @@ class _Progress(logging.Handler):
             return
         name, line = self._current, self._lines[self._current]
         self._current = None
-        rows, seconds, checks, state = line.cells()
-        style = "red" if line.failed else "green" if line.audited else "dim"
-        self._console.print(
-            f"[{style}]{name:26}[/] {rows:>12} rows {seconds:>8} s  checks {checks:5} {state}",
-            highlight=False,
-        )
+        seconds = line.ended - self._ended
+        self._ended = line.ended
+        self._seconds += seconds
+        self._print_line(name, line, f"{seconds:.2f}")
         if line.duplicates:
             self._console.print(f"  skipped, content taken in before: {line.duplicates}")
         for color, sentences in (("red", line.failed), ("yellow", line.warned)):
@@ -252,6 +298,17 @@ class _Progress(logging.Handler):
                 self._console.print(
                     f"  [{color}]{check}[/]: {escape(sentence)}", highlight=False, soft_wrap=True
                 )
+
+    def _print_line(self, name: str, line: _Line, seconds: str) -> None:
+        style = "red" if line.failed else "green" if line.audited else "dim"
+        rows = "-" if line.rows is None else f"{line.rows:,}"
+        checks = f"{line.checks - len(line.failed) - len(line.warned)}/{line.checks}"
+        text = (
+            f"[{style}]{name:26}[/] {rows:>12} rows {seconds:>8} s  checks {checks:5} {line.state}"
+            if self._console.width >= _WIDE
+            else f"[{style}]{name}[/]\n  {rows} rows, {seconds} s, checks {checks}, {line.state}"
+        )
+        self._console.print(text, highlight=False)
 
     def _retry(self, event: dg.DagsterEvent) -> None:
         retry = event.step_retry_data
@@ -268,8 +325,9 @@ class _Progress(logging.Handler):
             return  # the table's line says it
         failure = event.step_failure_data.user_failure_data
         message = failure.description if failure and failure.description else cause.message
-        if cause.cls_name == "DagsterExecutionInterruptedError":
+        if cause.cls_name in {"DagsterExecutionInterruptedError", "KeyboardInterrupt"}:
             self.interrupted = True  # reported when the run is over
+            self.when_interrupted()
             return
         self._say(f"{event.step_key}: {message.strip()}", "red")
 
@@ -280,7 +338,7 @@ class _Progress(logging.Handler):
             error = error.cause
         if error is None or self._steps_failed:
             return
-        if error.cls_name == "DagsterExecutionInterruptedError":
+        if error.cls_name in {"DagsterExecutionInterruptedError", "KeyboardInterrupt"}:
             self.interrupted = True
         elif error.cls_name in _SENTENCES:
             self._say(error.message.partition(": ")[2].strip(), "red")
@@ -288,16 +346,10 @@ class _Progress(logging.Handler):
     def _say(self, sentence: str, style: str) -> None:
         _say(self._console, sentence, style)
 
-    def summarize(self, tables: set[str], seconds: float, run_id: str) -> None:
-        """Print a line for each of these tables, and how the run ended."""
-        summary = Table(title="Refresh", title_justify="left", box=box.SIMPLE)
-        for column in ("table", "rows", "seconds", "checks", "state"):
-            summary.add_column(column, justify="left" if column in {"table", "state"} else "right")
-        for name, line in self._lines.items():
-            summary.add_row(name, *line.cells())
+    def summarize(self, tables: set[str], run_id: str) -> None:
+        """Say which tables were not run, what failed, and how long it all took."""
         for name in sorted(tables - set(self._lines)):
-            summary.add_row(name, "-", "-", "-", "not run", style="dim")
-        self._console.print(summary)
+            self._console.print(f"{name:26} not run", style="dim", highlight=False)
         if failed := [
             f"{check} of {name}" for name, line in self._lines.items() for check in line.failed
         ]:
@@ -306,7 +358,12 @@ class _Progress(logging.Handler):
             f"{check} of {name}" for name, line in self._lines.items() for check in line.warned
         ]:
             self._console.print(f"[yellow]Warned: {', '.join(warned)}.")
-        self._console.print(f"{seconds:.1f} s, run {run_id}.", highlight=False)
+        total = time.perf_counter() - BEGAN
+        self._console.print(
+            f"{total:.2f} s, {total - self._seconds:.2f} s of it to start and to keep the history; "
+            f"run {run_id}.",
+            highlight=False,
+        )
 
 
 def _number(value: dg.MetadataValue | None) -> Any:

@@ -12,6 +12,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
+from stedi_assets.cli.progress import shown_progress
 from stedi_assets.cli.terminal import load_settings, out, say, stop, warn
 from stedi_assets.lakehouse.names import display_name, printable
 
@@ -152,8 +153,10 @@ def report(
     overview = lakehouse_status(settings)
     if not overview["tables"]:
         raise stop(_no_tables(overview))
-    available, missing = pictures(open_lakehouse(settings))
-    _write(file, page(overview, [draw(picture) for picture in available], missing))
+    lakehouse = open_lakehouse(settings)
+    with shown_progress(out) as lakehouse.progress:
+        available, missing = pictures(lakehouse)
+        _write(file, page(overview, [draw(picture) for picture in available], missing))
     say(f"{len(available)} pictures in {file.resolve()}")
 
 

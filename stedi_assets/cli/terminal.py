@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import typer
 from rich.console import Console
 
+from stedi_assets.cli import interrupts
 from stedi_assets.lakehouse.names import printable
 from stedi_assets.settings import Settings, SettingsError
 
@@ -70,3 +71,14 @@ def stop(sentence: str) -> typer.Exit:
     lines = "\n".join(map(printable, sentence.splitlines()))
     _errors.print(lines, style="red", markup=False, highlight=False, soft_wrap=True)
     return typer.Exit(1)
+
+
+def confirm(question: str) -> bool:
+    """Ask for a yes; ends the command where nobody can answer."""
+    try:
+        return typer.confirm(question)
+    except typer.Abort:  # Ctrl-C, too
+        out.print()
+        if interrupts.exit_code():
+            raise KeyboardInterrupt from None
+        raise stop("Nobody answered; with --yes it does not ask.") from None

@@ -12,16 +12,18 @@ from stedi_assets.defs.failures import as_dagster_failure
 from stedi_assets.defs.metadata import snapshot_metadata
 from stedi_assets.lakehouse.faults import in_a_sentence
 from stedi_assets.lakehouse.lakehouse import Lakehouse
+from stedi_assets.lakehouse.progress import SILENT, Progress
 from stedi_assets.lakehouse.query import Query
 from stedi_assets.refresh.stage import stage
 from stedi_assets.resources import open_lakehouse
 from stedi_assets.settings import Settings
 
 
-def lakehouse_resource(settings: Settings) -> dg.ResourceDefinition:
+def lakehouse_resource(settings: Settings, progress: Progress = SILENT) -> dg.ResourceDefinition:
     """The lakehouse under these settings, locked for the time of a run."""
     # Opened at once: a missing library shows when Dagster loads the project.
     lakehouse = open_lakehouse(settings)
+    lakehouse.progress = progress
 
     @contextlib.contextmanager
     def locked(context: dg.InitResourceContext) -> Iterator[Lakehouse]:

@@ -16,6 +16,7 @@ from stedi_assets.lakehouse.engines.duckdb import drop_leftovers
 from stedi_assets.lakehouse.engines.engine import Engine
 from stedi_assets.lakehouse.faults import LakehouseError
 from stedi_assets.lakehouse.landing.rejects import find_rejects
+from stedi_assets.lakehouse.progress import SILENT
 from stedi_assets.lakehouse.state import Snapshot
 from stedi_assets.lakehouse.storage.durable import FILE_MODE, OTHERS, make_folder
 from stedi_assets.lakehouse.storage.storage import Storage
@@ -32,12 +33,14 @@ class Lakehouse:
     Attributes:
         storage: Where files and tables are.
         engine: What executes the transformations.
+        progress: Is told what is being done.
     """
 
     def __init__(self, storage: Storage, engine: Engine) -> None:
         """Use what is stored there; nothing is written before the first table."""
         self.storage = storage
         self.engine = engine
+        self.progress = SILENT
 
     @cached_property
     def catalog(self) -> Catalog:

@@ -15,6 +15,7 @@ from stedi_assets.lakehouse.catalog import Catalog, conflicts
 from stedi_assets.lakehouse.faults import LakehouseError, is_damage, sentence
 from stedi_assets.lakehouse.landing.ledger import LEDGER, read_ledger
 from stedi_assets.lakehouse.manifests import files_of, holds_values, published_ids, rewrite
+from stedi_assets.lakehouse.progress import SILENT, Progress
 from stedi_assets.lakehouse.state import AUDIT
 from stedi_assets.lakehouse.storage.storage import Storage, StoredFile
 
@@ -63,6 +64,7 @@ def vacuum(  # noqa: PLR0913
     released: Mapping[str, Collection[str]] | None = None,
     shared: Collection[str] = (),
     dry_run: bool = False,
+    progress: Progress = SILENT,
 ) -> Vacuumed:
     """Expire the snapshots that were replaced long ago, and remove files that nothing refers to.
 
@@ -78,12 +80,14 @@ def vacuum(  # noqa: PLR0913
         released: Tags of each table that keep their snapshots no longer.
         shared: Tables whose files the ledgers of other tables name, too.
         dry_run: Remove nothing; only return what would be removed.
+        progress: Is told what is being done.
 
     Raises:
         LakehouseError: A listing lacks a table's metadata, or another catalog's tables are
             there, too; nothing was removed.
     """
     storage.claim()
+    progress.begin("looking through the tables' files")
     catalog = Catalog(storage)
     for_each = _EachTable(catalog.names())
     tables = for_each(catalog.load)
@@ -108,9 +112,15 @@ def vacuum(  # noqa: PLR0913
     files = (file for name in sorted(to_sweep) for file in listings[name])
     unused = [f for f in files if f.location not in referenced and f.modified < now - safety_age]
     uploads = 0
+
+    def delete(file: StoredFile) -> None:
+        storage.io.delete(file.location)
+        progress.advance(1, file.size)
+
     if not dry_run:
+        progress.begin("removing files", len(unused), sum(file.size for file in unused))
         with ThreadPoolExecutor() as pool:
-            list(pool.map(storage.io.delete, (file.location for file in unused)))
+            list(pool.map(delete, unused))
         uploads = storage.drop_uploads(now - safety_age)
     expired = {name: len(replaced[name]) for name in in_use if replaced[name]}
     removed = {name: names for name, names in tags.items() if names}

@@ -136,6 +136,7 @@ def vacuum(
             under another key, or tables are damaged, and only these were left alone.
     """
     faults = []
+    lakehouse.progress.begin("looking into training sets")
     try:
         release = tags_to_release(lakehouse, settings)
     except Exception as error:
@@ -150,6 +151,7 @@ def vacuum(
         released={TRAINING_SET: release.tags},
         shared={"quarantine"},
         dry_run=dry_run,
+        progress=lakehouse.progress,
     )
     faults += removed.damaged
     if release.unknown:

@@ -69,6 +69,7 @@ def audit_and_publish(
     if candidate is None:
         return _audit_unchanged(table, lakehouse, policy)
     started = time.perf_counter()
+    lakehouse.progress.begin(f"auditing {table.name}")
     view = View(lakehouse, policy, candidate)
     contract = table.contract_under(policy)
     others = _checks_beyond_contract(table, max_consent_fall)

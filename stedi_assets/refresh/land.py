@@ -77,7 +77,7 @@ class Landing:
         self._is_last_try = is_last_try
         self._quarantine = QUARANTINE.landing_table
         self._ingest = Ingest(
-            LandingFolder(settings.landing_root, lakehouse.storage),
+            LandingFolder(settings.landing_root, lakehouse.storage, lakehouse.progress),
             lakehouse.catalog,
             lakehouse.engine,
             self._quarantine,
@@ -149,6 +149,7 @@ class Landing:
         started = time.perf_counter()
         ingested = self._ingest.stage(source, table, self._run_id, anew=source in self._rebuild)
         staged = time.perf_counter()
+        self._lakehouse.progress.begin(f"auditing {name}")
         findings = [
             check_readable(name, ingested, self._settings.max_quarantine_share),
             self._attempt(
@@ -174,6 +175,7 @@ class Landing:
 
     def _fill_quarantine(self) -> LandingResult:
         started = time.perf_counter()
+        self._lakehouse.progress.begin(f"filling {QUARANTINE.name}")
         candidate = self._ingest.stage_quarantine(SOURCES, self._run_id)
         staged = time.perf_counter()
         if candidate is None:
@@ -201,7 +203,7 @@ class Landing:
         try:
             return run()
         except Exception as error:
-            if self._is_worth_another_try(error):
+            if is_interrupted(error) or self._is_worth_another_try(error):
                 raise
             return Finding(check, False, f"{name} could not be checked: {_reason(error)}")
 

@@ -34,5 +34,6 @@ def stage(
     if candidate is not None and candidate.properties.get("fingerprint") == current:
         return candidate
     inputs = {f"input.{name}": id_ for name, id_ in query.inputs.items()}
+    lakehouse.progress.begin(f"computing {table}")
     files = lakehouse.engine.write(query.select(tuple(state.types)), f"{state.location}/data")
     return catalog.stage(table, files, {"fingerprint": current, **inputs, **properties})

@@ -79,6 +79,7 @@ def pictures(lakehouse: Lakehouse) -> tuple[list[Picture], list[MissingPicture]]
     states = lakehouse.catalog.tables()
     published = {name: snapshot for name, state in states.items() if (snapshot := state.published)}
     results: list[Picture | MissingPicture] = []
+    lakehouse.progress.begin("drawing pictures", len(_PICTURES))
     for title, picture in _PICTURES.items():
         names = list(signature(picture).parameters)[1:]
         if missing := [name for name in names if name not in published]:
@@ -88,6 +89,7 @@ def pictures(lakehouse: Lakehouse) -> tuple[list[Picture], list[MissingPicture]]
             )
         else:
             results.append(picture(title, *(lakehouse.open(published[name]) for name in names)))
+        lakehouse.progress.advance(1)
     return (
         [
             *(picture for picture in results if isinstance(picture, Picture)),

@@ -5,8 +5,8 @@ its readings, and the same options give the same bytes under the same DuckDB ver
 """
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
+from stedi_assets.lakehouse.progress import SILENT, Progress
 from stedi_assets.sample.bad_files import SHAPES, spare_objects
 from stedi_assets.sample.options import SOURCES, Sample
 from stedi_assets.sample.people import SHARED_SERIALS, draw_people
@@ -45,14 +46,16 @@ class SampleSummary:
     bytes_written: int
 
 
-def write_sample(landing: Path, sample: Sample) -> SampleSummary:
+def write_sample(landing: Path, sample: Sample, progress: Progress = SILENT) -> SampleSummary:
     """Write a sample below a landing folder, as `SOURCE/landing/SOURCE-<n>.json`.
 
-    Each file appears under its name only when it is complete.
+    Each file appears under its name only when it is complete. If not all can be
+    written, none stays.
 
     Args:
         landing: Root of the landing folders; made where it does not exist.
         sample: What to write.
+        progress: Is told how many files were written.
 
     Returns:
         What was written.
@@ -65,32 +68,27 @@ def write_sample(landing: Path, sample: Sample) -> SampleSummary:
         if path.exists():
             raise FileExistsError(f"{path} exists already, and a sample overwrites nothing.")
 
-    objects, unreadable = dict.fromkeys(SOURCES, 0), dict.fromkeys(SOURCES, 0)
-    with duckdb.connect() as connection:
-        _draw(connection, sample)
-        for source, files in paths.items():
-            files[0].parent.mkdir(parents=True, exist_ok=True)
-            spare = spare_objects(connection, source)
-            for number, path in enumerate(files[: sample.files]):
-                objects[source] += _write_lines(connection, source, number, path)
-            for path, shape in zip(files[sample.files :], SHAPES.values(), strict=False):
-                bad = shape(source, next(spare))
-                with _complete(path) as partial:
-                    partial.write_bytes(bad.body)
-                objects[source] += bad.readable
-                unreadable[source] += bad.unreadable
-
+    try:
+        objects, unreadable = _write(paths, sample, progress)
+    except BaseException:  # Ctrl-C, too: the same sample can then be written again
+        for path in (path for files in paths.values() for path in files):
+            with suppress(OSError):
+                path.unlink()
+        raise
     sizes = [path.stat().st_size for files in paths.values() for path in files]
     return SampleSummary(sample.customers, objects, unreadable, len(sizes), sum(sizes))
 
 
-def upload_sample(landing: str, sample: Sample, io: "FileIO") -> SampleSummary:
+def upload_sample(
+    landing: str, sample: Sample, io: "FileIO", progress: Progress = SILENT
+) -> SampleSummary:
     """Write a sample below an S3 prefix.
 
     Args:
         landing: Root of the landing folders, `s3://bucket/prefix`.
         sample: What to write.
         io: Writes objects there.
+        progress: Is told how many files were written.
 
     Returns:
         What was written.
@@ -99,16 +97,49 @@ def upload_sample(landing: str, sample: Sample, io: "FileIO") -> SampleSummary:
         FileExistsError: A file of the sample exists already; nothing was written.
     """
     with TemporaryDirectory() as folder:
-        summary = write_sample(Path(folder), sample)
+        summary = write_sample(Path(folder), sample, progress)
         paths = sorted(path for path in Path(folder).rglob("*") if path.is_file())
         targets = {path: f"{landing}/{path.relative_to(folder).as_posix()}" for path in paths}
         for target in targets.values():
             if io.new_output(target).exists():
                 raise FileExistsError(f"{target} exists already, and a sample overwrites nothing.")
-        for path, target in targets.items():
-            with path.open("rb") as file, io.new_output(target).create() as target_file:
-                shutil.copyfileobj(file, target_file, 1 << 20)
+        progress.begin("uploading files", len(targets), summary.bytes_written)
+        try:
+            for path, target in targets.items():
+                with path.open("rb") as file, io.new_output(target).create() as target_file:
+                    shutil.copyfileobj(file, target_file, 1 << 20)
+                progress.advance(1, path.stat().st_size)
+        except BaseException:
+            for target in targets.values():
+                with suppress(OSError):
+                    io.delete(target)
+            raise
     return summary
+
+
+def _write(
+    paths: Mapping[str, Sequence[Path]], sample: Sample, progress: Progress
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Write the files of each source, and count what is readable in them and what is not."""
+    objects, unreadable = dict.fromkeys(SOURCES, 0), dict.fromkeys(SOURCES, 0)
+    with duckdb.connect() as connection:
+        progress.begin("making up people and their readings")
+        _draw(connection, sample)
+        for source, files in paths.items():
+            files[0].parent.mkdir(parents=True, exist_ok=True)
+            spare = spare_objects(connection, source)
+            progress.begin(f"writing {source} files", len(files))
+            for number, path in enumerate(files[: sample.files]):
+                objects[source] += _write_lines(connection, source, number, path)
+                progress.advance(1)
+            for path, shape in zip(files[sample.files :], SHAPES.values(), strict=False):
+                bad = shape(source, next(spare))
+                with _complete(path) as partial:
+                    partial.write_bytes(bad.body)
+                objects[source] += bad.readable
+                unreadable[source] += bad.unreadable
+                progress.advance(1)
+    return objects, unreadable
 
 
 def _paths(landing: Path, source: str, sample: Sample) -> list[Path]:

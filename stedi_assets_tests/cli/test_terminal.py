@@ -1,10 +1,8 @@
 """The command at a terminal: narrow, without colours, interrupted, with nobody reading on."""
 
 import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from importlib.metadata import version
@@ -18,7 +16,6 @@ from stedi_assets_tests.commands import Answer, deliver_people, isolate, stedi
 from stedi_assets_tests.support import TABLES, refresh, under
 
 COMMANDS = ("refresh", "rebuild", "status", "vacuum", "show", "report", "sample")
-INTERRUPTED = "Interrupted; nothing is lost: refresh again.\n"
 
 
 @pytest.fixture(scope="module")
@@ -175,52 +172,7 @@ def test_development_mode_shows_all_of_it(place: Path, monkeypatch: pytest.Monke
         stedi(monkeypatch, "status")
 
 
-# Ctrl-C, and pipes
-
-
-@pytest.mark.parametrize("seconds", [0.0, 0.2, 1.0])
-def test_ctrl_c_is_a_sentence_whenever_it_comes(
-    place: Path, environment: Mapping[str, str], seconds: float
-) -> None:
-    words = ["sample", str(place / f"much-{seconds}"), "--customers", "300000"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "stedi_assets", *words],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    wait_until_the_project_is_loaded(process.pid)
-    time.sleep(seconds)
-    while process.poll() is None:  # as people do: a library may swallow the first one
-        process.send_signal(signal.SIGINT)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(5)
-    out, err = process.communicate()
-    # A shell tells a process that the signal ended from one that exits with 130 no better.
-    assert (process.returncode in {130, -signal.SIGINT}, out, err) == (True, "", INTERRUPTED)
-
-
-def wait_until_the_project_is_loaded(pid: int) -> None:
-    """Wait until the command has begun to load; before, Ctrl-C is Python's own."""
-    maps = Path(f"/proc/{pid}/maps")
-    if not maps.exists():
-        pytest.skip("There is no /proc here.")
-    while "_json" not in maps.read_text():  # a module of the command's, and not of Python's start
-        time.sleep(0.005)
-
-
-def test_ctrl_c_in_a_refresh_is_a_sentence(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    isolate(monkeypatch, place)
-
-    def interrupted(*_: object, **__: object) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(5)
-
-    monkeypatch.setattr("stedi_assets.lakehouse.landing.ingest.Ingest.stage", interrupted)
-    said = stedi(monkeypatch, "refresh")
-    assert (said.code, said.err) == (130, INTERRUPTED)
-    assert "Traceback" not in said.out
+# Pipes
 
 
 @pytest.mark.parametrize("words", ["status", "status --json", "--help"])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from stedi_assets.lakehouse.progress import Progress
 from stedi_assets.sample.landing_files import (
     SHARED_SERIALS,
     SOURCES,
@@ -325,3 +326,16 @@ def test_option_out_of_range_is_refused(option: str, value: Any) -> None:
 def test_late_readings_need_a_later_file() -> None:
     with pytest.raises(ValueError, match="at least 2 files"):
         Sample(files=1, late_readings=True)
+
+
+def test_sample_that_ends_early_leaves_no_file(tmp_path: Path) -> None:
+    class Interrupted(Progress):
+        def begin(self, work: str, total: int = 0, size: int = 0) -> None:
+            if work == "writing step_trainer files":
+                assert [path for path in tmp_path.rglob("*") if path.is_file()]
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_sample(tmp_path, Sample(customers=2), Interrupted())
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    assert write_sample(tmp_path, Sample(customers=2)).files

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
+from itertools import chain
 from typing import Any
 
 import ibis
@@ -126,6 +127,7 @@ class Ingest(Ledgers):
         base = None if anew else self._base(state.published)
         if state.published and LANDED_AT not in state.published.types and not anew:
             self._assert_all_there(source, table)
+        self._landing.progress.begin(f"looking for {source} files")
         arrived = self._compare(source, self._landing.listing(source), base)
         ledger = self._ledger(base)
         changed = self._changed(arrived, ledger)
@@ -222,10 +224,15 @@ class Ingest(Ledgers):
         return self._catalog.stage(batch.table.name, files, properties)
 
     def _examine(self, batch: "_Batch") -> dict[str, Content]:
+        self._begin("checking", batch, batch.sizes)
         shares = self._engine.spread(
             partial(examine, landing=self._landing), list(batch.sizes), list(batch.sizes.values())
         )
         return {path: content for share in shares for path, content in share.items()}
+
+    def _begin(self, work: str, batch: "_Batch", paths: Iterable[str]) -> None:
+        sizes = [batch.sizes[path] for path in paths]
+        self._landing.progress.begin(f"{work} {batch.source} files", len(sizes), sum(sizes))
 
     def _landed_before(self, batch: "_Batch") -> dict[tuple[str, str], int]:
         """When files landed before, by path and content, if the table is made anew."""
@@ -240,6 +247,7 @@ class Ingest(Ledgers):
         for entry in entries:
             if entry.duplicate_of is None:
                 by_time[entry.landed_at].append(entry.path)
+        self._begin("reading", batch, chain.from_iterable(by_time.values()))
         for landed_at, paths in by_time.items():
             work = partial(
                 parse,
@@ -345,7 +353,7 @@ class _Batch:
         }
         return {entry.path: entry for entry in self.ledger if entry.path not in replaced}
 
-    @property
+    @cached_property
     def sizes(self) -> dict[str, int]:
         """Bytes of each new file, by path."""
         return {file.path: file.size for file in self.arrived.new}

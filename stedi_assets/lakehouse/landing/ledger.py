@@ -16,6 +16,7 @@ from pyiceberg.io import FileIO
 from stedi_assets.lakehouse.faults import LakehouseError, damaged, is_transient, sentence
 from stedi_assets.lakehouse.landing.text import BLOCK, DamagedFileError, read_blocks
 from stedi_assets.lakehouse.names import display_name, is_hidden, original, readable
+from stedi_assets.lakehouse.progress import SILENT, Progress
 from stedi_assets.lakehouse.storage.storage import Storage, StoredFile
 
 LEDGER = "ledger"
@@ -127,10 +128,17 @@ class LandingFileError(LakehouseError):
 class LandingFolder:
     """The landing files below one root."""
 
-    def __init__(self, root: str, storage: Storage) -> None:
-        """The root is a path or URI of the storage, without a slash at the end."""
+    def __init__(self, root: str, storage: Storage, progress: Progress = SILENT) -> None:
+        """Use the files below a root.
+
+        Args:
+            root: A path or URI of the storage, without a slash at the end.
+            storage: Where they are.
+            progress: Is told of each file, and of each part of one, that was read.
+        """
         self.root = root
         self.storage = storage
+        self.progress = progress
 
     def location(self, path: str) -> str:
         """Path or URI of a landing file, as the storage knows it."""
@@ -181,7 +189,8 @@ class LandingFolder:
             LandingFileError: It cannot be opened or read, and trying again would not help.
         """
         with self._naming(path):
-            yield from read_blocks(self.open(path))
+            yield from read_blocks(self.open(path), self.progress)
+            self.progress.advance(1)
 
     @contextmanager
     def _naming(self, path: str) -> Iterator[None]:

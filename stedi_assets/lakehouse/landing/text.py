@@ -7,6 +7,8 @@ from collections.abc import Generator, Iterator
 from itertools import chain
 from typing import Any, BinaryIO
 
+from stedi_assets.lakehouse.progress import SILENT, Progress
+
 BLOCK = 8 << 20
 """Bytes that are read at once; each takes a round trip where the file is on S3."""
 
@@ -81,8 +83,12 @@ class OtherFormatError(Exception):
         self.head = head
 
 
-def read_blocks(file: BinaryIO) -> Generator[bytes]:
+def read_blocks(file: BinaryIO, progress: Progress = SILENT) -> Generator[bytes]:
     """The file's content in blocks, unpacked where it is gzip; closes the file after the last.
+
+    Args:
+        file: The file.
+        progress: Is told how many bytes of it were read.
 
     Raises:
         DamagedFileError: After the last byte that could be unpacked.
@@ -90,21 +96,22 @@ def read_blocks(file: BinaryIO) -> Generator[bytes]:
     with file:
         first = file.read(BLOCK)
         if not first.startswith(_GZIP):
-            yield from _rest(first, file)
+            yield from _rest(first, file, progress)
         else:
-            yield from _gathered(_unpacked(first, file))
+            yield from _gathered(_unpacked(_rest(first, file, progress)))
 
 
-def _rest(first: bytes, file: BinaryIO) -> Iterator[bytes]:
+def _rest(first: bytes, file: BinaryIO, progress: Progress) -> Iterator[bytes]:
     block = first
     while block:
+        progress.advance(size=len(block))
         yield block
         block = file.read(BLOCK)
 
 
-def _unpacked(first: bytes, file: BinaryIO) -> Iterator[bytes]:
+def _unpacked(blocks: Iterator[bytes]) -> Iterator[bytes]:
     unpacker = zlib.decompressobj(wbits=31)
-    for block in _rest(first, file):
+    for block in blocks:
         for at in range(0, len(block), _PACKED):
             rest = block[at : at + _PACKED]
             while rest:
