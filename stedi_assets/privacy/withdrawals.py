@@ -14,6 +14,7 @@ from stedi_assets.lakehouse.lakehouse import Lakehouse
 from stedi_assets.lakehouse.query import Query
 from stedi_assets.lakehouse.state import Snapshot
 from stedi_assets.refresh.view import View
+from stedi_assets.settings import SettingsError
 from stedi_assets.tables import TABLES
 from stedi_assets.tables.definition import TableDefinition
 from stedi_assets.tables.policy import Policy
@@ -23,7 +24,8 @@ def take_out(lakehouse: Lakehouse, policy: Policy, run_id: str) -> tuple[list[st
     """Publish tables without the rows of people who consent no longer.
 
     Each table that has such rows is published with those of consenting people only. Where that too
-    breaks the consent rule, it is published without rows. The next refresh makes it anew.
+    breaks the consent rule, it is published without rows; so is a training set whose key is lost,
+    if somebody left. The next refresh makes it anew.
 
     Returns:
         The tables that had such rows, and the faults of tables that could not be looked into.
@@ -34,12 +36,44 @@ def take_out(lakehouse: Lakehouse, policy: Policy, run_id: str) -> tuple[list[st
             continue
         view = View(lakehouse, policy)
         try:
-            if view.published(table.name) and _violations(table, view):
+            if _shows_withdrawn(table, view, lakehouse):
                 _reduce(table, view, lakehouse, policy, run_id)
                 reduced.append(table.name)
         except Exception as error:  # whatever it is: the other tables are still reduced
             faults[table.name] = sentence(error) or unforeseen(error)
     return reduced, faults
+
+
+def _shows_withdrawn(table: TableDefinition, view: View, lakehouse: Lakehouse) -> bool:
+    """Whether a published table has rows of people who consent no longer, or may have some."""
+    published = view.published(table.name)
+    if published is None or not published.rows:
+        return False
+    try:
+        return _violations(table, view) > 0
+    except SettingsError:
+        # Without the key nobody can tell whose rows these are, only whether somebody left.
+        if not _inputs_lost_rows(published, view, lakehouse):
+            raise
+        return True
+
+
+def _inputs_lost_rows(published: Snapshot, view: View, lakehouse: Lakehouse) -> bool:
+    """Whether rows of consenting people that it was made from are published no longer."""
+    for table in TABLES:
+        made_from = published.properties.get(f"input.{table.name}")
+        now = view.published(table.name) if made_from and table.consent else None
+        if now is None or now.rows_id == made_from:
+            continue
+        history = lakehouse.catalog.state(table.name).published_since(None)
+        before = next((state for state in history if state.rows_id == made_from), None)
+        if before is None:  # it has expired
+            return True
+        columns = [name for name in before.types if name in now.types]
+        rows = [lakehouse.open(state).select(columns) for state in (before, now)]
+        if lakehouse.engine.fetch(Query.of(ibis.difference(*rows).limit(1))).num_rows:
+            return True
+    return False
 
 
 def _reduce(

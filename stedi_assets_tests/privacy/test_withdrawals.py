@@ -161,6 +161,30 @@ def test_a_rule_that_fails_does_not_keep_who_withdrew(
     assert _bobs(settings) == 6
 
 
+def test_a_key_that_is_lost_does_not_keep_who_withdrew(settings: Settings, folder: Path) -> None:
+    """Whose the training rows are cannot be told then, so all of them go."""
+    keyless = settings.model_copy(update={"pseudonym_key": None})
+    for _ in range(2):
+        assert not _refresh(keyless)
+        assert not any(_anns(settings).values())
+        assert _bobs(settings) == 0
+        _write(folder, "customer", "later.json", {"email": "cy@x.io"})
+    assert _refresh(settings)
+    assert not any(_anns(settings).values())
+    assert _bobs(settings) == 6
+
+
+def test_a_key_that_is_lost_costs_no_training_row_where_nobody_withdrew(
+    settings: Settings, folder: Path
+) -> None:
+    reading = {"user": "bob@x.io", "timestamp": T + 9_001}
+    _write(folder, "accelerometer", "more.json", reading)
+    (folder / "landing/customer/landing/withdrawal.json").unlink()
+    assert not _refresh(settings.model_copy(update={"pseudonym_key": None}))
+    assert all(_anns(settings).values())
+    assert _bobs(settings) == 12
+
+
 # Suspensions, whatever becomes of quarantine
 
 
