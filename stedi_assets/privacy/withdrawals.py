@@ -14,7 +14,6 @@ from stedi_assets.lakehouse.lakehouse import Lakehouse
 from stedi_assets.lakehouse.query import Query
 from stedi_assets.lakehouse.state import Snapshot
 from stedi_assets.refresh.view import View
-from stedi_assets.settings import SettingsError
 from stedi_assets.tables import TABLES
 from stedi_assets.tables.definition import TableDefinition
 from stedi_assets.tables.policy import Policy
@@ -24,8 +23,8 @@ def take_out(lakehouse: Lakehouse, policy: Policy, run_id: str) -> tuple[list[st
     """Publish tables without the rows of people who consent no longer.
 
     Each table that has such rows is published with those of consenting people only. Where that too
-    breaks the consent rule, it is published without rows; so is a training set whose key is lost,
-    if somebody left. The next refresh makes it anew.
+    breaks the consent rule, or nobody can tell any more whose the rows are and somebody left, it is
+    published without rows. The next refresh makes it anew.
 
     Returns:
         The tables that had such rows, and the faults of tables that could not be looked into.
@@ -51,8 +50,10 @@ def _shows_withdrawn(table: TableDefinition, view: View, lakehouse: Lakehouse) -
         return False
     try:
         return _violations(table, view) > 0
-    except SettingsError:
-        # Without the key nobody can tell whose rows these are, only whether somebody left.
+    except Exception:
+        # Whose rows these are cannot be told: the key is lost, or a table that tells it is damaged.
+        # Rows that nobody can read show nobody.
+        lakehouse.engine.fetch(Query.of(view[table.name].limit(1)))
         if not _inputs_lost_rows(published, view, lakehouse):
             raise
         return True

@@ -174,6 +174,18 @@ def test_a_key_that_is_lost_does_not_keep_who_withdrew(settings: Settings, folde
     assert _bobs(settings) == 6
 
 
+def test_damage_of_who_owns_devices_does_not_keep_who_withdrew(settings: Settings) -> None:
+    metadata = Path(catalog_of(settings).metadata_location("device_ownership"))
+    content = metadata.read_bytes()
+    metadata.write_bytes(b"damaged")
+    assert not _refresh(settings)
+    assert not any(_anns(settings).values())
+    metadata.write_bytes(content)
+    assert _refresh(settings)
+    assert not any(_anns(settings).values())
+    assert _bobs(settings) == 6
+
+
 def test_a_key_that_is_lost_costs_no_training_row_where_nobody_withdrew(
     settings: Settings, folder: Path
 ) -> None:
