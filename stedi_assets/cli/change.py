@@ -118,6 +118,12 @@ def vacuum(
     with shown_progress(out) as lakehouse.progress, lakehouse.locked(warn):
         vacuumed = clean(lakehouse, settings, age, dry_run)
     out.print(f"{'Would remove' if dry_run else 'Removed'} {vacuumed}.", highlight=False)
+    out.print(
+        f"The next snapshot can go from {vacuumed.next_due:%Y-%m-%d %H:%M} UTC on."
+        if vacuumed.next_due
+        else "No other snapshot will go before a table is made anew.",
+        highlight=False,
+    )
 
 
 def sample(  # noqa: PLR0913  (these are its options)

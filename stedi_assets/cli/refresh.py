@@ -192,9 +192,7 @@ class _Line:
         """What became of the table."""
         if self.held_back:
             return "held back"
-        if self.nothing_taken:
-            return "files held back"
-        return "published" if self.audited else "unchanged"
+        return "published" if self.audited and not self.nothing_taken else "unchanged"
 
 
 class _Events(logging.Handler):

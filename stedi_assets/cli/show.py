@@ -13,8 +13,17 @@ from rich.markup import escape
 from rich.table import Table
 
 from stedi_assets.cli.progress import shown_progress
-from stedi_assets.cli.terminal import load_settings, out, say, stop, warn
+from stedi_assets.cli.terminal import load_settings, out, say, stop
 from stedi_assets.lakehouse.names import display_name, printable
+
+_WIDE = 80
+"""Columns that the tables of `status` take."""
+
+_DIGITS = 11
+"""Characters that a number of rows takes, so that it is never cut off."""
+
+MOST_NAMED = 10
+"""Ignored files that are named."""
 
 
 def status(
@@ -40,15 +49,11 @@ def _no_tables(overview: dict[str, Any]) -> str:
 def _print_status(overview: dict[str, Any]) -> None:
     _print_tables(overview["tables"])
     _print_left_out(overview)
-    if overview["training_sets"]:
-        sets = _table("Training sets", "tag", "rows", "snapshot")
-        for entry in overview["training_sets"]:
-            sets.add_row(entry["tag"], f"{entry['rows']:,}", str(entry["snapshot"]))
-        out.print(sets)
+    _print_training_sets(overview["training_sets"])
     if overview["quarantine"]:
         quarantine = Table(title="Quarantine", title_justify="left", box=box.SIMPLE)
         for column in ("source", "reason", "rows"):
-            quarantine.add_column(column)
+            quarantine.add_column(column, overflow="fold")
         for row in overview["quarantine"]:
             quarantine.add_row(row["source"], row["reason"], f"{row['rows']:,}")
         out.print(quarantine)
@@ -63,41 +68,83 @@ def _print_tables(entries: list[dict[str, Any]]) -> None:
     zones = [entry["zone"] for entry in entries]
     for entry, next_zone in zip(entries, [*zones[1:], None], strict=True):
         published = entry["published"]
-        tables.add_row(
+        cells = (
             entry["table"],
             f"{published['rows']:,}" if published else "-",
-            published["at"][:16].replace("T", " ") if published else "not yet",
+            _minute(published["at"]) if published else "not yet",
             str(published["snapshot"]) if published else "-",
-            end_section=entry["zone"] != next_zone,
         )
+        tables.add_row(*cells[: len(tables.columns)], end_section=entry["zone"] != next_zone)
     out.print(tables)
     for entry in entries:
         if candidate := entry["candidate"]:
-            out.print(
+            _emphasize(
                 f"Waiting on audit: {entry['table']}, {candidate['rows']:,} rows, "
-                f"snapshot {candidate['snapshot']}.",
-                style="yellow",
+                f"snapshot {candidate['snapshot']}."
             )
+            reasons = [f"{check}: {words}" for check, words in entry["held_back_by"].items()]
+            for reason in reasons or ["Its refresh was cut short; the next one goes on."]:
+                _emphasize(f"  {reason}")
+
+
+def _print_training_sets(entries: list[dict[str, Any]]) -> None:
+    if not entries:
+        return
+    sets = _table("Training sets", "tag", "rows", "made (UTC)", "goes (UTC)")
+    for entry in entries:
+        goes = _minute(entry["due"]) if entry["due"] else "kept"
+        cells = (entry["tag"], f"{entry['rows']:,}", _minute(entry["at"]), goes)
+        sets.add_row(*cells[: len(sets.columns)])
+    out.print(sets)
+
+
+def _minute(time: str) -> str:
+    return time[:16].replace("T", " ")
 
 
 def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", box=box.SIMPLE)
-    for column in columns:
-        table.add_column(column, justify="right" if column == "rows" else "left", no_wrap=True)
+    """A table; on a narrow terminal, of its first two columns."""
+    is_wide = out.width >= _WIDE
+    table = Table(
+        title=title,
+        title_justify="left",
+        box=box.SIMPLE,
+        padding=(0, 1, 0, 0),
+    )
+    for column in columns if is_wide else columns[:2]:
+        is_number = column == "rows"
+        table.add_column(
+            column,
+            justify="right" if is_number else "left",
+            no_wrap=True,
+            min_width=_DIGITS if is_number else None,
+        )
     return table
 
 
 def _print_left_out(overview: dict[str, Any]) -> None:
     """What is in the landing folders and in no table, and who is suspended."""
     for entry in overview["held_back"]:
-        warn(f"Held back: {entry['file']}, {entry['reason']}.")
-    if overview["ignored"]:
-        warn(f"Ignored, as they are not landing files: {', '.join(overview['ignored'])}.")
+        counts = f"{entry['unreadable']:,} of {entry['objects']:,} objects unreadable"
+        _emphasize(f"Held back: {entry['file']}, {counts}, mostly “{entry['reason']}”.")
+        for reason in entry["reasons"]:
+            _emphasize(
+                f"  {reason['objects']:,} of them: {reason['reason']}, first at byte "
+                f"{reason['first']:,}"
+            )
+    if ignored := overview["ignored"]:
+        more = f" and {len(ignored) - MOST_NAMED:,} more" if len(ignored) > MOST_NAMED else ""
+        names = ", ".join(ignored[:MOST_NAMED])
+        _emphasize(f"Ignored, as they are not landing files: {len(ignored):,} ({names}{more}).")
     if overview["suspended"]:
-        warn(
+        _emphasize(
             f"Suspended: {overview['suspended']:,} people, because their newest record could not "
             "be read."
         )
+
+
+def _emphasize(sentence: str) -> None:
+    out.print(printable(sentence), style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def show(

@@ -1,5 +1,6 @@
 """The tables in the Iceberg catalog: what is published, what waits on the branch `audit`."""
 
+import json
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -33,6 +34,7 @@ from stedi_assets.lakehouse.state import (
     AUDIT,
     CONTRACT,
     HELD_BACK,
+    HELD_BACK_BY,
     PREFIX,
     ZONE,
     Snapshot,
@@ -200,13 +202,20 @@ class Catalog:
             with conflicts(table), iceberg.manage_snapshots() as manage:
                 manage.create_branch(main, AUDIT)
 
-    def hold_back(self, candidate: Snapshot) -> None:
-        """Note that a check holds the candidate back; it stays on `audit` for inspection."""
+    def hold_back(self, candidate: Snapshot, reasons: Mapping[str, str]) -> None:
+        """Note that checks hold the candidate back; it stays on `audit` for inspection.
+
+        Args:
+            candidate: What waits on `audit`.
+            reasons: What each of these checks found.
+        """
         with (
             conflicts(candidate.table),
             self.load(candidate.table).transaction() as transaction,
         ):
-            transaction.set_properties({HELD_BACK: str(candidate.id)})
+            transaction.set_properties(
+                {HELD_BACK: str(candidate.id), HELD_BACK_BY: json.dumps(reasons)}
+            )
 
     def drop_candidate(self, candidate: Snapshot) -> None:
         """Remove a candidate and the files that it alone refers to.

@@ -1,10 +1,12 @@
 """A table of the catalog at one moment: what is published, what waits on `audit`, its tags."""
 
+import json
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table as IcebergTable
@@ -24,6 +26,9 @@ PREFIX = "stedi."
 
 ZONE, CONTRACT, HELD_BACK = "stedi.zone", "stedi.contract", "stedi.held-back"
 """Properties of a table: its zone, the fingerprint of its contract, the candidate held back."""
+
+HELD_BACK_BY = "stedi.held-back-by"
+"""Property of a table: what the checks found that hold its candidate back, as JSON."""
 
 _IBIS_TYPES = {"string": "string", "long": "int64", "double": "float64"}
 _ROWS = "total-records"
@@ -143,6 +148,12 @@ class TableState:
             candidate.id
         )
 
+    @property
+    def held_back_by(self) -> dict[str, str]:
+        """What each check found that holds back what waits on `audit`."""
+        reasons = self._iceberg.properties.get(HELD_BACK_BY, "{}") if self.is_held_back else "{}"
+        return {str(check): str(sentence) for check, sentence in json.loads(reasons).items()}
+
     def snapshot(self, snapshot_id: int) -> Snapshot | None:
         """A published snapshot, by its id or the id it had before its metadata was rewritten."""
         published = published_ids(self._iceberg.metadata)
@@ -191,6 +202,13 @@ class TableState:
                 return None if gap else self._snapshot(snapshot)
             following = snapshot
         return None
+
+    def replaced_at(self, snapshot_id: int) -> datetime | None:
+        """When another state took the place of a published one; None if readers see it now."""
+        log = self._iceberg.metadata.snapshot_log
+        ends = [new.timestamp_ms for old, new in pairwise(log) if old.snapshot_id == snapshot_id]
+        current = self._iceberg.metadata.current_snapshot_id
+        return None if snapshot_id == current or not ends else _time(ends[-1])
 
     @property
     def earliest(self) -> datetime | None:

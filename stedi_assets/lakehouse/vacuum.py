@@ -33,6 +33,7 @@ class Vacuumed:
         uploads: Number of uploads that were begun and never ended.
         rewritten: Tables whose metadata held values of rows, and was written anew.
         damaged: What is wrong with tables that were left alone, a sentence each.
+        next_due: From when on another snapshot can go; None if there is none that will.
     """
 
     snapshots: dict[str, int]
@@ -41,6 +42,7 @@ class Vacuumed:
     uploads: int
     rewritten: tuple[str, ...]
     damaged: tuple[str, ...] = ()
+    next_due: datetime | None = None
 
     def __str__(self) -> str:
         """What was removed, in words."""
@@ -125,7 +127,9 @@ def vacuum(  # noqa: PLR0913
     expired = {name: len(replaced[name]) for name in in_use if replaced[name]}
     removed = {name: names for name, names in tags.items() if names}
     damaged = tuple(for_each.damaged.values())
-    return Vacuumed(expired, removed, tuple(unused), uploads, tuple(with_values), damaged)
+    due = [_next_due(tables[name], now - retention, released[name]) for name in in_use]
+    next_due = min((replaced_at + retention for replaced_at in due if replaced_at), default=None)
+    return Vacuumed(expired, removed, tuple(unused), uploads, tuple(with_values), damaged, next_due)
 
 
 class _EachTable:
@@ -186,13 +190,31 @@ def _tags(table: IcebergTable, expiring: Collection[int]) -> list[str]:
 
 def _replaced(table: IcebergTable, before: datetime, released: Collection[str]) -> list[int]:
     """Snapshots that were replaced before that time, and candidates that wait no longer."""
-    metadata = table.metadata
-    protected, published = _protected(metadata, released), published_ids(metadata)
+    published = published_ids(table.metadata)
+    limit = before.timestamp() * 1000
+    return [
+        id_
+        for id_, ended in _ended(table.metadata, released).items()
+        if id_ not in published or ended < limit
+    ]
+
+
+def _next_due(table: IcebergTable, before: datetime, released: Collection[str]) -> datetime | None:
+    """When the oldest snapshot was replaced of those that were not replaced before that time."""
+    published = published_ids(table.metadata)
+    limit = before.timestamp() * 1000
+    ended = _ended(table.metadata, released).items()
+    waiting = [time for id_, time in ended if id_ in published and time >= limit]
+    return datetime.fromtimestamp(min(waiting) / 1000, UTC) if waiting else None
+
+
+def _ended(metadata: TableMetadata, released: Collection[str]) -> dict[int, int]:
+    """When each snapshot that is not protected was replaced, in epoch milliseconds."""
+    protected = _protected(metadata, released)
     ended = {snapshot.snapshot_id: snapshot.timestamp_ms for snapshot in metadata.snapshots}
     existing = set(ended)
     ended |= {old.snapshot_id: new.timestamp_ms for old, new in pairwise(metadata.snapshot_log)}
-    limit = before.timestamp() * 1000
-    return [id_ for id_ in existing - protected if id_ not in published or ended[id_] < limit]
+    return {id_: ended[id_] for id_ in existing - protected}
 
 
 def _protected(metadata: TableMetadata, released: Collection[str]) -> set[int]:

@@ -49,7 +49,7 @@ def tags_to_release(lakehouse: Lakehouse, settings: Settings) -> Release:
     state = lakehouse.catalog.find(TRAINING_SET)
     if state is None or not state.tags:
         return Release()
-    superseded = _superseded([tag.name for tag in state.tags], settings.training_sets)
+    superseded = superseded_tags([tag.name for tag in state.tags], settings.training_sets)
     sets = {
         tag.name: snapshot
         for tag in state.tags
@@ -107,7 +107,7 @@ def _key(training_set: Snapshot) -> str | None:
     return training_set.properties.get("key-id")
 
 
-def _superseded(tags: list[str], days: int) -> list[str]:
+def superseded_tags(tags: list[str], days: int) -> list[str]:
     """Tags of days, but for the last one of each of the newest days; tags by hand are left out."""
     last: dict[str, str] = {}
     for tag in tags:

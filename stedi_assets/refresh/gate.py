@@ -138,7 +138,7 @@ def publish_or_hold_back(
     if any(_concerns_people(finding) for finding in findings):
         lakehouse.catalog.drop_candidate(candidate)
     elif held_back:
-        lakehouse.catalog.hold_back(candidate)
+        lakehouse.catalog.hold_back(candidate, {f.check: f.sentence for f in failed})
     if held_back:
         return verdict
     lakehouse.catalog.publish(candidate)

@@ -1,13 +1,16 @@
 """What the lakehouse holds right now, as plain data."""
 
+import json
 from typing import Any
 
 import ibis.expr.types as ir
 
 from stedi_assets.lakehouse.catalog import Catalog
+from stedi_assets.lakehouse.landing.ledger import Entry
 from stedi_assets.lakehouse.names import display_name
-from stedi_assets.lakehouse.state import Snapshot, TableState
+from stedi_assets.lakehouse.state import Snapshot, TableState, Tag
 from stedi_assets.lakehouse.table import PERSON, Zone
+from stedi_assets.privacy.retention import superseded_tags
 from stedi_assets.privacy.training_sets import TRAINING_SET
 from stedi_assets.read import read_table
 from stedi_assets.refresh.plan import ledgers_of
@@ -46,10 +49,11 @@ def status(settings: Settings) -> dict[str, Any]:
                 "zone": str(zones[zone]),
                 "published": _state(states[name].published),
                 "candidate": _state(states[name].candidate),
+                "held_back_by": states[name].held_back_by,
             }
             for zone, name in tables
         ],
-        "training_sets": _training_sets(states.get(TRAINING_SET)),
+        "training_sets": _training_sets(states.get(TRAINING_SET), settings),
         **_landing_files(catalog, settings),
         "suspended": _suspended(catalog, settings),
         "quarantine": _quarantine(catalog, settings),
@@ -75,11 +79,26 @@ def _state(snapshot: Snapshot | None) -> dict[str, Any] | None:
     }
 
 
-def _training_sets(state: TableState | None) -> list[dict[str, Any]]:
+def _training_sets(state: TableState | None, settings: Settings) -> list[dict[str, Any]]:
+    """The tagged training sets; `due` is from when on a vacuum lets one go, null if not by age."""
+    if state is None:
+        return []
+    superseded = superseded_tags([tag.name for tag in state.tags], settings.training_sets)
     return [
-        {"tag": tag.name, "rows": tag.rows, "snapshot": tag.snapshot_id}
-        for tag in (state.tags if state else ())
+        {
+            "tag": tag.name,
+            "at": tag.made_at.isoformat(timespec="seconds"),
+            "rows": tag.rows,
+            "snapshot": tag.snapshot_id,
+            "due": _due(state, tag, settings) if tag.name in superseded else None,
+        }
+        for tag in state.tags
     ]
+
+
+def _due(state: TableState, tag: Tag, settings: Settings) -> str | None:
+    replaced_at = state.replaced_at(tag.snapshot_id)
+    return (replaced_at + settings.retention).isoformat(timespec="seconds") if replaced_at else None
 
 
 def _landing_files(catalog: Catalog, settings: Settings) -> dict[str, Any]:
@@ -91,13 +110,21 @@ def _landing_files(catalog: Catalog, settings: Settings) -> dict[str, Any]:
             {
                 "file": display_name(entry.path),
                 "reason": entry.reason,
+                "objects": entry.objects,
                 "unreadable": entry.quarantined,
+                "reasons": _reasons(entry),
             }
             for source in arrived
             for entry in source.held_back
         ],
         "ignored": [display_name(path) for source in arrived for path in source.listing.ignored],
     }
+
+
+def _reasons(entry: Entry) -> list[dict[str, Any]]:
+    """What was wrong with the objects of a file; `first` is the byte at which the first begins."""
+    names = ("reason", "objects", "first")
+    return [dict(zip(names, each, strict=True)) for each in json.loads(entry.reasons or "[]")]
 
 
 def _suspended(catalog: Catalog, settings: Settings) -> int:

@@ -83,6 +83,8 @@ class Entry:
             None if it was not held back.
         lost: Whether the file, or the rest of it, could not be read: it has another format, or is a
             gzip file that is damaged or cut off. False for files taken in before this was noted.
+        reasons: The most frequent reasons, as JSON: each with how many were quarantined for it, and
+            the byte at which the first begins. None for files taken in before this was noted.
     """
 
     path: str
@@ -98,6 +100,7 @@ class Entry:
     landed_at: int = 0
     held_back: float | None = None
     lost: bool = False
+    reasons: str | None = None
 
 
 _TYPES: dict[Any, pa.DataType] = {

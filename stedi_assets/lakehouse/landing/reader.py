@@ -1,7 +1,8 @@
 """Turns new landing files into Parquet: rows for the landing table, rejects for quarantine."""
 
+import json
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,6 +26,9 @@ _FILES_AHEAD = 4
 _MOST_WRITERS = 8
 """Spellings of keys whose rows are written at the same time."""
 
+_MOST_REASONS = 10
+"""Reasons that are noted of a file."""
+
 _Item = PlainLines | Row | Unreadable
 
 
@@ -36,6 +40,7 @@ class Counts:
         reason: What was wrong with most of the quarantined, if any.
         lost: Whether the file, or the rest of it, could not be read: it has another format, or is a
             gzip file that is damaged or cut off.
+        reasons: All that was wrong, as of `Entry`.
     """
 
     objects: int
@@ -43,6 +48,7 @@ class Counts:
     quarantined: int = 0
     reason: str | None = None
     lost: bool = False
+    reasons: str | None = None
 
 
 @dataclass
@@ -130,19 +136,20 @@ class LandingReader:
             _LineWriters(self._engine, self._table, self._landed_at, folder) as lines,
         ):
             for path, blocks in self._opened(paths):
-                reasons, count, lost = Counter[str](), 0, False
+                reasons, first, count, lost = Counter[str](), dict[str, int](), 0, False
                 for item in _naming(path, self._read(blocks)):
                     if isinstance(item, PlainLines):
                         count += len(item.lines)
                         lines.write(item, path)
                     elif isinstance(item, Unreadable):
                         reasons[item.reason] += 1
+                        first.setdefault(item.reason, item.position)
                         lost |= item.ends_file
                         unreadable.write(self._reject(item, path))
                     else:
                         count += 1
                         rows.write((*item, path, self._landed_at))
-                parsed.counts[path] = _counts(count, reasons, lost)
+                parsed.counts[path] = _counts(count, reasons, first, lost)
         parsed.rows = [*lines.files, *([rows.path] if rows.path else [])]
         parsed.rejects = unreadable.path
         return parsed
@@ -229,9 +236,16 @@ def _naming(path: str, items: Iterator[_Item]) -> Iterator[_Item]:
         yield item
 
 
-def _counts(rows: int, reasons: Counter[str], lost: bool) -> Counts:
-    reason = reasons.most_common(1)[0][0] if reasons else None
-    return Counts(rows + reasons.total(), rows, reasons.total(), reason, lost)
+def _counts(rows: int, reasons: Counter[str], first: Mapping[str, int], lost: bool) -> Counts:
+    most = reasons.most_common(_MOST_REASONS)
+    return Counts(
+        rows + reasons.total(),
+        rows,
+        reasons.total(),
+        most[0][0] if most else None,
+        lost,
+        json.dumps([[reason, count, first[reason]] for reason, count in most]) if most else None,
+    )
 
 
 def _ahead(pool: ThreadPoolExecutor, blocks: Iterator[bytes]) -> Iterator[bytes]:

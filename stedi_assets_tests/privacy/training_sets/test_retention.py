@@ -262,8 +262,8 @@ def stedi(*words: str) -> str:
 
 def test_status_lists_the_training_sets(here: Settings) -> None:
     listed = json.loads(stedi("status", "--json"))["training_sets"]
-    assert listed == [
-        {"tag": tag, "rows": 1, "snapshot": snapshot} for tag, snapshot in tags(here).items()
+    assert [(each["tag"], each["rows"], each["snapshot"], each["due"]) for each in listed] == [
+        (tag, 1, snapshot, None) for tag, snapshot in tags(here).items()
     ]
     said = stedi("status")
     assert all(f"{tag} 1 {snapshot}" in said for tag, snapshot in tags(here).items())
