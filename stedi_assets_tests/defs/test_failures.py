@@ -21,6 +21,7 @@ from stedi_assets.defs.failures import RETRIES, as_dagster_failure
 from stedi_assets.lakehouse.faults import LakehouseError, is_transient
 from stedi_assets.lakehouse.landing.ingest import Ingest, Ingested
 from stedi_assets.lakehouse.landing.ledger import LandingFolder, Listing
+from stedi_assets.lakehouse.storage import aws_faults  # noqa: F401  (registers what errors mean)
 from stedi_assets_tests.support import ANN, counts, customer, deliver, phone, refresh, under
 
 OUT_OF_REACH = EndpointConnectionError(endpoint_url="https://s3.example.com/")
