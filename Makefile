@@ -60,11 +60,7 @@ fast-test: setup-dev ## run the tests that need no server, process or refresh
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 dev: setup ## open the lakehouse in the Dagster UI
-	@if [ "$$STEDI_DEPLOYMENT" != aws ] && [ -z "$$STEDI_LANDING" ]; then umask 077; \
-		mkdir -p $(foreach source,customer accelerometer step_trainer,"$$LAKEHOUSE/landing/$(source)/landing"); \
-		echo "Drop landing files into $$LAKEHOUSE/landing/{customer,accelerometer,step_trainer}/landing."; fi
-	@# The history of runs, and what they write, is for its user alone.
-	umask 077; DAGSTER_HOME="$$PWD" $(BIN)/dagster dev -h 127.0.0.1
+	@$(BIN)/stedi dev
 
 screenshots: setup-dev system ## take the pictures of docs/ anew
 	$(BIN)/python -m stedi_assets_tests.browser.screenshots
@@ -94,4 +90,4 @@ bench: $(VENV)/ready-dev ## measure a refresh beside other ways to the same tabl
 	$(BIN)/python -m benchmarks.bench $(BENCH)
 
 clean: ## remove the tables and the run history; landing files and key stay
-	rm -rf "$$LAKEHOUSE/warehouse" "$$LAKEHOUSE/catalog.db" "$$LAKEHOUSE/scratch" "$$LAKEHOUSE/report" .dagster
+	rm -rf "$$LAKEHOUSE/warehouse" "$$LAKEHOUSE/catalog.db" "$$LAKEHOUSE/scratch" "$$LAKEHOUSE/report" "$$LAKEHOUSE/history" .dagster

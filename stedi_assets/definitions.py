@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from stedi_assets.defs.all_files import all_files_check
 from stedi_assets.defs.io_manager import io_manager, lakehouse_resource
 from stedi_assets.defs.jobs import FRESHNESS, refresh_lakehouse, schedules, vacuum_lakehouse
 from stedi_assets.defs.landing import landing_assets
@@ -31,6 +32,7 @@ def lakehouse_definitions(settings: Settings, progress: Progress = SILENT) -> dg
             *dg.map_asset_specs(_with_freshness, assets),
             report_asset(settings),
         ],
+        asset_checks=[all_files_check()],
         jobs=[refresh_lakehouse(), vacuum_lakehouse(settings)],
         schedules=schedules(),
         sensors=[

@@ -2,6 +2,7 @@
 
 import difflib
 import errno
+import hashlib
 import json
 import os
 import re
@@ -302,6 +303,27 @@ class Settings(BaseSettings):
     def landing_root(self) -> str:
         """Root of the landing folders; it need not exist."""
         return self.landing or f"{self.lakehouse}/landing"
+
+    @property
+    def has_dagster_home(self) -> bool:
+        """Whether the environment says where Dagster keeps its runs, as in production."""
+        return bool(os.environ.get("DAGSTER_HOME"))
+
+    @property
+    def dagster_home(self) -> Path:
+        """Folder of the history of runs: DAGSTER_HOME, else one of this lakehouse alone."""
+        if self.has_dagster_home:
+            return Path(os.environ["DAGSTER_HOME"])
+        if self.deployment == "local":
+            return Path(self.lakehouse) / "history"
+        place = hashlib.sha256(f"{self.lakehouse} {self.database}".encode()).hexdigest()
+        return PROJECT / ".dagster" / place[:12]
+
+    @property
+    def places(self) -> dict[str, str]:
+        """The variables that say where things are, for a process in another folder."""
+        places = {"STEDI_LAKEHOUSE": self.lakehouse, "STEDI_LANDING": self.landing}
+        return {name: place for name, place in places.items() if place}
 
     @property
     def unreadable_limits(self) -> dict[str, float]:

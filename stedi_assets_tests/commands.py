@@ -63,7 +63,6 @@ def deliver_people(landing: Path, name: str = "a.json") -> None:
 
 def isolate(patch: pytest.MonkeyPatch, folder: Path) -> None:
     """Let commands use the lakehouse in that folder, and no history of this checkout's."""
-    patch.setattr("stedi_assets.cli.refresh.PROJECT", folder)
     patch.setenv("STEDI_LAKEHOUSE", str(folder / "lakehouse"))
     patch.setenv("STEDI_PSEUDONYM_KEY", KEY)
     patch.delenv("STEDI_LANDING", raising=False)

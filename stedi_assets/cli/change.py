@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from stedi_assets.cli.progress import shown_progress
-from stedi_assets.cli.terminal import confirm, load_settings, out, stop, warn
+from stedi_assets.cli.terminal import confirm, load_settings, out, say, stop, warn
 from stedi_assets.settings import duration
 
 
@@ -35,6 +35,26 @@ def refresh(
         if name not in ALL:
             raise stop(f"There is no table {name}; there are: {', '.join(ALL)}.")
     if not run(settings, out, tables=table or ALL):
+        raise typer.Exit(1)
+
+
+def dev(
+    port: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=65535, help="Port of the UI; the first free one from 3000 on where absent."
+        ),
+    ] = None,
+) -> None:
+    """Serve the Dagster UI on this machine: it shows and refreshes the tables."""
+    settings = load_settings()
+    if settings.deployment == "local" and settings.landing is None:
+        for source in Source:
+            (Path(settings.landing_root) / source / "landing").mkdir(parents=True, exist_ok=True)
+        say(f"Drop landing files into {settings.landing_root}/{{{','.join(Source)}}}/landing.")
+    from stedi_assets.cli.dev import serve  # noqa: PLC0415
+
+    if serve(settings, port, say):
         raise typer.Exit(1)
 
 

@@ -15,9 +15,11 @@ from rich.console import Console
 from rich.markup import escape
 
 from stedi_assets.cli import BEGAN, interrupts
+from stedi_assets.cli.history import instance_of
 from stedi_assets.cli.progress import shown_progress
 from stedi_assets.cli.terminal import beside_dagster
 from stedi_assets.definitions import lakehouse_definitions
+from stedi_assets.defs.checks import UNCHANGED
 from stedi_assets.defs.jobs import REFRESH
 from stedi_assets.defs.landing import REBUILD
 from stedi_assets.lakehouse.faults import LakehouseError
@@ -28,7 +30,7 @@ from stedi_assets.privacy.policy import policy_of
 from stedi_assets.refresh.findings import MOST_NAMED
 from stedi_assets.refresh.plan import look_ahead
 from stedi_assets.resources import open_lakehouse
-from stedi_assets.settings import PROJECT, Settings
+from stedi_assets.settings import Settings
 from stedi_assets.tables import TABLES
 
 ALL = tuple(table.name for table in TABLES)
@@ -82,7 +84,7 @@ def _run(
     )
     selection = dg.AssetSelection.assets(*tables).upstream() & dg.AssetSelection.assets(*ALL)
     selected = selection.resolve(definitions.resolve_asset_graph())
-    with _instance() as instance, _canceled_if_interrupted(instance, events) as run_id:
+    with instance_of(settings) as instance, _canceled_if_interrupted(instance, events) as run_id:
         result = definitions.resolve_job_def(REFRESH).execute_in_process(
             run_id=run_id,
             instance=instance,
@@ -148,18 +150,6 @@ def _print_ignored(paths: Sequence[str], console: Console) -> None:
 
 def _say(console: Console, sentence: str, style: str) -> None:
     console.print(sentence, style=style, markup=False, highlight=False, soft_wrap=True)
-
-
-@contextlib.contextmanager
-def _instance() -> Iterator[dg.DagsterInstance]:
-    # The paths in dagster.yaml are relative to the project.
-    with (
-        contextlib.chdir(PROJECT),
-        dg.DagsterInstance.from_config(str(PROJECT))
-        if (PROJECT / "dagster.yaml").exists()
-        else dg.DagsterInstance.ephemeral() as instance,
-    ):
-        yield instance
 
 
 _SENTENCES = {
@@ -273,7 +263,8 @@ class _Events(logging.Handler):
         line = self._lines[name]
         line.ended = time.perf_counter()
         line.checks += 1
-        line.audited |= "audit_seconds" in evaluation.metadata
+        measured = evaluation.metadata
+        line.audited |= "audit_seconds" in measured and UNCHANGED not in measured
         if not evaluation.passed:
             warning = evaluation.severity == dg.AssetCheckSeverity.WARN
             sentences = line.warned if warning else line.failed

@@ -4,40 +4,81 @@ from collections.abc import Iterable, Iterator
 
 import dagster as dg
 
-from stedi_assets.refresh.findings import DESCRIPTIONS, WARNINGS, Verdict
+from stedi_assets.refresh.findings import DESCRIPTIONS, WARNINGS, Finding, Verdict
+from stedi_assets.refresh.gate import effect_of
+from stedi_assets.tables import SOURCES
+from stedi_assets.tables.landing.quarantine import QUARANTINE
+
+FROM_FILES = {*SOURCES, QUARANTINE.name}
+"""The tables that hold what is in landing files."""
+
+UNCHANGED = "unchanged"
+"""Metadata of a result that is that of an earlier run, as nothing changed since."""
+
+_REMEMBERED = 10
+"""Evaluations that are looked through for the last one of what is published."""
 
 
-def check_specs(
-    table: str, checks: Iterable[str], *, stops_run: bool = True
-) -> list[dg.AssetCheckSpec]:
+def check_specs(table: str, checks: Iterable[str]) -> list[dg.AssetCheckSpec]:
     """Checks of a table as Dagster wants them declared.
+
+    A failed check of a landing table does not stop the tables after it: they are made from what is
+    published, as a withdrawal must not wait until another source's files are mended.
 
     Args:
         table: The table.
         checks: Names of its checks.
-        stops_run: Whether a failed check also stops the tables after it. Otherwise they are made
-            from what is published.
     """
     return [
         dg.AssetCheckSpec(
             check,
             asset=table,
-            blocking=stops_run and check not in WARNINGS,
-            description=DESCRIPTIONS[check],
+            blocking=table not in FROM_FILES and check not in WARNINGS,
+            description=f"{DESCRIPTIONS[check]}. {effect_of(check, table)}",
         )
         for check in checks
     ]
 
 
-def check_results(verdict: Verdict) -> Iterator[dg.AssetCheckResult]:
-    """The findings as Dagster records them."""
-    severities = dg.AssetCheckSeverity
+def check_results(verdict: Verdict, instance: dg.DagsterInstance) -> Iterator[dg.AssetCheckResult]:
+    """The findings as Dagster records them; what did not change is said as it was said last."""
     for finding in verdict.findings:
-        yield dg.AssetCheckResult(
-            asset_key=verdict.table,
-            check_name=finding.check,
-            passed=finding.passed,
-            severity=severities.WARN if finding.check in WARNINGS else severities.ERROR,
-            description=finding.sentence,
-            metadata=finding.metadata,
-        )
+        key = dg.AssetCheckKey(dg.AssetKey(verdict.table), finding.check)
+        last = _last_result(key, verdict, instance) if finding.repeats else None
+        yield last or _result(verdict.table, finding)
+
+
+def _result(table: str, finding: Finding) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        asset_key=table,
+        check_name=finding.check,
+        passed=finding.passed,
+        severity=_severity(finding.check),
+        description=finding.sentence,
+        metadata=finding.metadata,
+    )
+
+
+def _severity(check: str) -> dg.AssetCheckSeverity:
+    return dg.AssetCheckSeverity.WARN if check in WARNINGS else dg.AssetCheckSeverity.ERROR
+
+
+def _last_result(
+    key: dg.AssetCheckKey, verdict: Verdict, instance: dg.DagsterInstance
+) -> dg.AssetCheckResult | None:
+    """What Dagster recorded of the check when it last looked at what is published now."""
+    if verdict.published is None:
+        return None
+    snapshot = {"snapshot": dg.MetadataValue.text(str(verdict.published.id))}
+    for record in instance.event_log_storage.get_asset_check_execution_history(key, _REMEMBERED):
+        evaluation = record.evaluation
+        if evaluation and snapshot.items() <= evaluation.metadata.items():
+            return dg.AssetCheckResult(
+                asset_key=key.asset_key,
+                check_name=key.name,
+                passed=evaluation.passed,
+                severity=evaluation.severity,
+                description=evaluation.description,
+                metadata={**evaluation.metadata, UNCHANGED: True},
+            )
+    return None

@@ -1,20 +1,15 @@
-"""The lakehouse as Dagster's resource, and the IO manager that stages what assets yield."""
+"""The lakehouse as Dagster's resource, and the IO manager that hands out its tables."""
 
 import contextlib
-import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 
 import dagster as dg
 import ibis.expr.types as ir
 
 from stedi_assets.defs.failures import as_dagster_failure
-from stedi_assets.defs.metadata import snapshot_metadata
 from stedi_assets.lakehouse.faults import in_a_sentence
 from stedi_assets.lakehouse.lakehouse import Lakehouse
 from stedi_assets.lakehouse.progress import SILENT, Progress
-from stedi_assets.lakehouse.query import Query
-from stedi_assets.refresh.stage import stage
 from stedi_assets.resources import open_lakehouse
 from stedi_assets.settings import Settings
 
@@ -37,24 +32,11 @@ def lakehouse_resource(settings: Settings, progress: Progress = SILENT) -> dg.Re
 
 
 @dg.io_manager(
-    required_resource_keys={"lakehouse"}, description="Hands out tables, and stages new states."
+    required_resource_keys={"lakehouse"}, description="Hands out tables as they are published."
 )
 def io_manager(context: dg.InitResourceContext) -> dg.IOManager:
-    """Hands tables to assets as published, and puts what they yield on the branch `audit`."""
+    """Hands tables to assets as they are published."""
     return _IOManager(context.resources.lakehouse)
-
-
-@dataclass(frozen=True)
-class TableOutput:
-    """What an asset yields.
-
-    Attributes:
-        query: Its rows.
-        properties: What its snapshot says about itself, besides its inputs.
-    """
-
-    query: Query
-    properties: Mapping[str, str] = field(default_factory=dict)
 
 
 class _IOManager(dg.IOManager):
@@ -65,10 +47,9 @@ class _IOManager(dg.IOManager):
         with as_dagster_failure():
             return self._lakehouse.table(context.asset_key.path[-1])
 
-    def handle_output(self, context: dg.OutputContext, obj: TableOutput) -> None:
-        started = time.perf_counter()
-        table = context.asset_key.path[-1]
-        with as_dagster_failure():
-            properties = {"run-id": context.run_id, **obj.properties}
-            staged = stage(table, obj.query, properties, self._lakehouse)
-        context.add_output_metadata(snapshot_metadata(staged, time.perf_counter() - started))
+    def handle_output(self, context: dg.OutputContext, obj: object) -> None:
+        # Whoever may write a table has to pass the gate.
+        raise dg.DagsterInvariantViolationError(
+            f"{context.asset_key.to_user_string()} yields a value: tables are published by the "
+            "assets in stedi_assets.defs.table_assets alone."
+        )

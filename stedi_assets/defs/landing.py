@@ -1,24 +1,15 @@
 """The landing tables and `quarantine`, as one Dagster step."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import dagster as dg
 
 from stedi_assets.defs.checks import check_results, check_specs
 from stedi_assets.defs.failures import RETRIES, as_dagster_failure, withdrawal_hook
-from stedi_assets.defs.metadata import (
-    files_metadata,
-    lineage_metadata,
-    published_metadata,
-    snapshot_metadata,
-    table_spec,
-    where_rows_went,
-)
+from stedi_assets.defs.metadata import Recorder, files_metadata, table_spec, where_rows_went
 from stedi_assets.defs.sources import source_key
 from stedi_assets.lakehouse.faults import is_transient
 from stedi_assets.lakehouse.lakehouse import Lakehouse
-from stedi_assets.privacy.policy import policy_of
 from stedi_assets.refresh.land import Landing, LandingResult
 from stedi_assets.refresh.landing_checks import CHECKS, QUARANTINE_CHECKS, account
 from stedi_assets.settings import Settings
@@ -28,6 +19,8 @@ from stedi_assets.tables.lineage import Lineage
 
 REBUILD = "stedi/rebuild"
 """Tag of a run that is to take the landing files of some sources in anew, joined by commas."""
+
+LANDING_CHECKS = {**dict.fromkeys(SOURCES, CHECKS), QUARANTINE.name: QUARANTINE_CHECKS}
 
 
 def landing_assets(settings: Settings, lineage: Lineage) -> dg.AssetsDefinition:
@@ -39,20 +32,19 @@ def landing_assets(settings: Settings, lineage: Lineage) -> dg.AssetsDefinition:
 
     @dg.multi_asset(
         name="landing",
-        specs=[_spec(name, settings) for name in (*SOURCES, QUARANTINE.name)],
+        specs=[_spec(name, settings) for name in LANDING_CHECKS],
         check_specs=[
-            *(spec for name in SOURCES for spec in check_specs(name, CHECKS, stops_run=False)),
-            *check_specs(QUARANTINE.name, QUARANTINE_CHECKS, stops_run=False),
+            spec for name, checks in LANDING_CHECKS.items() for spec in check_specs(name, checks)
         ],
         hooks={withdrawal_hook(settings)},
         can_subset=True,
     )
     def landing(
         context: dg.AssetExecutionContext, lakehouse: dg.ResourceParam[Lakehouse]
-    ) -> Iterator[dg.MaterializeResult[None]]:
+    ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         """Take in new landing files; quarantine what cannot be read."""
         selected = {key.path[-1] for key in context.selected_asset_keys}
-        results = _Results(settings, lakehouse, lineage)
+        recorder = Recorder(settings, lakehouse, lineage, context.instance)
         with as_dagster_failure():
             files = Landing(
                 lakehouse,
@@ -71,11 +63,12 @@ def landing_assets(settings: Settings, lineage: Lineage) -> dg.AssetsDefinition:
                         raise
                     transient = error  # tried again when the others are through
                 else:
-                    yield results.of(result)
+                    yield _materialized(result, recorder)
             if transient:
                 raise transient
             if QUARANTINE.name in selected:
-                yield results.of(files.fill_quarantine())
+                yield _materialized(files.fill_quarantine(), recorder)
+            yield from _check_alone(context, files, selected)
 
     return landing
 
@@ -86,32 +79,29 @@ def _spec(name: str, settings: Settings) -> dg.AssetSpec:
     return table_spec(table, settings, [source_key(source) for source in sources])
 
 
-class _Results:
-    """What Dagster records of each table."""
+def _materialized(result: LandingResult, recorder: Recorder) -> dg.MaterializeResult[None]:
+    """What Dagster records of a table."""
+    verdict, ingested = result.verdict, result.ingested
+    if result.warning:
+        dg.get_dagster_logger().warning(result.warning)
+    metadata = files_metadata(ingested) if ingested else {}
+    if ingested and verdict.published and not verdict.held_back:
+        metadata |= where_rows_went(account(ingested, verdict.published))
+    return recorder.materialized(verdict, result.seconds, metadata)
 
-    def __init__(self, settings: Settings, lakehouse: Lakehouse, lineage: Lineage) -> None:
-        self._policy = policy_of(settings)
-        self._lakehouse = lakehouse
-        self._lineage = lineage
 
-    def of(self, result: LandingResult) -> dg.MaterializeResult[None]:
-        verdict, ingested = result.verdict, result.ingested
-        if result.warning:
-            dg.get_dagster_logger().warning(result.warning)
-        metadata: dict[str, Any] = {}
-        if result.snapshot:
-            metadata |= snapshot_metadata(result.snapshot, result.seconds)
-        if ingested:
-            metadata |= files_metadata(ingested)
-        if verdict.published:
-            table = definition(verdict.table)
-            metadata |= published_metadata(verdict, table, self._policy, self._lakehouse)
-            if ingested:
-                metadata |= where_rows_went(account(ingested, verdict.published))
-        metadata |= lineage_metadata(self._lineage, verdict.table)
-        return dg.MaterializeResult(
-            asset_key=verdict.table, metadata=metadata, check_results=list(check_results(verdict))
-        )
+def _check_alone(
+    context: dg.AssetExecutionContext, files: Landing, selected: set[str]
+) -> Iterator[dg.AssetCheckResult]:
+    """The checks that were asked for without their tables, on what waits on `audit`."""
+    alone = {
+        key for key in context.selected_asset_check_keys if key.asset_key.path[-1] not in selected
+    }
+    for name in dict.fromkeys(key.asset_key.path[-1] for key in sorted(alone)):
+        verdict = files.check_quarantine() if name == QUARANTINE.name else files.check(name)
+        for result in check_results(verdict, context.instance):
+            if dg.AssetCheckKey(dg.AssetKey(name), str(result.check_name)) in alone:
+                yield result
 
 
 def sources_to_rebuild(tags: Mapping[str, str]) -> set[str]:

@@ -4,7 +4,7 @@ Whoever sees the UI sees all of this, and Dagster keeps it outside of the lakeho
 data is in it, and nothing of a single row of the landing zone.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from inspect import getdoc, getsourcefile, getsourcelines, unwrap
 from typing import Any
@@ -12,6 +12,7 @@ from warnings import catch_warnings, simplefilter
 
 import dagster as dg
 
+from stedi_assets.defs.checks import check_results
 from stedi_assets.lakehouse.lakehouse import Lakehouse
 from stedi_assets.lakehouse.landing.ingest import Ingest, Ingested
 from stedi_assets.lakehouse.state import Snapshot
@@ -19,6 +20,8 @@ from stedi_assets.lakehouse.table import Column, Table, Zone
 from stedi_assets.privacy.policy import policy_of
 from stedi_assets.refresh.findings import Verdict
 from stedi_assets.settings import Settings
+from stedi_assets.tables import definition as table_named
+from stedi_assets.tables import version_of
 from stedi_assets.tables.definition import TableDefinition
 from stedi_assets.tables.lineage import Lineage
 from stedi_assets.tables.policy import Policy
@@ -55,6 +58,7 @@ def table_spec(
         description=f"{table.description}\n\nRule: `{rule.__qualname__}` in `{rule.__module__}`. "
         f"Columns: `{contract.__name__}` in `{contract.__module__}`.\n\n{_EVENTS_LINK}",
         owners=[table.owner],
+        code_version=version_of(definition, policy),
         kinds={"iceberg", settings.engine},
         tags={"zone": str(table.zone), "personal-data": "yes" if table.personal_columns else "no"},
         metadata={
@@ -100,14 +104,85 @@ def code_references(rule: Callable[..., object], contract: type) -> dg.CodeRefer
 
 # Once it has been made
 
+_DETAILS = (
+    "audit_seconds",
+    "publish_seconds",
+    "where_rows_went",
+    "rows_withheld",
+    "preview",
+)
+"""What is found out of a state of a table when it is published."""
 
-def snapshot_metadata(snapshot: Snapshot, seconds: float) -> Metadata:
-    """What the UI shows of a state of a table."""
+
+class Recorder:
+    """Records published tables for Dagster."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        lakehouse: Lakehouse,
+        lineage: Lineage,
+        instance: dg.DagsterInstance,
+    ) -> None:
+        """Record tables of a lakehouse in the history of an instance."""
+        self._policy = policy_of(settings)
+        self._lakehouse = lakehouse
+        self._lineage = lineage
+        self._instance = instance
+
+    def materialized(
+        self, verdict: Verdict, seconds: float, metadata: Mapping[str, Any] | None = None
+    ) -> dg.MaterializeResult[None]:
+        """What the UI shows of a table once it is checked: what is published, and the checks.
+
+        Args:
+            verdict: What the gate decided.
+            seconds: How long it took to make the candidate.
+            metadata: What else to show.
+        """
+        published = verdict.published
+        return dg.MaterializeResult(
+            asset_key=verdict.table,
+            metadata={
+                **_state(verdict, seconds),
+                **(metadata or {}),
+                **(self._details(verdict) if published else {}),
+                **lineage_metadata(self._lineage, verdict.table),
+            },
+            check_results=list(check_results(verdict, self._instance)),
+            data_version=dg.DataVersion(published.rows_id) if published else None,
+        )
+
+    def _details(self, verdict: Verdict) -> Metadata:
+        """The details; the table is published already, so a failure here is only a warning."""
+        assert verdict.published
+        table = table_named(verdict.table)
+        try:
+            recorded = {}
+            if verdict.audit_seconds is None:
+                recorded = _recorded_before(table.name, verdict.published, self._instance)
+            return recorded or _details(verdict, table, self._policy, self._lakehouse)
+        except Exception as error:
+            dg.get_dagster_logger().warning(
+                f"{table.name} is published; what became of its rows is not shown "
+                f"({type(error).__name__})."
+            )
+            return {}
+
+
+def _state(verdict: Verdict, seconds: float) -> Metadata:
+    """What is published, and how many rows the candidate has if it is held back."""
+    published, candidate = verdict.published, verdict.held_back
+    rows = {"dagster/row_count": dg.MetadataValue.int(published.rows if published else 0)}
+    if candidate:
+        rows["candidate_rows"] = dg.MetadataValue.int(candidate.rows)
+    if published is None:
+        return rows
     return {
-        "dagster/row_count": dg.MetadataValue.int(snapshot.rows),
-        "bytes": dg.MetadataValue.int(snapshot.size),
-        "snapshot": dg.MetadataValue.text(str(snapshot.id)),
-        "made_by_run": dg.MetadataValue.dagster_run(snapshot.properties["run-id"]),
+        **rows,
+        **_snapshot_id(published),
+        "bytes": dg.MetadataValue.int(published.size),
+        "made_by_run": dg.MetadataValue.dagster_run(published.properties["run-id"]),
         "seconds": dg.MetadataValue.float(round(seconds, 3)),
     }
 
@@ -151,60 +226,31 @@ def column_lineage(lineage: Lineage, table: str) -> dg.TableColumnLineage:
     )
 
 
-def published_observations(
-    verdict: Verdict,
-    table: TableDefinition,
-    policy: Policy,
-    lakehouse: Lakehouse,
-    instance: dg.DagsterInstance,
-) -> Iterator[dg.AssetObservation]:
-    """What is known only once a table is published; its materialization was recorded before.
-
-    The table is published already, so a failure here is only a warning.
-    """
-    if verdict.published is None:
-        return
-    try:
-        unchanged = verdict.audit_seconds is None
-        recorded = recorded_before(table.name, verdict.published, instance) if unchanged else {}
-        metadata = recorded or published_metadata(verdict, table, policy, lakehouse)
-    except Exception as error:
-        dg.get_dagster_logger().warning(
-            f"{table.name} is published; what became of its rows is not shown "
-            f"({type(error).__name__})."
-        )
-    else:
-        yield dg.AssetObservation(
-            table.name, description="Published: what became of its rows.", metadata=metadata
-        )
-
-
-def published_metadata(
+def _details(
     verdict: Verdict, table: TableDefinition, policy: Policy, lakehouse: Lakehouse
 ) -> Metadata:
-    """What the UI shows of a published table; nothing if it was held back."""
-    if verdict.published is None:
-        return {}
+    """What became of a table's rows, and some of them."""
+    assert verdict.published
     counted = getdoc(table.account) if table.account else None
     return {
-        **_snapshot_id(verdict.published),
         **verdict.seconds,
         **(where_rows_went(verdict.account, counted) if counted else {}),
         **preview(table.table(policy), verdict.published, lakehouse),
     }
 
 
-def recorded_before(table: str, published: Snapshot, instance: dg.DagsterInstance) -> Metadata:
-    """What Dagster recorded of a published table, if it still remembers."""
-    for record in instance.fetch_observations(dg.AssetKey(table), limit=5).records:
-        observation = record.asset_observation
-        if observation and _snapshot_id(published).items() <= observation.metadata.items():
-            return dict(observation.metadata)
+def _recorded_before(table: str, published: Snapshot, instance: dg.DagsterInstance) -> Metadata:
+    """The details that Dagster recorded when a table was published, if it still remembers."""
+    snapshot = _snapshot_id(published).items()
+    for record in instance.fetch_materializations(dg.AssetKey(table), limit=5).records:
+        made = record.asset_materialization
+        if made and snapshot <= made.metadata.items():
+            return {name: made.metadata[name] for name in _DETAILS if name in made.metadata}
     return {}
 
 
 def _snapshot_id(published: Snapshot) -> Metadata:
-    return {"published_snapshot": dg.MetadataValue.text(str(published.id))}
+    return {"snapshot": dg.MetadataValue.text(str(published.id))}
 
 
 def preview(table: Table, published: Snapshot, lakehouse: Lakehouse) -> Metadata:

@@ -1,5 +1,6 @@
 """Makes a Dagster asset of each table that has a rule."""
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,14 +9,14 @@ import ibis
 
 from stedi_assets.defs.checks import check_results, check_specs
 from stedi_assets.defs.failures import as_dagster_failure, withdrawal_hook
-from stedi_assets.defs.io_manager import TableOutput
-from stedi_assets.defs.metadata import lineage_metadata, published_observations, table_spec
+from stedi_assets.defs.metadata import Recorder, table_spec
 from stedi_assets.lakehouse.lakehouse import Lakehouse
 from stedi_assets.lakehouse.query import Query
 from stedi_assets.lakehouse.table import Table
 from stedi_assets.privacy.key import make_missing_key
 from stedi_assets.privacy.policy import policy_of
 from stedi_assets.refresh.gate import audit_and_publish, checks_of, refuse
+from stedi_assets.refresh.stage import stage
 from stedi_assets.settings import Settings
 from stedi_assets.tables.contract import column_breaches
 from stedi_assets.tables.curated.machine_learning_curated import MACHINE_LEARNING_CURATED
@@ -30,6 +31,8 @@ def table_asset(
 ) -> dg.AssetsDefinition:
     """The asset of a trusted or curated table, or of device_ownership.
 
+    It is materialized when it is published; a candidate that is held back only has its checks.
+
     Args:
         definition: The table.
         settings: The settings it is made under.
@@ -39,41 +42,38 @@ def table_asset(
     rule, table = definition.rule, definition.table(policy)
     contract = definition.contract_under(policy)
     assert rule is not None
-    spec = table_spec(definition, settings)
+    inputs = [dg.AssetKey(name) for name in definition.inputs]
+    spec = table_spec(definition, settings, inputs)
 
-    @dg.asset(
+    @dg.multi_asset(
         name=table.name,
-        ins={name: dg.AssetIn() for name in definition.inputs},
+        # There is no output where the candidate is held back.
+        specs=[spec.replace_attributes(skippable=True)],
+        ins={key.path[-1]: dg.AssetIn(key) for key in inputs},
         check_specs=check_specs(table.name, checks_of(definition)),
-        output_required=False,  # no output where a column is missing or of another type
-        group_name=spec.group_name,
-        description=spec.description,
-        owners=spec.owners,
         hooks={withdrawal_hook(settings)},
-        tags=spec.tags,
-        metadata=spec.metadata,
     )
     def asset(
         context: dg.AssetExecutionContext, lakehouse: dg.ResourceParam[Lakehouse], **tables: Any
-    ) -> Iterator[Any]:
+    ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         with as_dagster_failure():
+            started = time.perf_counter()
             if definition.name == MACHINE_LEARNING_CURATED.name:
                 make_missing_key(settings)
             lakehouse.catalog.ensure(table)
             rows = query_of(rule, tables, policy)
             if broken := column_breaches(contract, _used(rows.schema, table)):
-                yield from check_results(refuse(definition, policy, broken))
+                yield from check_results(refuse(definition, policy, broken), context.instance)
                 return
             properties = _properties(rows, policy) if takes_policy(rule) else {}
-            yield dg.Output(
-                TableOutput(rows, properties), metadata=lineage_metadata(lineage, table.name)
-            )
-            # When the yield returns, the IO manager has put the rows on `audit`.
+            stage(table.name, rows, {"run-id": context.run_id, **properties}, lakehouse)
+            seconds = time.perf_counter() - started
             verdict = audit_and_publish(definition, lakehouse, policy, settings.max_consent_fall)
-            yield from check_results(verdict)
-            yield from published_observations(
-                verdict, definition, policy, lakehouse, context.instance
-            )
+            if verdict.held_back:
+                yield from check_results(verdict, context.instance)
+            else:
+                recorder = Recorder(settings, lakehouse, lineage, context.instance)
+                yield recorder.materialized(verdict, seconds)
 
     return asset
 

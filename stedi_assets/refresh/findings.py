@@ -30,12 +30,17 @@ ALERTING_WARNINGS = {"consent_share"}
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check found: counts and a sentence, never a value of the data."""
+    """What a check found: counts and a sentence, never a value of the data.
+
+    Attributes:
+        repeats: Whether nothing changed since the check last looked, and so it did not look again.
+    """
 
     check: str
     passed: bool
     sentence: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    repeats: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,8 @@ class Verdict:
 
     Attributes:
         findings: What the audit found.
-        published: What readers see from now on; None if the candidate is held back.
+        published: What readers see from now on; None if nothing ever was published.
+        held_back: The candidate, if it was not published.
         audit_seconds: How long the audit took; None if nothing changed and there was no audit.
         publish_seconds: How long it took to publish.
     """
@@ -52,6 +58,7 @@ class Verdict:
     table: str
     findings: list[Finding]
     published: Snapshot | None = None
+    held_back: Snapshot | None = None
     audit_seconds: float | None = None
     publish_seconds: float | None = None
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from inspect import getdoc
+from typing import Any
 
 import ibis.expr.types as ir
 
@@ -27,6 +28,20 @@ UNSTOPPABLE = {"customer_landing", "quarantine"}
 
 _ABOUT_PEOPLE = {"consent", "serial_numbers"}
 """Checks that find rows which nobody may have."""
+
+
+def effect_of(check: str, table: str) -> str:
+    """What it means for a table when a check of it fails, in a sentence."""
+    if check in WARNINGS:
+        return "It only warns."
+    if table in UNSTOPPABLE:
+        return "If it fails, the table is published all the same: it says who withdrew."
+    if check in _NEVER_HOLD_BACK:
+        return "A file with too many of them is held back alone."
+    if check in _ABOUT_PEOPLE:
+        return "If it fails, what was published stays, and the candidate is deleted."
+    return "If it fails, this table is held back: what was published stays."
+
 
 _Check = Callable[[Snapshot, View], Finding]
 
@@ -104,8 +119,13 @@ def unchanged(table: str, checks: list[str], lakehouse: Lakehouse) -> Verdict:
     """The verdict on an unchanged table: it passed when it was published."""
     published = lakehouse.catalog.published(table)
     metadata = {"snapshot": str(published.id), "rows": published.rows} if published else {}
-    sentence = "Unchanged since it was audited."
-    return Verdict(table, [Finding(check, True, sentence, metadata) for check in checks], published)
+    findings = [unchanged_finding(check, metadata) for check in checks]
+    return Verdict(table, findings, published)
+
+
+def unchanged_finding(check: str, metadata: Mapping[str, Any]) -> Finding:
+    """What a check finds where nothing changed since it passed."""
+    return Finding(check, True, "Unchanged since it was audited.", metadata, repeats=True)
 
 
 def publish_or_hold_back(
@@ -127,6 +147,7 @@ def publish_or_hold_back(
     held_back = bool(failed) and candidate.table not in UNSTOPPABLE
     metadata = {
         "snapshot": str(candidate.id),
+        "candidate_rows": candidate.rows,
         "audit_seconds": round(audited - started, 3),
         "held_back": held_back,
     }
@@ -140,7 +161,8 @@ def publish_or_hold_back(
     elif held_back:
         lakehouse.catalog.hold_back(candidate, {f.check: f.sentence for f in failed})
     if held_back:
-        return verdict
+        published = lakehouse.catalog.published(candidate.table)
+        return replace(verdict, published=published, held_back=candidate)
     lakehouse.catalog.publish(candidate)
     seconds = time.perf_counter() - audited
     return replace(verdict, published=candidate, publish_seconds=seconds)

@@ -14,6 +14,7 @@ from stedi_assets.refresh.findings import Finding, Verdict
 from stedi_assets.refresh.gate import check_contract, publish_or_hold_back, unchanged
 from stedi_assets.refresh.landing_checks import (
     CHECKS,
+    CHECKS_OF_ROWS,
     QUARANTINE_CHECKS,
     check_files,
     check_objects,
@@ -32,14 +33,12 @@ class LandingResult:
 
     Attributes:
         verdict: What the gate decided.
-        snapshot: What was staged; if nothing was, what is published.
         seconds: How long the files took to be read.
         ingested: What was in the landing folder; None if it could not be read.
         warning: What else somebody should know.
     """
 
     verdict: Verdict
-    snapshot: Snapshot | None
     seconds: float = 0.0
     ingested: Ingested | None = None
     warning: str | None = None
@@ -114,6 +113,16 @@ class Landing:
         """
         return self._isolated(name, CHECKS, "readable", lambda: self._land(name))
 
+    def check(self, name: str) -> Verdict:
+        """Check what waits on `audit` once more; nothing is taken in or published."""
+        return self._isolated(name, CHECKS, "readable", lambda: self._check(name)).verdict
+
+    def check_quarantine(self) -> Verdict:
+        """Likewise for quarantine."""
+        return self._isolated(
+            QUARANTINE.name, QUARANTINE_CHECKS, "completeness", self._check_quarantine
+        ).verdict
+
     def fill_quarantine(self) -> LandingResult:
         """Let quarantine hold what could not be read of the files taken in."""
         return self._isolated(
@@ -132,7 +141,7 @@ class Landing:
             failed = Finding(failing_check, False, f"{name}: {_reason(error)}")
             others = self._unchanged(name, [check for check in checks if check != failing_check])
             verdict = replace(others, findings=[failed, *others.findings])
-            return LandingResult(verdict, others.published)
+            return LandingResult(verdict)
 
     def _is_worth_another_try(self, error: Exception) -> bool:
         return is_transient(error) and not self._is_last_try
@@ -150,28 +159,36 @@ class Landing:
         ingested = self._ingest.stage(source, table, self._run_id, anew=source in self._rebuild)
         staged = time.perf_counter()
         self._lakehouse.progress.begin(f"auditing {name}")
-        findings = [
-            check_readable(name, ingested, self._settings.max_quarantine_share),
-            self._attempt(
-                name,
-                "files",
-                lambda: check_files(name, ingested, self._empty_columns(name, ingested)),
-            ),
-        ]
-        candidate = ingested.candidate
-        if candidate is None:
-            verdict = unchanged(name, ["contract", "completeness"], self._lakehouse)
+        findings = self._check_files(name, ingested)
+        if ingested.candidate is None:
+            verdict = unchanged(name, CHECKS_OF_ROWS, self._lakehouse)
             verdict = replace(verdict, findings=[*verdict.findings, *findings])
         else:
-            contract = self._check_contract(candidate, added_only=True)
-            findings = [contract, check_objects(name, ingested, candidate), *findings]
-            verdict = publish_or_hold_back(candidate, findings, self._lakehouse, staged)
+            findings = [*self._check_rows(name, ingested, ingested.candidate), *findings]
+            verdict = publish_or_hold_back(ingested.candidate, findings, self._lakehouse, staged)
         warning = ingested.other_root and (
             f"{name} held the files of {ingested.other_root}; it is made anew from those of "
             f"{self._settings.landing_root}."
         )
-        snapshot = candidate or verdict.published
-        return LandingResult(verdict, snapshot, staged - started, ingested, warning)
+        return LandingResult(verdict, staged - started, ingested, warning)
+
+    def _check(self, name: str) -> LandingResult:
+        ingested = self._ingest.waiting(SOURCES[name], definition(name).landing_table)
+        verdict = unchanged(name, CHECKS_OF_ROWS, self._lakehouse)
+        if candidate := ingested.candidate:
+            verdict = replace(verdict, findings=self._check_rows(name, ingested, candidate))
+        findings = [*verdict.findings, *self._check_files(name, ingested)]
+        return LandingResult(replace(verdict, findings=findings))
+
+    def _check_quarantine(self) -> LandingResult:
+        verdict = unchanged(QUARANTINE.name, QUARANTINE_CHECKS, self._lakehouse)
+        if candidate := self._lakehouse.catalog.candidate(QUARANTINE.name):
+            verdict = replace(verdict, findings=self._check_rejects(candidate))
+        return LandingResult(verdict)
+
+    def _check_rejects(self, candidate: Snapshot) -> list[Finding]:
+        expected = self._ingest.rejects(SOURCES).rows
+        return [self._check_contract(candidate), check_rejects(expected, candidate)]
 
     def _fill_quarantine(self) -> LandingResult:
         started = time.perf_counter()
@@ -181,12 +198,23 @@ class Landing:
         if candidate is None:
             verdict = unchanged(QUARANTINE.name, QUARANTINE_CHECKS, self._lakehouse)
         else:
-            findings = [
-                self._check_contract(candidate),
-                check_rejects(self._ingest.rejects(SOURCES).rows, candidate),
-            ]
+            findings = self._check_rejects(candidate)
             verdict = publish_or_hold_back(candidate, findings, self._lakehouse, staged)
-        return LandingResult(verdict, candidate or verdict.published, staged - started)
+        return LandingResult(verdict, staged - started)
+
+    def _check_files(self, name: str, ingested: Ingested) -> list[Finding]:
+        return [
+            check_readable(name, ingested, self._settings.max_quarantine_share),
+            self._attempt(
+                name,
+                "files",
+                lambda: check_files(name, ingested, self._empty_columns(name, ingested)),
+            ),
+        ]
+
+    def _check_rows(self, name: str, ingested: Ingested, candidate: Snapshot) -> list[Finding]:
+        contract = self._check_contract(candidate, added_only=True)
+        return [contract, check_objects(name, ingested, candidate)]
 
     def _check_contract(self, candidate: Snapshot, *, added_only: bool = False) -> Finding:
         """Whether the candidate, or the part of it that is new, fulfils its contract."""

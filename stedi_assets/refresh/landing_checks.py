@@ -11,11 +11,14 @@ from stedi_assets.lakehouse.names import display_name
 from stedi_assets.lakehouse.state import Snapshot
 from stedi_assets.lakehouse.table import PERSON, Table
 from stedi_assets.refresh.findings import MOST_NAMED, Finding
-from stedi_assets.refresh.gate import UNSTOPPABLE
+from stedi_assets.refresh.gate import UNSTOPPABLE, unchanged_finding
 from stedi_assets.tables import SOURCES
 
-CHECKS = ["contract", "completeness", "readable", "files"]
-"""Checks of a landing table."""
+CHECKS_OF_ROWS = ["contract", "completeness"]
+"""Checks of a landing table's rows: one that fails holds the table back."""
+
+CHECKS = [*CHECKS_OF_ROWS, "readable", "files"]
+"""Checks of a landing table, those of its files among them."""
 
 QUARANTINE_CHECKS = ["contract", "completeness"]
 
@@ -64,8 +67,10 @@ def check_readable(name: str, ingested: Ingested, allowed: float) -> Finding:
         counts = {"held_back": len(held_back), "waiting": len(waiting), "lost": len(lost)}
         return Finding("readable", False, " ".join(faults), counts)
     objects = sum(entry.objects for entry in ingested.taken)
+    if not objects:
+        return unchanged_finding("readable", {})
     quarantined = sum(entry.quarantined for entry in ingested.taken)
-    share = quarantined / objects if objects else 0.0
+    share = quarantined / objects
     sentence = f"{quarantined} of {objects} new objects are unreadable ({share:.1%})"
     if share <= allowed:
         return Finding("readable", True, f"{sentence}.", {"share": share})

@@ -4,14 +4,20 @@ It holds the table's contract, its rule, what must hold before anyone sees it, a
 rows of its inputs went. Nothing here reads or writes, or knows of Dagster or settings.
 """
 
+from dataclasses import replace
+
+import ibis
+
+from stedi_assets.lakehouse.names import view_name
 from stedi_assets.tables.curated.customers_curated import CUSTOMERS_CURATED
 from stedi_assets.tables.curated.machine_learning_curated import MACHINE_LEARNING_CURATED
-from stedi_assets.tables.definition import TableDefinition
+from stedi_assets.tables.definition import TableDefinition, query_of
 from stedi_assets.tables.landing.accelerometer_landing import ACCELEROMETER_LANDING
 from stedi_assets.tables.landing.customer_landing import CUSTOMER_LANDING
 from stedi_assets.tables.landing.device_ownership import DEVICE_OWNERSHIP
 from stedi_assets.tables.landing.quarantine import QUARANTINE
 from stedi_assets.tables.landing.step_trainer_landing import STEP_TRAINER_LANDING
+from stedi_assets.tables.policy import Policy
 from stedi_assets.tables.trusted.accelerometer_trusted import ACCELEROMETER_TRUSTED
 from stedi_assets.tables.trusted.customer_trusted import CUSTOMER_TRUSTED
 from stedi_assets.tables.trusted.step_trainer_trusted import STEP_TRAINER_TRUSTED
@@ -32,6 +38,28 @@ TABLES: tuple[TableDefinition, ...] = (
 
 SOURCES = {table.name: table.source for table in TABLES if table.source}
 """The landing tables, each with the source whose files it holds."""
+
+
+def version_of(table: TableDefinition, policy: Policy) -> str:
+    """Changes when the rule or the contract of a table does, whatever its inputs and the key.
+
+    Args:
+        table: The table.
+        policy: What the rules depend on.
+    """
+    contract = table.table(policy).fingerprint
+    if table.rule is None:
+        return contract[:16]
+    inputs = {name: definition(name).table(policy).types for name in table.inputs}
+    tables = {
+        name: ibis.table(types, name=view_name(name, "any")) for name, types in inputs.items()
+    }
+    rows = query_of(table.rule, tables, replace(policy, subject_key=_any_key))
+    return rows.fingerprint(contract)[:16]
+
+
+def _any_key() -> str:
+    return "any key"
 
 
 def definition(name: str) -> TableDefinition:

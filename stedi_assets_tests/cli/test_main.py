@@ -1,6 +1,5 @@
 """The `stedi` command and `read_table`, as a person uses them."""
 
-import contextlib
 import json
 import shutil
 import time
@@ -54,7 +53,7 @@ class Project:
     def isolate(self, patch: pytest.MonkeyPatch) -> "Project":
         """Let commands use it, so that no run of a test is in the history of this checkout."""
         shutil.copy(PROJECT / "dagster.yaml", self.history)
-        patch.setattr("stedi_assets.cli.refresh.PROJECT", self.history)
+        patch.setenv("DAGSTER_HOME", str(self.history))
         settings = under(self.place, landing=None)
         patch.setenv("STEDI_DEPLOYMENT", settings.deployment)
         patch.setenv("STEDI_LAKEHOUSE", settings.lakehouse)
@@ -132,7 +131,7 @@ def test_refresh_says_one_line_for_each_table(project: Project) -> None:
 
 def test_refresh_is_a_run_of_the_job_in_the_history(shared: Project) -> None:
     history = shared.history
-    with contextlib.chdir(history), dg.DagsterInstance.from_config(str(history)) as instance:
+    with dg.DagsterInstance.from_config(str(history)) as instance:
         [run] = instance.get_runs()
     assert (run.job_name, run.status) == ("refresh_lakehouse", dg.DagsterRunStatus.SUCCESS)
 

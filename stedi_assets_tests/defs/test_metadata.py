@@ -93,25 +93,27 @@ def test_description_and_links_lead_to_the_rule_and_the_contract(
 
 @dataclass(frozen=True)
 class Shown:
-    """What is shown of each table after a refresh: all of it, and what came after the audit."""
+    """What is shown of each table after a refresh, of each of its checks, and all of the log."""
 
     metadata: dict[str, Mapping[str, Any]]
-    observed: dict[str, Mapping[str, Any]]
+    tags: dict[str, Mapping[str, str]]
+    checks: dict[tuple[str, str], tuple[bool, str | None, Mapping[str, Any]]]
     text: str
 
     @classmethod
     def after(cls, result: dg.ExecuteInProcessResult, instance: dg.DagsterInstance) -> "Shown":
         metadata: dict[str, Mapping[str, Any]] = {}
-        observed: dict[str, Mapping[str, Any]] = {}
+        tags: dict[str, Mapping[str, str]] = {}
+        checks: dict[tuple[str, str], tuple[bool, str | None, Mapping[str, Any]]] = {}
         log = instance.all_logs(result.run_id)
         for entry in log:
             if made := entry.asset_materialization:
                 metadata[made.asset_key.path[-1]] = values(made.metadata)
-            if seen := entry.asset_observation:
-                observed[seen.asset_key.path[-1]] = values(seen.metadata)
-        for name, told in observed.items():
-            metadata[name] = {**metadata[name], **told}
-        return cls(metadata, observed, "\n".join(dg.serialize_value(entry) for entry in log))
+                tags[made.asset_key.path[-1]] = made.tags or {}
+        for seen in result.get_asset_check_evaluations():
+            key = seen.asset_key.path[-1], seen.check_name
+            checks[key] = seen.passed, seen.description, values(seen.metadata)
+        return cls(metadata, tags, checks, "\n".join(dg.serialize_value(entry) for entry in log))
 
 
 def values(metadata: Mapping[str, dg.MetadataValue]) -> dict[str, Any]:
@@ -178,7 +180,7 @@ def test_table_shows_its_state_what_it_took_and_where_it_comes_from(
 ) -> None:
     shown = runs.first.metadata[table]
     assert shown["dagster/row_count"] == runs.counts[table]
-    assert shown["snapshot"] == shown["published_snapshot"] == str(runs.snapshots[table])
+    assert shown["snapshot"] == str(runs.snapshots[table])
     assert all(shown[name] >= 0 for name in ("seconds", "audit_seconds", "publish_seconds"))
     columns = list(table_named(table).types)
     assert set(shown["dagster/column_lineage"].deps_by_column) == set(columns)
@@ -252,7 +254,7 @@ def test_no_row_of_the_landing_zone_is_shown(runs: Runs, table: str) -> None:
 
 def test_nothing_of_people_without_consent_is_in_the_event_log(runs: Runs) -> None:
     for shown in (runs.first, runs.unchanged, runs.rejected):
-        assert "published_snapshot" in shown.text
+        assert "where_rows_went" in shown.text
         leaks = [
             text for text in (str(WITHOUT_CONSENT), ANN, BOB, CY, "Onymous") if text in shown.text
         ]
@@ -261,19 +263,52 @@ def test_nothing_of_people_without_consent_is_in_the_event_log(runs: Runs) -> No
 
 @pytest.mark.parametrize("table", TABLES)
 def test_unchanged_table_shows_what_was_shown_when_it_was_published(runs: Runs, table: str) -> None:
-    before, now = runs.first.metadata[table], runs.unchanged.metadata[table]
-    assert runs.first.observed.get(table) == runs.unchanged.observed.get(table)
-    told = ("snapshot", "published_snapshot", "preview", "where_rows_went", "lineage", "bytes")
-    assert {name: now.get(name) for name in told} == {name: before.get(name) for name in told}
+    before, now = dict(runs.first.metadata[table]), dict(runs.unchanged.metadata[table])
+    for name in ("seconds", "new_files"):  # what the refresh did, not what is published
+        before.pop(name, None), now.pop(name, None)
+    assert set(now) == set(before)
+    assert {name for name in now if now[name] != before[name]} <= {"audit_seconds"}
 
 
-def test_what_came_of_an_audit_is_shown_of_published_tables_only(runs: Runs) -> None:
+def test_unchanged_table_repeats_what_its_checks_found(runs: Runs) -> None:
+    assert set(runs.unchanged.checks) == set(runs.first.checks)
+    looked_again = {"files", "suspended", "all_files"}
+    for (table, check), (passed, sentence, numbers) in runs.first.checks.items():
+        again = runs.unchanged.checks[table, check]
+        assert again[:2] == (passed, sentence)
+        if check not in looked_again:
+            assert again[2] == {**numbers, "unchanged": True}, (table, check)
+
+
+def test_candidate_that_is_held_back_is_no_materialization(runs: Runs) -> None:
     assert runs.rejected.metadata["customer_landing"]["audit_seconds"] >= 0
-    held_back = runs.rejected.metadata["customer_trusted"]
-    assert held_back["dagster/row_count"] == runs.counts["customer_trusted"] + 1
-    assert held_back["lineage"]
-    told = {"published_snapshot", "audit_seconds", "where_rows_went", "preview"}
-    assert told & set(held_back) == set()
+    assert "customer_trusted" not in runs.rejected.metadata
+    passed, _, numbers = runs.rejected.checks["customer_trusted", "consent"]
+    assert not passed
+    assert numbers["candidate_rows"] == runs.counts["customer_trusted"] + 1
+
+
+def test_versions_say_what_a_table_was_made_from(runs: Runs) -> None:
+    specs = {
+        spec.key.path[-1]: spec
+        for spec in lakehouse_definitions(runs.settings).resolve_all_asset_specs()
+    }
+    for name, tags in runs.first.tags.items():
+        assert tags["dagster/code_version"] == specs[name].code_version
+        assert tags["dagster/data_version"] == str(runs.snapshots[name])
+        for table in definition(name).inputs:
+            made_from = tags[f"dagster/input_data_version/{table}"]
+            assert made_from == runs.first.tags[table]["dagster/data_version"]
+    assert runs.unchanged.tags == runs.first.tags
+
+
+@pytest.mark.parametrize("changed", [{"consent_scope": "from_consent_date"}, {"pseudonymize": False}])
+def test_code_version_changes_with_the_rule_and_not_with_the_key(changed: dict[str, Any]) -> None:
+    training_set = definition("machine_learning_curated")
+    versions = {version_of(training_set, Policy(**changed)), version_of(training_set, Policy())}
+    assert len(versions) == 2
+    keyed = Policy(subject_key=lambda: "another key, also of more than 32 characters")
+    assert version_of(training_set, keyed) == version_of(training_set, Policy())
 
 
 def test_rule_that_lineage_cannot_read_costs_a_warning_and_not_the_table(

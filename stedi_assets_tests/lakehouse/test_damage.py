@@ -359,7 +359,6 @@ def test_disk_that_takes_no_writes_is_a_sentence(
 ) -> None:
     isolate(monkeypatch, disk)
     deliver_people(disk / "lakehouse/landing")
-    monkeypatch.setattr("stedi_assets.cli.refresh.PROJECT", disk.parent)
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
     denied = stedi(monkeypatch, "refresh")
     assert (denied.code, "Traceback" in denied.text) == (1, False)

@@ -51,7 +51,6 @@ def _write(folder: Path, source: str, name: str, *objects: object) -> None:
 def folder(lakehouses: Lakehouses, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The project that commands under test are in."""
     folder = lakehouses.as_made(_take_in_ann_and_bob)
-    monkeypatch.setattr("stedi_assets.cli.refresh.PROJECT", folder)
     return folder
 
 

@@ -53,7 +53,7 @@ def _parameters() -> list[Any]:
 def settings(
     place: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Settings:
-    monkeypatch.setattr("stedi_assets.cli.refresh.PROJECT", tmp_path)
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     folder = tmp_path if place == "local" else request.getfixturevalue("aws").folder()
     (folder / "landing").mkdir()
     return under(folder)

@@ -60,7 +60,6 @@ class Place:
 def place(lakehouses: Lakehouses, monkeypatch: pytest.MonkeyPatch) -> Place:
     """A lakehouse of Ann, who consents, her phone and her device."""
     folder = lakehouses.as_made(take_in_ann)
-    monkeypatch.setattr("stedi_assets.cli.refresh.PROJECT", folder)
     return Place(under(folder), folder / "landing")
 
 

@@ -4,7 +4,7 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import dagster as dg
 import requests
@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
-from stedi_assets.refresh.findings import ALERTING_WARNINGS
+from stedi_assets.defs.run_failures import Failure, failed_checks, failures_of
 from stedi_assets.settings import Settings
 
 TRIES = Retry(
@@ -31,20 +31,6 @@ class AlertError(RuntimeError):
     """An alert did not arrive; the message does not say where, as the address is a secret."""
 
 
-@dataclass(frozen=True)
-class Failure:
-    """What failed; the sentence has counts and reasons but no value of the data.
-
-    Attributes:
-        table: The table; where it is not known, the step or the job.
-        rule: The check that failed, or `step` or `run`.
-    """
-
-    table: str
-    rule: str
-    sentence: str
-
-
 def alert_sensors(settings: Settings) -> list[dg.SensorDefinition]:
     """The sensors that tell STEDI_WEBHOOK what failed; none where it is not set."""
     webhook = settings.webhook
@@ -58,7 +44,7 @@ def alert_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         description="Tells STEDI_WEBHOOK which tables and rules failed in a failed run.",
     )
     def alert_of_failed_run(context: dg.RunFailureSensorContext) -> None:
-        failures = [*failed_checks(context), *failed_steps(context)]
+        failures = failures_of(context.instance, context.dagster_run.run_id)
         other = Failure(
             context.dagster_run.job_name, "run", "It failed outside of its steps; its log says why."
         )
@@ -73,52 +59,10 @@ def alert_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         description="Tells STEDI_WEBHOOK which tables a check held back in a run that went on.",
     )
     def alert_of_failed_checks(context: dg.RunStatusSensorContext) -> None:
-        if failures := failed_checks(context):
+        if failures := failed_checks(context.instance, context.dagster_run.run_id):
             _post(webhook, message(context.dagster_run, failures, settings))
 
     return [alert_of_failed_run, alert_of_failed_checks]
-
-
-def failed_checks(context: dg.RunStatusSensorContext) -> list[Failure]:
-    """The checks that failed with more than a warning, and warnings that somebody should see."""
-    checks = [
-        event.asset_check_evaluation_data
-        for event in _events(context, dg.DagsterEventType.ASSET_CHECK_EVALUATION)
-    ]
-    last = {check.asset_check_key: check for check in checks}  # a step may have been tried again
-    return [
-        Failure(check.asset_key.path[-1], check.check_name, check.description or "It failed.")
-        for check in last.values()
-        if not check.passed
-        and (check.severity == dg.AssetCheckSeverity.ERROR or check.check_name in ALERTING_WARNINGS)
-    ]
-
-
-def failed_steps(context: dg.RunStatusSensorContext) -> list[Failure]:
-    """The steps that failed for another reason than a check."""
-    failures = []
-    for event in _events(context, dg.DagsterEventType.STEP_FAILURE):
-        step = event.step_failure_data
-        cause = step.error.cause or step.error if step.error else None
-        kind = cause.cls_name if cause else None
-        if kind == "DagsterAssetCheckFailedError":
-            continue  # the check says it
-        # The message of an unforeseen error may quote data.
-        sentence = f"It stopped with {kind or 'an error'}; the run's log says more."
-        if kind == "DagsterExecutionInterruptedError":
-            sentence = "It was stopped from outside; the next refresh goes on from there."
-        if step.user_failure_data and step.user_failure_data.description:
-            sentence = step.user_failure_data.description
-        failures.append(Failure(event.step_key or "", "step", sentence))
-    return failures
-
-
-def _events(
-    context: dg.RunStatusSensorContext, kind: dg.DagsterEventType
-) -> Iterator[dg.DagsterEvent]:
-    for entry in context.instance.all_logs(context.dagster_run.run_id, of_type=kind):
-        if entry.dagster_event:
-            yield entry.dagster_event
 
 
 def message(run: dg.DagsterRun, failures: list[Failure], settings: Settings) -> dict[str, object]:

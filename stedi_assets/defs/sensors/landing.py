@@ -35,6 +35,9 @@ STILL_ARRIVING, WAITED_ENOUGH = 5, 600
 PAUSES = 1, 5, 15, 60
 """Minutes before a refresh is requested again for files that the last one left unread."""
 
+NEW_FILES = "new_files/"
+"""Begin of the tags of a run that say how many files of each source it was requested for."""
+
 _T = TypeVar("_T")
 _TABLES = "tables"  # beside the sources in the cursor
 _JOBS = REFRESH, "__ASSET_JOB"  # the latter is of runs that a person starts for single assets
@@ -281,7 +284,7 @@ class _Tick:
         key = f"{digest} {self._cursor.requested_at or ''}".strip()
         return dg.RunRequest(
             run_key=key,
-            tags={f"new_files/{s.name}": str(len(s.news)) for s in sources if s.news}
+            tags={f"{NEW_FILES}{s.name}": str(len(s.news)) for s in sources if s.news}
             | ({_TABLES: ", ".join(behind)} if behind else {}),
         )
 

@@ -146,6 +146,16 @@ class Ingest(Ledgers):
         other_root = self._root_of(table.name)
         return Ingested(candidate, entries, new, changed, arrived.listing, waiting, other_root)
 
+    def waiting(self, source: str, table: Table) -> Ingested:
+        """What a landing table holds and waits to hold; nothing is taken in."""
+        state = self._catalog.state(table.name)
+        arrived = self._compare(source, self._listing(source), self._base(state.published))
+        ledger, known = self._ledger(state.candidate or state.published), state.published
+        held = {entry.path for entry in self._ledger(known)}
+        new = tuple(entry for entry in ledger if entry.path not in held)
+        changed = self._changed(arrived, ledger)
+        return Ingested(state.candidate, tuple(ledger), new, changed, arrived.listing)
+
     def stage_quarantine(self, landing_tables: Collection[str], run_id: str) -> Snapshot | None:
         """Put the rejects of all files the landing tables hold, or wait to hold, on `audit`."""
         self._catalog.ensure(self._quarantine)

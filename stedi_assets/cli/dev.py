@@ -1,0 +1,174 @@
+"""Serves the Dagster UI on the lakehouse, and says in a line what each run does."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from types import FrameType
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import dagster as dg
+
+from stedi_assets.cli.history import instance_of
+from stedi_assets.defs.jobs import REFRESH, VACUUM
+from stedi_assets.defs.run_failures import failures_of
+from stedi_assets.defs.sensors.landing import NEW_FILES
+from stedi_assets.settings import PROJECT, Settings
+
+HOST, FIRST_PORT = "127.0.0.1", 3000
+_TRIED_PORTS = 100
+_TO_STOP = 60
+"""Seconds that Dagster has to end by itself."""
+
+_QUIET = "ignore:Function `dev_command` is superseded"
+
+_JOBS = {REFRESH, VACUUM}
+
+Say = Callable[[str], None]
+
+
+def serve(settings: Settings, port: int | None, say: Say) -> int:
+    """Serve the UI until somebody stops it, by Ctrl-C or SIGTERM.
+
+    Args:
+        settings: Which lakehouse.
+        port: Where; the first free one from 3000 on where it is None.
+        say: Prints a line.
+
+    Returns:
+        What Dagster ended with; 0 if it was asked to end.
+    """
+    with instance_of(settings) as instance, _stoppable():
+        address = f"http://{HOST}:{port or _free_port()}"
+        with _dagster(settings, address.rpartition(":")[2]) as process:
+            try:
+                _wait_until_up(address, process)
+                say(f"The Dagster UI is at {address} (Ctrl-C ends it).")
+                runs = _Runs(instance, address)
+                while process.poll() is None:
+                    for line in runs.news():
+                        say(line)
+                    time.sleep(1)
+            except KeyboardInterrupt:
+                say("Ending Dagster.")
+                return 0
+            return process.wait()
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Let a closed terminal and SIGTERM end the command like Ctrl-C."""
+
+    def stop(_: int, __: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    kinds = signal.SIGTERM, signal.SIGHUP
+    before = {kind: signal.signal(kind, stop) for kind in kinds}
+    try:
+        yield
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
+
+
+@contextmanager
+def _dagster(settings: Settings, port: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Dagster's webserver, daemon and code location; they end with the block."""
+    workspace = PROJECT / "workspace.yaml"
+    code = ["-w", str(workspace)] if workspace.exists() else ["-m", "stedi_assets.definitions"]
+    home = settings.dagster_home
+    where = ["-h", HOST, "-p", port, *code]
+    command = [sys.executable, "-m", "dagster", "dev", *where, "--log-level", "warning"]
+    process = subprocess.Popen(
+        command,
+        cwd=home,
+        env=os.environ | settings.places | {"DAGSTER_HOME": str(home), "PYTHONWARNINGS": _QUIET},
+        start_new_session=True,  # Ctrl-C reaches this process alone, which ends the others in order
+    )
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(_TO_STOP)
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):  # or a second Ctrl-C
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _free_port() -> int:
+    for port in range(FIRST_PORT, FIRST_PORT + _TRIED_PORTS):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                continue
+            return port
+    return FIRST_PORT  # Dagster says that it is taken
+
+
+def _wait_until_up(address: str, process: subprocess.Popen[bytes]) -> None:
+    while process.poll() is None:
+        try:
+            with urlopen(f"{address}/server_info", timeout=5):
+                return
+        except (URLError, OSError):
+            time.sleep(0.2)
+
+
+class _Runs:
+    """Tells of runs that began or ended since it was asked last."""
+
+    def __init__(self, instance: dg.DagsterInstance, address: str) -> None:
+        self._instance = instance
+        self._address = address
+        self._since = datetime.now(UTC)
+        self._known: dict[str, dg.DagsterRunStatus] = {}
+
+    def news(self) -> Iterator[str]:
+        """A line for each run that began, and for each that ended, with what failed."""
+        records = self._instance.get_run_records(dg.RunsFilter(updated_after=self._since))
+        for record in reversed(records):
+            run = record.dagster_run
+            if self._known.get(run.run_id) != run.status:
+                self._known[run.run_id] = run.status
+                yield from self._lines(run, record)
+
+    def _lines(self, run: dg.DagsterRun, record: dg.RunRecord) -> Iterator[str]:
+        what = run.job_name if run.job_name in _JOBS else _assets(run)
+        if run.status == dg.DagsterRunStatus.STARTED:
+            yield f"{_now()} {what} began{_reason(run)}."
+        elif run.is_finished:
+            seconds = (record.end_time or 0) - (record.start_time or record.end_time or 0)
+            yield f"{_now()} {what} ended in {seconds:.0f} s: {run.status.value.lower()}."
+            if run.status != dg.DagsterRunStatus.SUCCESS:
+                for failure in failures_of(self._instance, run.run_id):
+                    yield f"  {failure.rule} of {failure.table}: {failure.sentence}"
+                yield f"  {self._address}/runs/{run.run_id}"
+
+
+def _assets(run: dg.DagsterRun) -> str:
+    names = sorted(key.to_user_string() for key in run.asset_selection or ())
+    return ", ".join(names) or run.job_name
+
+
+def _reason(run: dg.DagsterRun) -> str:
+    """Why a run began, where a sensor asked for it."""
+    files = {
+        name.removeprefix(NEW_FILES): count
+        for name, count in run.tags.items()
+        if name.startswith(NEW_FILES)
+    }
+    sources = ", ".join(f"{source} {count}" for source, count in files.items())
+    return f" for new files ({sources})" if files else ""
+
+
+def _now() -> str:
+    return f"{datetime.now():%H:%M:%S}"
