@@ -1,14 +1,16 @@
 """Serves the Dagster UI on the lakehouse, and says in a line what each run does."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from threading import Thread
 from types import FrameType
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -25,6 +27,10 @@ HOST, FIRST_PORT = "127.0.0.1", 3000
 _TRIED_PORTS = 100
 _TO_STOP = 60
 """Seconds that Dagster has to end by itself."""
+
+_STAMPED = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ")
+_OF_RUN = re.compile(r"\S+ \S+ \S+ - dagster - \w+ - \w+ - [0-9a-f-]{36} ")
+"""How a line of Dagster begins, and one that a run writes: those are in the run's log, too."""
 
 _QUIET = "ignore:Function `dev_command` is superseded"
 
@@ -46,7 +52,7 @@ def serve(settings: Settings, port: int | None, say: Say) -> int:
     """
     with instance_of(settings) as instance, _stoppable():
         address = f"http://{HOST}:{port or _free_port()}"
-        with _dagster(settings, address.rpartition(":")[2]) as process:
+        with _dagster(settings, address.rpartition(":")[2], say) as process:
             try:
                 _wait_until_up(address, process)
                 say(f"The Dagster UI is at {address} (Ctrl-C ends it).")
@@ -78,7 +84,7 @@ def _stoppable() -> Iterator[None]:
 
 
 @contextmanager
-def _dagster(settings: Settings, port: str) -> Iterator[subprocess.Popen[bytes]]:
+def _dagster(settings: Settings, port: str, say: Say) -> Iterator[subprocess.Popen[str]]:
     """Dagster's webserver, daemon and code location; they end with the block."""
     workspace = PROJECT / "workspace.yaml"
     code = ["-w", str(workspace)] if workspace.exists() else ["-m", "stedi_assets.definitions"]
@@ -89,8 +95,14 @@ def _dagster(settings: Settings, port: str) -> Iterator[subprocess.Popen[bytes]]
         command,
         cwd=home,
         env=os.environ | settings.places | {"DAGSTER_HOME": str(home), "PYTHONWARNINGS": _QUIET},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="backslashreplace",
         start_new_session=True,  # Ctrl-C reaches this process alone, which ends the others in order
     )
+    assert process.stdout
+    Thread(target=_pass_on, args=(process.stdout, say), daemon=True).start()
     try:
         yield process
     finally:
@@ -114,7 +126,17 @@ def _free_port() -> int:
     return FIRST_PORT  # Dagster says that it is taken
 
 
-def _wait_until_up(address: str, process: subprocess.Popen[bytes]) -> None:
+def _pass_on(lines: Iterable[str], say: Say) -> None:
+    """Print what Dagster's services have to say, and not what a run logs."""
+    of_run = False
+    for line in lines:
+        if _STAMPED.match(line):
+            of_run = bool(_OF_RUN.match(line))
+        if not of_run:
+            say(line.rstrip())
+
+
+def _wait_until_up(address: str, process: subprocess.Popen[str]) -> None:
     while process.poll() is None:
         try:
             with urlopen(f"{address}/server_info", timeout=5):

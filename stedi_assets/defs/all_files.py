@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from stedi_assets.defs.checks import evaluations
 from stedi_assets.defs.landing import LANDING_CHECKS
 from stedi_assets.privacy.training_sets import TRAINING_SET
 from stedi_assets.tables.landing.quarantine import QUARANTINE
@@ -44,7 +45,6 @@ def _failed(instance: dg.DagsterInstance) -> Iterator[str]:
     for table, checks in LANDING_CHECKS.items():
         for check in checks:
             key = dg.AssetCheckKey(dg.AssetKey(table), check)
-            record = instance.get_latest_asset_check_evaluation_record(key)
-            last = record.evaluation if record else None
+            last = next(evaluations(key, instance), None)
             if last and not last.passed and last.severity == dg.AssetCheckSeverity.ERROR:
                 yield f"{check} of {table}"

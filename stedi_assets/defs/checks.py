@@ -70,9 +70,8 @@ def _last_result(
     if verdict.published is None:
         return None
     snapshot = {"snapshot": dg.MetadataValue.text(str(verdict.published.id))}
-    for record in instance.event_log_storage.get_asset_check_execution_history(key, _REMEMBERED):
-        evaluation = record.evaluation
-        if evaluation and snapshot.items() <= evaluation.metadata.items():
+    for evaluation in evaluations(key, instance):
+        if snapshot.items() <= evaluation.metadata.items():
             return dg.AssetCheckResult(
                 asset_key=key.asset_key,
                 check_name=key.name,
@@ -82,3 +81,13 @@ def _last_result(
                 metadata={**evaluation.metadata, UNCHANGED: True},
             )
     return None
+
+
+def evaluations(
+    key: dg.AssetCheckKey, instance: dg.DagsterInstance
+) -> Iterator[dg.AssetCheckEvaluation]:
+    """The last evaluations of a check, the newest first."""
+    for record in instance.event_log_storage.get_asset_check_execution_history(key, _REMEMBERED):
+        # Where it is only planned, the record has something else in the evaluation's place.
+        if isinstance(record.evaluation, dg.AssetCheckEvaluation):
+            yield record.evaluation

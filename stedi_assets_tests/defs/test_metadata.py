@@ -14,7 +14,7 @@ import pytest
 from stedi_assets.definitions import lakehouse_definitions
 from stedi_assets.defs.metadata import lineage_metadata
 from stedi_assets.settings import Settings
-from stedi_assets.tables import definition
+from stedi_assets.tables import definition, version_of
 from stedi_assets.tables.contract import table_of
 from stedi_assets.tables.lineage import Lineage
 from stedi_assets.tables.policy import Policy
@@ -302,7 +302,9 @@ def test_versions_say_what_a_table_was_made_from(runs: Runs) -> None:
     assert runs.unchanged.tags == runs.first.tags
 
 
-@pytest.mark.parametrize("changed", [{"consent_scope": "from_consent_date"}, {"pseudonymize": False}])
+@pytest.mark.parametrize(
+    "changed", [{"consent_scope": "from_consent_date"}, {"pseudonymize": False}]
+)
 def test_code_version_changes_with_the_rule_and_not_with_the_key(changed: dict[str, Any]) -> None:
     training_set = definition("machine_learning_curated")
     versions = {version_of(training_set, Policy(**changed)), version_of(training_set, Policy())}
