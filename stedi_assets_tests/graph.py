@@ -43,6 +43,12 @@ BLOCKING_CHECKS = {
     "customers_curated": {"contract", "consent", "completeness"},
     "device_ownership": {"contract", "serial_numbers", "completeness"},
     "step_trainer_trusted": {"contract", "consent", "serial_numbers", "completeness"},
-    "machine_learning_curated": {"contract", "consent", "serial_numbers", "completeness"},
+    "machine_learning_curated": {
+        "contract",
+        "consent",
+        "serial_numbers",
+        "completeness",
+        "all_files",
+    },
     "lakehouse_report": set(),
 }

@@ -66,7 +66,7 @@ def table_asset(
                 yield from check_results(refuse(definition, policy, broken), context.instance)
                 return
             properties = _properties(rows, policy) if takes_policy(rule) else {}
-            stage(table.name, rows, {"run-id": context.run_id, **properties}, lakehouse)
+            stage(table.name, rows, {"run-id": context.run.run_id, **properties}, lakehouse)
             seconds = time.perf_counter() - started
             verdict = audit_and_publish(definition, lakehouse, policy, settings.max_consent_fall)
             if verdict.held_back:

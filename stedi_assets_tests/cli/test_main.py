@@ -136,6 +136,23 @@ def test_refresh_is_a_run_of_the_job_in_the_history(shared: Project) -> None:
     assert (run.job_name, run.status) == ("refresh_lakehouse", dg.DagsterRunStatus.SUCCESS)
 
 
+@on_this_machine
+def test_each_lakehouse_has_the_history_of_its_own_runs(
+    refreshed: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DAGSTER_HOME")
+    runs = []
+    for name in ("one", "other"):
+        lakehouse = refreshed.place / name
+        monkeypatch.setenv("STEDI_LAKEHOUSE", str(lakehouse))
+        assert stedi("sample", "--customers", "20", "--files", "1").exit_code == 0
+        assert stedi("refresh").exit_code == 0
+        with dg.DagsterInstance.from_config(str(lakehouse / "history")) as instance:
+            [run] = instance.get_runs()
+        runs.append(run.run_id)
+    assert len(set(runs)) == 2
+
+
 def test_refresh_without_news_runs_nothing(shared: Project) -> None:
     before = status()
     again = stedi("refresh")
