@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from threading import Thread
-from types import FrameType
 from urllib.error import URLError
 from urllib.request import urlopen
 
 import dagster as dg
 
+from stedi_assets.cli import interrupts
 from stedi_assets.cli.history import instance_of
 from stedi_assets.defs.jobs import REFRESH, VACUUM
 from stedi_assets.defs.run_failures import failures_of
@@ -50,7 +50,8 @@ def serve(settings: Settings, port: int | None, say: Say) -> int:
     Returns:
         What Dagster ended with; 0 if it was asked to end.
     """
-    with instance_of(settings) as instance, _stoppable():
+    signal.signal(signal.SIGHUP, signal.default_int_handler)  # a closed terminal ends it, too
+    with instance_of(settings) as instance:
         address = f"http://{HOST}:{port or _free_port()}"
         with _dagster(settings, address.rpartition(":")[2], say) as process:
             try:
@@ -62,25 +63,10 @@ def serve(settings: Settings, port: int | None, say: Say) -> int:
                         say(line)
                     time.sleep(1)
             except KeyboardInterrupt:
+                interrupts.take_as_end()
                 say("Ending Dagster.")
                 return 0
             return process.wait()
-
-
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """Let a closed terminal and SIGTERM end the command like Ctrl-C."""
-
-    def stop(_: int, __: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    kinds = signal.SIGTERM, signal.SIGHUP
-    before = {kind: signal.signal(kind, stop) for kind in kinds}
-    try:
-        yield
-    finally:
-        for kind, handler in before.items():
-            signal.signal(kind, handler)
 
 
 @contextmanager

@@ -64,6 +64,12 @@ def exit_code() -> int | None:
     return 128 + _received[0] if _received else None
 
 
+def take_as_end() -> None:
+    """What came was the way to end this command: it is no interruption."""
+    exit_code()
+    _received.clear()
+
+
 def _handle(handler: Any) -> None:
     for number in _SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as of a job in the background

@@ -19,6 +19,7 @@ from stedi_assets.cli.history import instance_of
 from stedi_assets.cli.progress import shown_progress
 from stedi_assets.cli.terminal import beside_dagster
 from stedi_assets.definitions import lakehouse_definitions
+from stedi_assets.defs.all_files import ALL_FILES
 from stedi_assets.defs.checks import UNCHANGED
 from stedi_assets.defs.jobs import REFRESH
 from stedi_assets.defs.landing import REBUILD
@@ -257,10 +258,14 @@ class _Events(logging.Handler):
 
     def _checked(self, evaluation: dg.AssetCheckEvaluation) -> None:
         name = evaluation.asset_key.path[-1]
-        if name not in self._lines:  # refused: its rule lacks a column, so it has no candidate
+        if evaluation.check_name == ALL_FILES:  # it only repeats others
+            return
+        if name not in self._lines:  # the candidate is held back, or there is none
             self._close()
             self._current, self._lines[name] = name, _Line(time.perf_counter(), held_back=True)
         line = self._lines[name]
+        if line.rows is None:
+            line.rows = _number(evaluation.metadata.get("candidate_rows"))
         line.ended = time.perf_counter()
         line.checks += 1
         measured = evaluation.metadata

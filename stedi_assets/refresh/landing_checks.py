@@ -64,7 +64,11 @@ def check_readable(name: str, ingested: Ingested, allowed: float) -> Finding:
             f"in them is not known. {_worst(lost)}. Deliver them anew under another name."
         )
     if faults:
-        counts = {"held_back": len(held_back), "waiting": len(waiting), "lost": len(lost)}
+        counts = {
+            "held_back_files": len(held_back),
+            "waiting_files": len(waiting),
+            "lost_files": len(lost),
+        }
         return Finding("readable", False, " ".join(faults), counts)
     objects = sum(entry.objects for entry in ingested.taken)
     if not objects:
