@@ -7,7 +7,7 @@ import dagster as dg
 from stedi_assets.defs.failures import as_dagster_failure
 from stedi_assets.lakehouse.lakehouse import Lakehouse
 from stedi_assets.report.charts import DrawnPicture, draw
-from stedi_assets.report.page import page
+from stedi_assets.report.page import page, page_as_markdown, picture_as_markdown
 from stedi_assets.report.pictures import pictures
 from stedi_assets.report.status import status
 from stedi_assets.settings import Settings
@@ -39,7 +39,7 @@ def report_asset(settings: Settings) -> dg.AssetsDefinition:
         deps=FINAL_TABLES,
         group_name="report",
         description="A page with pictures of what the lakehouse holds; counts, nobody's data. "
-        "A table's own pictures are under its events, too.",
+        "*Show Markdown* beside `report` opens it; it is in the lakehouse as HTML, too.",
         kinds={"html"},
         owners=[OWNER],
         automation_condition=AFTER_REFRESH | WHERE_MISSING,
@@ -51,39 +51,36 @@ def report_asset(settings: Settings) -> dg.AssetsDefinition:
             available, missing = pictures(lakehouse)
             drawn = [draw(picture) for picture in available]
             place = f"{lakehouse.storage.root}/report/report.html"
+            overview = status(settings)
             with lakehouse.storage.io.new_output(place).create(overwrite=True) as file:
-                file.write(page(status(settings), drawn, missing).encode())
+                file.write(page(overview, drawn, missing).encode())
         for observation in picture_observations(drawn):
             context.log_event(observation)
         return dg.MaterializeResult(
-            metadata={"location": dg.MetadataValue.path(place), "pictures": len(drawn)}
+            metadata={
+                # Opens in the UI, which shows no HTML.
+                "report": dg.MetadataValue.md(page_as_markdown(overview, drawn, missing)),
+                "location": dg.MetadataValue.path(place),
+                "pictures": len(drawn),
+            }
         )
 
     return lakehouse_report
 
 
 def picture_observations(drawn: Iterable[DrawnPicture]) -> Iterator[dg.AssetObservation]:
-    """The pictures of each table, for its page in the UI."""
-    by_table: dict[str, list[DrawnPicture]] = {}
+    """The first picture of each table, for its page in the UI."""
+    first: dict[str, DrawnPicture] = {}
     for one in drawn:
         for table in one.picture.tables:
-            by_table.setdefault(table, []).append(one)
-    for table, (first, *others) in by_table.items():
+            first.setdefault(table, one)
+    for table, one in first.items():
         yield dg.AssetObservation(
             table,
             # The UI draws a description right away, long metadata at a click.
-            description=f"**{first.picture.title}**\n\n{_markdown(first)}",
-            metadata={one.picture.title: dg.MetadataValue.md(_markdown(one)) for one in others},
+            description=str(picture_as_markdown(one)),
+            metadata={"all pictures": dg.MetadataValue.asset(dg.AssetKey(REPORT))},
         )
-
-
-def _markdown(drawn: DrawnPicture) -> str:
-    # Light in both themes of the UI: a picture there does not know which of them it is in.
-    return f"![{_escaped(drawn.picture.alt)}]({drawn.light})\n\n{_escaped(drawn.picture.sentence)}"
-
-
-def _escaped(text: str) -> str:
-    return "".join(f"\\{sign}" if sign in r"\`*_[]<>&!" else sign for sign in text)
 
 
 report_automation = dg.AutomationConditionSensorDefinition(

@@ -10,7 +10,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal
 
 from stedi_assets.report.figures import Bars, Histogram, History, Numbers, Timeline
-from stedi_assets.report.pictures import Picture
+from stedi_assets.report.pictures import Picture, in_words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -93,10 +93,12 @@ def _data_uri(picture: bytes) -> str:
 
 def _draw_bars(axes: "Axes", numbers: Bars, colors: Colors) -> None:
     kinds = [kind.replace("_", " ") for kind in numbers.counts]
-    bars = axes.barh(kinds, list(numbers.counts.values()), color=colors.series[0], height=0.7)
-    axes.bar_label(bars, fmt="{:,.0f}", padding=4, color=colors.text)
+    counts = [count or 0 for count in numbers.counts.values()]
+    bars = axes.barh(kinds, counts, color=colors.series[0], height=0.7)
+    labels = [in_words(count) for count in numbers.counts.values()]
+    axes.bar_label(bars, labels, padding=4, color=colors.text)
     axes.invert_yaxis()
-    axes.set_xlim(0, 1.16 * max(1, *numbers.counts.values()))
+    axes.set_xlim(0, 1.16 * max(1, *counts))
     axes.set_xlabel(numbers.unit)
     axes.xaxis.set_major_locator(_whole_numbers())
     axes.xaxis.set_major_formatter(_THOUSANDS)
@@ -106,6 +108,8 @@ def _draw_histogram(axes: "Axes", numbers: Histogram, colors: Colors) -> None:
     axes.stairs(numbers.counts, numbers.edges, fill=True, color=colors.series[0])
     axes.set_xlabel(numbers.quantity)
     axes.xaxis.set_major_formatter("{x:,g}")
+    if numbers.grain >= 1:
+        axes.xaxis.set_major_locator(_whole_numbers())
     _count_upwards(axes, numbers.unit)
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -15,6 +15,12 @@ BINS = 40
 
 BUCKETS = 200
 """Buckets of a timeline, at most."""
+
+SMALLEST_GROUP = 5
+"""People of whom a count is shown: fewer might be recognized."""
+
+_PER_BIN = 25
+"""People that a bin has on average, at least; so that few bins are too small to be shown."""
 
 _DIGITS = (0, 1, 2)
 _FINE = 1e9  # greater numbers are hardly told apart by their digits
@@ -32,10 +38,16 @@ class Bars:
 
     Attributes:
         unit: What is counted.
+        counts: The number of each kind; None if so few are not shown.
     """
 
     unit: str
-    counts: Mapping[str, int]
+    counts: Mapping[str, int | None]
+
+    @classmethod
+    def of_people(cls, unit: str, counts: Mapping[str, int]) -> "Bars":
+        """Of people or what belongs to them: numbers below SMALLEST_GROUP are not shown."""
+        return cls(unit, {kind: None if _is_small(n) else n for kind, n in counts.items()})
 
 
 @dataclass(frozen=True)
@@ -49,6 +61,7 @@ class Histogram:
         outside: Number of values that lie outside the bins, far from all others.
         missing: Number of rows without a value.
         grain: What all values are multiples of, such as 1 or 0.1; 0 where there is no such step.
+        left_out: Whether there are values that are not shown, as so few people have them.
     """
 
     quantity: str
@@ -58,6 +71,7 @@ class Histogram:
     outside: int
     missing: int
     grain: float
+    left_out: bool = False
 
     @property
     def bins(self) -> list[tuple[float, float]]:
@@ -110,23 +124,39 @@ def consent_funnel(
         "with a proven device": with_device.count(),
         "in the training set": machine_learning_curated.subject_id.nunique(),
     }
-    return Bars("people", {step: _number(people) for step, people in steps.items()})
+    return Bars.of_people("people", {step: _number(people) for step, people in steps.items()})
 
 
 def readings_per_person(machine_learning_curated: ir.Table) -> Histogram | None:
-    """How many rows of the training set people have; None where it is empty."""
+    """How many rows of the training set people have; None where it is empty.
+
+    Bins with fewer than SMALLEST_GROUP people are left empty.
+    """
     people = machine_learning_curated.group_by("subject_id").agg(rows=ibis._.count())
-    return histogram(people, "rows", "rows of a person", "people")
+    most = min(BINS, max(1, _number(people.count()) // _PER_BIN))
+    exact = histogram(people, "rows", "rows of a person", "people", most)
+    if exact is None:
+        return None
+    shown = tuple(0 if _is_small(count) else count for count in exact.counts)
+    outside = 0 if _is_small(exact.outside) else exact.outside
+    left_out = (shown, outside) != (exact.counts, exact.outside)
+    return replace(exact, counts=shown, outside=outside, left_out=left_out)
 
 
-def histogram(table: ir.Table, column: str, quantity: str, unit: str) -> Histogram | None:
-    """How often a column has which value; None where it has none."""
+def _is_small(people: int) -> bool:
+    return 0 < people < SMALLEST_GROUP
+
+
+def histogram(
+    table: ir.Table, column: str, quantity: str, unit: str, most: int = BINS
+) -> Histogram | None:
+    """How often a column has which value, in so many bins at most; None where it has none."""
     values = table.select(value=table[column])
     totals = _row(values.agg(rows=values.count(), present=values.value.count()))
     if not totals["present"]:
         return None
     near, low, high = _without_outliers(values)
-    edges, grain = _bins(near, low, high)
+    edges, grain = _bins(near, low, high, most)
     counts = _counts_in_bins(near, edges)
     present = totals["present"]
     outside, missing = present - sum(counts), totals["rows"] - present
@@ -180,7 +210,7 @@ def _without_outliers(values: ir.Table) -> tuple[ir.Table, float, float]:
     return near, row["low"], row["high"]
 
 
-def _bins(values: ir.Table, low: float, high: float) -> tuple[tuple[float, ...], float]:
+def _bins(values: ir.Table, low: float, high: float, most: int) -> tuple[tuple[float, ...], float]:
     """Edges of bins, and what all values are multiples of."""
     nothing = abs(high) * 1e-9
     if high - low <= nothing:
@@ -188,12 +218,12 @@ def _bins(values: ir.Table, low: float, high: float) -> tuple[tuple[float, ...],
         return (low - half, low + half), 2 * half
     grain = _grain(values) if max(-low, high) < _FINE else 0.0
     if not grain:
-        shares = [number / BINS for number in range(BINS + 1)]
+        shares = [number / most for number in range(most + 1)]
         # Not from their difference: that of two doubles may be infinite.
         return tuple(low * (1 - share) + high * share for share in shares), grain
     # If edges were values, some bins would hold more values than others by chance.
     first, last = round(low / grain), round(high / grain)
-    width = math.ceil((last - first + 1) / BINS)
+    width = math.ceil((last - first + 1) / most)
     bins = math.ceil((last - first + 1) / width)
     return tuple((first + width * number - 0.5) * grain for number in range(bins + 1)), grain
 

@@ -10,6 +10,7 @@ from stedi_assets.lakehouse.lakehouse import Lakehouse
 from stedi_assets.lakehouse.state import TableState
 from stedi_assets.privacy.training_sets import TRAINING_SET
 from stedi_assets.report.figures import (
+    SMALLEST_GROUP,
     Bars,
     Histogram,
     History,
@@ -114,12 +115,12 @@ def _funnel(  # noqa: PLR0913, PLR0917  (the tables that it counts people in)
         device_ownership,
         machine_learning_curated,
     )
-    (_, customers), (_, consenting), *_, (_, trained_on) = numbers.counts.items()
-    share = f" ({consenting / customers:.0%})" if customers else ""
-    steps = ", ".join(f"{number:,} {step}" for step, number in numbers.counts.items())
+    customers, consenting, *_, trained_on = numbers.counts.values()
+    share = f" ({consenting / customers:.0%})" if customers and consenting is not None else ""
+    steps = ", ".join(f"{in_words(number)} {step}" for step, number in numbers.counts.items())
     sentence = (
-        f"Of {customers:,} customers {consenting:,}{share} consent to research, and {trained_on:,} "
-        f"are in the training set: {steps}."
+        f"Of {in_words(customers)} customers {in_words(consenting)}{share} consent to research, "
+        f"and {in_words(trained_on)} are in the training set: {steps}."
     )
     return Picture(
         title, sentence, numbers, ("customer_trusted", "customers_curated", TRAINING_SET)
@@ -129,12 +130,14 @@ def _funnel(  # noqa: PLR0913, PLR0917  (the tables that it counts people in)
 def _devices(title: str, device_ownership: ir.Table, step_trainer_landing: ir.Table) -> Picture:
     counts = {"shared_readings": 0, "sole_claim": 0}
     counts |= devices_by_proof(device_ownership, step_trainer_landing)
+    numbers = Bars.of_people("devices", counts)
+    shared, sole, withheld = map(in_words, numbers.counts.values())
     sentence = (
-        f"Of {sum(counts.values()):,} devices {counts['shared_readings']:,} have an owner proven "
-        f"by shared readings and {counts['sole_claim']:,} by a sole claim; the readings of "
-        f"{counts['withheld']:,} are withheld, as nobody is proven to own them."
+        f"Of the devices that sent readings, {shared} have an owner proven by shared readings and "
+        f"{sole} by a sole claim; the readings of {withheld} are withheld, as nobody is proven to "
+        "own them."
     )
-    return Picture(title, sentence, Bars("devices", counts), ("device_ownership",))
+    return Picture(title, sentence, numbers, ("device_ownership",))
 
 
 def _over_time(
@@ -156,8 +159,12 @@ def _per_person(title: str, machine_learning_curated: ir.Table) -> Picture | Mis
     numbers = readings_per_person(machine_learning_curated)
     if numbers is None:
         return MissingPicture(title, "The training set is empty.")
+    if not any(numbers.counts):
+        return MissingPicture(title, f"Fewer than {SMALLEST_GROUP} people have as many rows.")
     people = f"{sum(numbers.counts):,} people by their rows, in bins of {_range(*_extent(numbers))}"
-    return Picture(title, f"{people}, {_fullest(numbers)}.", numbers, (TRAINING_SET,))
+    left_out = f" Bins of fewer than {SMALLEST_GROUP} people are left empty."
+    sentence = f"{people}, {_fullest(numbers)}.{left_out if numbers.left_out else ''}"
+    return Picture(title, sentence, numbers, (TRAINING_SET,))
 
 
 def _distance(
@@ -249,7 +256,7 @@ def _fullest(numbers: Histogram) -> str:
 def _rows(numbers: Numbers) -> list[tuple[str, ...]]:
     match numbers:
         case Bars():
-            kinds = ((kind, f"{number:,}") for kind, number in numbers.counts.items())
+            kinds = ((kind, in_words(number)) for kind, number in numbers.counts.items())
             return [("", numbers.unit), *kinds]
         case Histogram():
             bins = zip(numbers.bins, numbers.counts, strict=True)
@@ -272,6 +279,11 @@ def _rows(numbers: Numbers) -> list[tuple[str, ...]]:
                 ("published (UTC)", "rows"),
                 *((f"{at:%Y-%m-%d %H:%M:%S}", f"{rows:,}") for at, rows in states),
             ]
+
+
+def in_words(count: int | None) -> str:
+    """A count of a `Bars`, as it is shown."""
+    return f"fewer than {SMALLEST_GROUP}" if count is None else f"{count:,}"
 
 
 def _range(low: float, high: float) -> str:

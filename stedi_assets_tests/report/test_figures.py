@@ -67,10 +67,15 @@ def test_rows_without_a_value_are_told() -> None:
 
 
 def test_people_are_counted_by_their_rows() -> None:
-    rows = ibis.memtable({"subject_id": ["a", "a", "b", "b", "c"]})
+    with_one, with_two = list(range(60)), [*range(60, 100)] * 2
+    rows = ibis.memtable({"subject_id": [str(person) for person in with_one + with_two]})
     found = readings_per_person(rows)
     assert found is not None
-    assert (found.bins, found.counts) == ([(1, 1), (2, 2)], (1, 2))
+    assert (found.bins, found.counts, found.left_out) == ([(1, 1), (2, 2)], (60, 40), False)
+    few = ibis.memtable({"subject_id": [str(person) for person in with_one + [0] * 200]})
+    found = readings_per_person(few)
+    assert found is not None
+    assert (sum(found.counts), found.outside, found.left_out) == (59, 0, True)
     assert readings_per_person(rows.limit(0)) is None
 
 

@@ -31,8 +31,13 @@ NOON = 1_682_942_400_000  # 2023-05-01 12:00 UTC, a Monday
 ANNS, BOBS, DEES = (range(NOON + start, NOON + start + 10) for start in (0, 100, HOUR))
 
 
-# Ann alone comes all the way to the training set.
+FRIENDS = {f"SN-{number}": f"friend-{number}@x.io" for number in range(4)}
+"""People like Ann: fewer than five people are not shown."""
+
+
+# Ann and her friends alone come all the way to the training set.
 CUSTOMERS = [
+    *(customer(email, serial) for serial, email in FRIENDS.items()),
     customer(ANN, "SN-ANN", customername="Ann Archer", phone="+1-555-0101"),
     customer(f" {ANN.upper()} ", "SN-ANN", customername="Ann Archer", phone="+1-555-0101"),
     customer(BOB, "SN-BOB", sharewithresearchasofdate=None, customername="Bob Baker"),
@@ -42,12 +47,30 @@ CUSTOMERS = [
 ]
 
 
-PHONES = [*phone(ANN, *ANNS, x=0.5), *phone(BOB, *BOBS), *phone(DEE, *DEES)]
+def _times(number: int) -> range:
+    return range(NOON + 1000 * (number + 1), NOON + 1000 * (number + 1) + 10)
+
+
+PHONES = [
+    *phone(ANN, *ANNS, x=0.5),
+    *phone(BOB, *BOBS),
+    *phone(DEE, *DEES),
+    *(
+        row
+        for number, email in enumerate(FRIENDS.values())
+        for row in phone(email, *_times(number), x=0.5)
+    ),
+]
 
 
 DEVICES = [
     *device("SN-ANN", *ANNS, distancefromobject=200.0),
     *device("SN-BOB", *BOBS),
+    *(
+        row
+        for number, serial in enumerate(FRIENDS)
+        for row in device(serial, *_times(number), distancefromobject=200.0)
+    ),
     *device("SN-EVE", NOON + 2 * HOUR),
     *device("SN-NOBODY", NOON + 2 * HOUR),
 ]
@@ -56,7 +79,7 @@ DEVICES = [
 LANDING = TABLES[:4]
 
 
-SECRETS = [ANN, BOB, CY, DEE, EVE, FAY, "Archer", "Baker", "555-0101", "SN-", "not read"]
+SECRETS = [ANN, BOB, CY, DEE, EVE, FAY, "friend-", "Archer", "Baker", "555-0101", "SN-", "not read"]
 
 
 def numbers(made: dict[str, Picture], title: str) -> Any:

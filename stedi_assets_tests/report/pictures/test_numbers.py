@@ -17,33 +17,41 @@ def test_funnel_counts_people_at_each_step(made: dict[str, Picture]) -> None:
     picture = made["From customers to the training set"]
     assert isinstance(picture.numbers, Bars)
     assert list(picture.numbers.counts.items()) == [
-        ("customers", 5),
-        ("consenting", 4),
-        ("with readings", 2),
-        ("with a proven device", 1),
-        ("in the training set", 1),
+        ("customers", 9),
+        ("consenting", 8),
+        ("with readings", 6),
+        ("with a proven device", 5),
+        ("in the training set", 5),
     ]
-    assert picture.sentence.startswith("Of 5 customers 4 (80%) consent to research, and 1 are")
+    assert picture.sentence.startswith("Of 9 customers 8 (89%) consent to research, and 5 are")
 
 
 def test_devices_are_counted_by_proof(made: dict[str, Picture]) -> None:
     found = numbers(made, "Devices by proof of ownership")
-    assert found.counts == {"shared_readings": 2, "sole_claim": 1, "withheld": 1}
+    assert found.counts == {"shared_readings": 6, "sole_claim": None, "withheld": None}
+
+
+def test_groups_of_fewer_than_five_people_are_not_shown(made: dict[str, Picture]) -> None:
+    devices = made["Devices by proof of ownership"]
+    assert "fewer than 5 by a sole claim" in devices.sentence
+    assert devices.rows[1:] == [("sole_claim", "fewer than 5"), ("withheld", "fewer than 5")]
+    image = svg(devices.numbers, Theme.LIGHT).decode()
+    assert "fewer than 5" in "".join(ElementTree.fromstring(image).itertext())
 
 
 def test_readings_are_counted_by_hour_and_source(made: dict[str, Picture]) -> None:
     found = numbers(made, "Readings over time")
     assert isinstance(found, Timeline)
-    assert found.counts == {"accelerometer": (20, 10, 0), "step trainer": (20, 0, 2)}
+    assert found.counts == {"accelerometer": (60, 10, 0), "step trainer": (60, 0, 2)}
 
 
 def test_distributions_are_those_of_the_training_set(made: dict[str, Picture]) -> None:
     found = numbers(made, "Distance from object")
     assert isinstance(found, Histogram)
-    assert (found.edges, found.counts) == ((199.5, 200.5), (10,))
+    assert (found.edges, found.counts) == ((199.5, 200.5), (50,))
     assert numbers(made, "Acceleration along x").edges == (0.0, 1.0)
     people = numbers(made, "Readings per person in the training set")
-    assert (people.edges, people.counts) == ((9.5, 10.5), (1,))
+    assert (people.edges, people.counts) == ((9.5, 10.5), (5,))
 
 
 def test_quarantine_is_counted_by_source_and_reason(made: dict[str, Picture]) -> None:
@@ -113,4 +121,4 @@ def test_text_of_a_picture_is_text_with_separators() -> None:
 
 def test_alternative_text_tells_the_numbers(made: dict[str, Picture]) -> None:
     alt = made["Devices by proof of ownership"].alt
-    assert alt.startswith("Bar chart: Devices by proof of ownership. Of 4 devices 2 have an owner")
+    assert alt.startswith("Bar chart: Devices by proof of ownership. Of the devices that sent")
