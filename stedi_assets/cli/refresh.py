@@ -64,6 +64,8 @@ def refresh(
         lakehouse = open_lakehouse(settings)
         outlook = look_ahead(lakehouse, settings, policy_of(settings))
         _print_ignored(outlook.ignored, console)
+        for anomaly in outlook.anomalies:
+            _say(console, anomaly.sentence, "yellow")
         if outlook.is_up_to_date and not rebuild:
             return _nothing_new(outlook.held_back, console)
         # The run locks it, too. Whoever is tired of waiting leaves no run behind.

@@ -123,7 +123,7 @@ def _table(title: str, *columns: str) -> Table:
 
 
 def _print_left_out(overview: dict[str, Any]) -> None:
-    """What is in the landing folders and in no table, and who is suspended."""
+    """What is in the landing folders and in no table, what is unusual, who is suspended."""
     for entry in overview["held_back"]:
         counts = f"{entry['unreadable']:,} of {entry['objects']:,} objects unreadable"
         _emphasize(f"Held back: {entry['file']}, {counts}, mostly “{entry['reason']}”.")
@@ -136,6 +136,8 @@ def _print_left_out(overview: dict[str, Any]) -> None:
         more = f" and {len(ignored) - MOST_NAMED:,} more" if len(ignored) > MOST_NAMED else ""
         names = ", ".join(ignored[:MOST_NAMED])
         _emphasize(f"Ignored, as they are not landing files: {len(ignored):,} ({names}{more}).")
+    for anomaly in overview["anomalies"]:
+        _emphasize(f"Unusual: {anomaly['sentence']}")
     if overview["suspended"]:
         _emphasize(
             f"Suspended: {overview['suspended']:,} people, because their newest record could not "

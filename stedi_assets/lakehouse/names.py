@@ -13,7 +13,9 @@ _ESCAPED = re.compile(r"\\(?:\\|x([89a-f][0-9a-f]))")
 _STRAY_BYTES = 0xDC80, 0xDCFF
 """Characters that Python reads for bytes of a file name that are not UTF-8."""
 
-_MASK = "•••"
+MASK = "•••"
+"""Stands where something may be a person's."""
+
 _ENDING = re.compile(r"(?:\.json|\.jsonl|\.ndjson)?(?:\.gz)?\Z", re.IGNORECASE)
 
 # Everything around an @, up to white space or a slash: an address may begin and end with nearly any
@@ -94,10 +96,10 @@ def _printable(char: str) -> str:
 def _masked(name: str) -> str:
     ending = _ENDING.search(name)
     end = ending.start() if ending else len(name)
-    return _NUMBER.sub(_masked_phone, _ADDRESS.sub(_MASK, name[:end])) + name[end:]
+    return _NUMBER.sub(_masked_phone, _ADDRESS.sub(MASK, name[:end])) + name[end:]
 
 
 def _masked_phone(match: re.Match[str]) -> str:
     text = match[0]
     is_phone = match[1] is None and sum(map(str.isdigit, text)) >= _DIGITS
-    return _MASK if is_phone else text
+    return MASK if is_phone else text

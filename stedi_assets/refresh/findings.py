@@ -18,11 +18,13 @@ DESCRIPTIONS = {
     "files": "No landing file changed after it was taken in; no column is empty in all new objects",
     "suspended": "Everybody's newest record can be read; otherwise they are suspended",
     "consent_share": "The share of consenting people has not fallen by STEDI_MAX_CONSENT_FALL",
+    "anomalies": "Nothing unusual by its own history: what came, how late, with which keys and "
+    "values; a table has not lost far more rows than usual",
 }
 """What each check looks for."""
 
-WARNINGS = {"files", "suspended", "consent_share"}
-"""Checks of the sources: they warn, and hold nothing back."""
+WARNINGS = {"files", "suspended", "consent_share", "anomalies"}
+"""Checks that warn, and hold nothing back."""
 
 ALERTING_WARNINGS = {"consent_share"}
 """Warnings that are sent to the webhook, too."""

@@ -11,6 +11,7 @@ import ibis.expr.types as ir
 
 from stedi_assets.lakehouse.lakehouse import Lakehouse
 from stedi_assets.lakehouse.state import Snapshot
+from stedi_assets.refresh.anomaly_checks import check_rows
 from stedi_assets.refresh.customer_checks import check_consent_share, check_suspended
 from stedi_assets.refresh.findings import WARNINGS, Finding, Verdict
 from stedi_assets.refresh.view import View
@@ -65,6 +66,7 @@ def _checks_beyond_contract(
     if table.name == CUSTOMER_TRUSTED.name:
         checks["suspended"] = lambda _, view: check_suspended(view)
         checks["consent_share"] = partial(check_consent_share, max_fall=max_consent_fall)
+    checks["anomalies"] = check_rows
     return checks
 
 

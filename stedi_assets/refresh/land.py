@@ -10,6 +10,7 @@ from stedi_assets.lakehouse.lakehouse import Lakehouse
 from stedi_assets.lakehouse.landing.ingest import Ingest, Ingested
 from stedi_assets.lakehouse.landing.ledger import LandingFolder
 from stedi_assets.lakehouse.state import Snapshot
+from stedi_assets.refresh.anomaly_checks import check_source
 from stedi_assets.refresh.findings import Finding, Verdict
 from stedi_assets.refresh.gate import check_contract, publish_or_hold_back, unchanged
 from stedi_assets.refresh.landing_checks import (
@@ -210,6 +211,7 @@ class Landing:
                 "files",
                 lambda: check_files(name, ingested, self._empty_columns(name, ingested)),
             ),
+            self._attempt(name, "anomalies", lambda: self._check_anomalies(name, ingested)),
         ]
 
     def _check_rows(self, name: str, ingested: Ingested, candidate: Snapshot) -> list[Finding]:
@@ -234,6 +236,10 @@ class Landing:
             if is_interrupted(error) or self._is_worth_another_try(error):
                 raise
             return Finding(check, False, f"{name} could not be checked: {_reason(error)}")
+
+    def _check_anomalies(self, name: str, ingested: Ingested) -> Finding:
+        refreshed_at = self._ingest.refreshed_at(SOURCES)
+        return check_source(name, ingested.entries, refreshed_at, self._ingest.began)
 
     def _empty_columns(self, name: str, ingested: Ingested) -> list[str]:
         if ingested.candidate is None:

@@ -17,7 +17,7 @@ from stedi_assets.tables import SOURCES
 CHECKS_OF_ROWS = ["contract", "completeness"]
 """Checks of a landing table's rows: one that fails holds the table back."""
 
-CHECKS = [*CHECKS_OF_ROWS, "readable", "files"]
+CHECKS = [*CHECKS_OF_ROWS, "readable", "files", "anomalies"]
 """Checks of a landing table, those of its files among them."""
 
 QUARANTINE_CHECKS = ["contract", "completeness"]

@@ -11,6 +11,8 @@ from stedi_assets.lakehouse.landing.arrivals import Arrived, Ledgers
 from stedi_assets.lakehouse.landing.ledger import Entry, LandingFolder
 from stedi_assets.lakehouse.state import Snapshot, TableState
 from stedi_assets.lakehouse.storage.storage import Storage
+from stedi_assets.refresh.anomalies import Anomaly
+from stedi_assets.refresh.anomaly_checks import anomalies_since
 from stedi_assets.settings import Settings
 from stedi_assets.tables import SOURCES, TABLES, definition
 from stedi_assets.tables.definition import TableDefinition, query_of
@@ -27,11 +29,13 @@ class Outlook:
             published. False as long as a check holds a table back, so that it is checked again.
         held_back: Landing files kept out of their tables because too much of them is unreadable.
         ignored: Files in the landing folders that are not landing files.
+        anomalies: If it is up to date, what is unusual about that: sources that bring nothing.
     """
 
     is_up_to_date: bool
     held_back: tuple[Entry, ...]
     ignored: tuple[str, ...]
+    anomalies: tuple[Anomaly, ...] = ()
 
 
 def look_ahead(lakehouse: Lakehouse, settings: Settings, policy: Policy) -> Outlook:
@@ -46,11 +50,14 @@ def look_ahead(lakehouse: Lakehouse, settings: Settings, policy: Policy) -> Outl
     ledgers.assert_not_empty(SOURCES)
     arrived = [_arrived(ledgers, source, table) for table, source in SOURCES.items()]
     readable = [source for source in arrived if source]
+    is_up_to_date = not any(
+        source is None or source.changes_table or source.replaced for source in arrived
+    ) and _are_all_made(lakehouse, policy)
     return Outlook(
-        not any(source is None or source.changes_table or source.replaced for source in arrived)
-        and _are_all_made(lakehouse, policy),
+        is_up_to_date,
         tuple(entry for source in readable for entry in source.held_back),
         tuple(path for source in readable for path in source.listing.ignored),
+        tuple(anomalies_since(ledgers)) if is_up_to_date else (),
     )
 
 

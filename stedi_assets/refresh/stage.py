@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from stedi_assets.lakehouse.lakehouse import Lakehouse
 from stedi_assets.lakehouse.query import Query
 from stedi_assets.lakehouse.state import Snapshot
+from stedi_assets.refresh.anomaly_checks import row_history
 
 
 def stage(
@@ -36,4 +37,5 @@ def stage(
     inputs = {f"input.{name}": id_ for name, id_ in query.inputs.items()}
     lakehouse.progress.begin(f"computing {table}")
     files = lakehouse.engine.write(query.select(tuple(state.types)), f"{state.location}/data")
-    return catalog.stage(table, files, {"fingerprint": current, **inputs, **properties})
+    history = row_history(published, lakehouse)
+    return catalog.stage(table, files, {"fingerprint": current, **inputs, **properties, **history})

@@ -1,6 +1,7 @@
 """What the lakehouse holds right now, as plain data."""
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 import ibis.expr.types as ir
@@ -13,6 +14,7 @@ from stedi_assets.lakehouse.table import PERSON, Zone
 from stedi_assets.privacy.retention import superseded_tags
 from stedi_assets.privacy.training_sets import TRAINING_SET
 from stedi_assets.read import read_table
+from stedi_assets.refresh.anomaly_checks import anomalies_since
 from stedi_assets.refresh.plan import ledgers_of
 from stedi_assets.resources import open_storage
 from stedi_assets.settings import Settings
@@ -34,6 +36,7 @@ def status(settings: Settings) -> dict[str, Any]:
             "training_sets": [],
             "held_back": [],
             "ignored": [],
+            "anomalies": [],
             "suspended": 0,
             "quarantine": [],
             "devices": {},
@@ -102,7 +105,7 @@ def _due(state: TableState, tag: Tag, settings: Settings) -> str | None:
 
 
 def _landing_files(catalog: Catalog, settings: Settings) -> dict[str, Any]:
-    """Landing files that are held back, and files that are not landing files."""
+    """Landing files held back, files that are not landing files, what is unusual of sources."""
     ledgers = ledgers_of(catalog, open_storage(settings), settings)
     arrived = [ledgers.arrived(source, table) for table, source in SOURCES.items()]
     return {
@@ -118,6 +121,7 @@ def _landing_files(catalog: Catalog, settings: Settings) -> dict[str, Any]:
             for entry in source.held_back
         ],
         "ignored": [display_name(path) for source in arrived for path in source.listing.ignored],
+        "anomalies": [asdict(anomaly) for anomaly in anomalies_since(ledgers)],
     }
 
 

@@ -5,6 +5,6 @@
 - Reading: `reader` turns files into Parquet. It asks `lines`, which matches plain lines (`shapes`,
   `patterns`) and leaves the rest to `scanner` (`objects`; `fragments` and `object_end` where
   something is broken). `text` unpacks and decodes, `buffer` holds it in blocks, `parquet` writes.
-- Meaning: `values`, `rows`, `person`.
+- Meaning: `values`, `rows`, `person`; `profile` (what a file's objects look like).
 - What gives no row: `unreadable`, `rejects`.
 """

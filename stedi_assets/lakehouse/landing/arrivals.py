@@ -1,5 +1,6 @@
 """What has arrived in the landing folders, next to what the landing tables know."""
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -111,6 +112,19 @@ class Ledgers:
                 f"{folders}. Put some there, or set STEDI_LANDING to the folder that holds "
                 f"{'/, '.join(sources.values())}/."
             )
+
+    def entries(self, table: str) -> list[Entry]:
+        """The ledger of what is published of a landing table; empty if there is none."""
+        state = self._catalog.find(table) if self._landing.storage.exists() else None
+        return self._ledger(self._base(state.published)) if state else []
+
+    def refreshed_at(self, tables: Iterable[str]) -> set[int]:
+        """When refreshes began that took in files, of the landing tables that can be read."""
+        times = set[int]()
+        for table in tables:
+            with contextlib.suppress(Exception):  # whatever is wrong with it is reported elsewhere
+                times.update(entry.landed_at for entry in self.entries(table))
+        return times
 
     def removed(self, source: str, table: Table) -> list[Entry]:
         """Files that were taken in and have been removed since."""

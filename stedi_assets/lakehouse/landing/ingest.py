@@ -35,6 +35,9 @@ from stedi_assets.lakehouse.table import LANDED_AT, PERSON, SOURCE_FILE, Table
 
 _FINGERPRINT = "fingerprint"
 
+LANDED = "landed-at"
+"""What a snapshot calls the time at which the refresh began that took its newest files in."""
+
 MANY = 100
 """If none of so many objects in a file has a value for a column, that is no accident."""
 
@@ -74,7 +77,11 @@ class Ingested:
 
 
 class Ingest(Ledgers):
-    """Ingests the landing files below one root into the tables of a catalog."""
+    """Ingests the landing files below one root into the tables of a catalog.
+
+    Attributes:
+        began: When the refresh began, in epoch milliseconds.
+    """
 
     def __init__(  # noqa: PLR0913
         self,
@@ -101,7 +108,7 @@ class Ingest(Ledgers):
         self._engine = engine
         self._quarantine = quarantine
         self._root = landing.storage.root
-        self._began = time.time_ns() // 1_000_000
+        self.began = time.time_ns() // 1_000_000
 
     def stage(self, source: str, table: Table, run_id: str, *, anew: bool = False) -> Ingested:
         """Put the landing table with the source's new files on `audit`.
@@ -214,7 +221,7 @@ class Ingest(Ledgers):
         contents = self._examine(batch)
         if faults := {path: file.fault for path, file in contents.items() if file.fault}:
             raise LandingFileError(faults)
-        entries = batch.entries(contents, self._landed_before(batch), self._began)
+        entries = batch.entries(contents, self._landed_before(batch), self.began)
         results = _Results()
         for parsed in self._parse(batch, entries, state.location):
             reasons = self._reasons_to_hold_back(batch, parsed)
@@ -229,6 +236,7 @@ class Ingest(Ledgers):
             LEDGER: ledger,
             LANDING_ROOT: self._landing.root,
             _FINGERPRINT: batch.fingerprint,
+            LANDED: str(max((entry.landed_at for entry in entries), default=self.began)),
         }
         files = [*(batch.base.files if batch.base else ()), *results.rows]
         return self._catalog.stage(batch.table.name, files, properties)
@@ -401,6 +409,7 @@ class _Batch:
                 **asdict(file),
                 digest=(digest := contents[file.path].digest),
                 landed_at=landed_before.get((file.path, digest), now),
+                modified=int(self.arrived.listing.modified[file.path].timestamp() * 1000),
             )
             for file in self.arrived.new
         ]

@@ -85,6 +85,10 @@ class Entry:
             gzip file that is damaged or cut off. False for files taken in before this was noted.
         reasons: The most frequent reasons, as JSON: each with how many were quarantined for it, and
             the byte at which the first begins. None for files taken in before this was noted.
+        profile: What its readable objects look like, as `Profile.text` writes it; None if it has
+            none, or was taken in before this was noted.
+        modified: When the file was last written, in epoch milliseconds, as the storage says; 0 if
+            it was taken in before this was noted.
     """
 
     path: str
@@ -101,6 +105,8 @@ class Entry:
     held_back: float | None = None
     lost: bool = False
     reasons: str | None = None
+    profile: str | None = None
+    modified: int = 0
 
 
 _TYPES: dict[Any, pa.DataType] = {

@@ -4,7 +4,7 @@ import json
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -14,6 +14,7 @@ from stedi_assets.lakehouse.faults import LakehouseError, is_transient, unforese
 from stedi_assets.lakehouse.landing.ledger import Content, LandingFileError, LandingFolder
 from stedi_assets.lakehouse.landing.lines import PlainLines, read_lines
 from stedi_assets.lakehouse.landing.parquet import LineWriter, RowWriter
+from stedi_assets.lakehouse.landing.profile import Profiler
 from stedi_assets.lakehouse.landing.rows import Row, Rows
 from stedi_assets.lakehouse.landing.shapes import Matchers, Spelling
 from stedi_assets.lakehouse.landing.text import OtherFormatError, text_blocks
@@ -41,6 +42,7 @@ class Counts:
         lost: Whether the file, or the rest of it, could not be read: it has another format, or is a
             gzip file that is damaged or cut off.
         reasons: All that was wrong, as of `Entry`.
+        profile: What its readable objects look like, as `Profile.text` writes it.
     """
 
     objects: int
@@ -49,6 +51,7 @@ class Counts:
     reason: str | None = None
     lost: bool = False
     reasons: str | None = None
+    profile: str | None = None
 
 
 @dataclass
@@ -137,9 +140,11 @@ class LandingReader:
         ):
             for path, blocks in self._opened(paths):
                 reasons, first, count, lost = Counter[str](), dict[str, int](), 0, False
+                profiler = self._rows.profiler = Profiler(self._table, self._landed_at)
                 for item in _naming(path, self._read(blocks)):
                     if isinstance(item, PlainLines):
                         count += len(item.lines)
+                        profiler.look_at_lines(item.lines)
                         lines.write(item, path)
                     elif isinstance(item, Unreadable):
                         reasons[item.reason] += 1
@@ -149,7 +154,9 @@ class LandingReader:
                     else:
                         count += 1
                         rows.write((*item, path, self._landed_at))
-                parsed.counts[path] = _counts(count, reasons, first, lost)
+                counts = _counts(count, reasons, first, lost)
+                profile = profiler.profile()
+                parsed.counts[path] = replace(counts, profile=profile.text() if profile else None)
         parsed.rows = [*lines.files, *([rows.path] if rows.path else [])]
         parsed.rejects = unreadable.path
         return parsed

@@ -5,6 +5,7 @@ from typing import Any
 
 from stedi_assets.lakehouse.landing.buffer import TextBuffer
 from stedi_assets.lakehouse.landing.objects import repeated_key
+from stedi_assets.lakehouse.landing.profile import Profiler
 from stedi_assets.lakehouse.landing.scanner import ScannedObject, Scanner
 from stedi_assets.lakehouse.landing.unreadable import Emails, Unreadable, join_persons
 from stedi_assets.lakehouse.landing.values import NotReadableError, read_columns, row_maker
@@ -21,6 +22,7 @@ class Rows:
         self._emails = Emails(table.person_of) if table.person_of else None
         self._known = frozenset(column.name for column in read_columns(table))
         self._to_row = row_maker(table, landed_at)
+        self.profiler = Profiler(table, landed_at)
 
     def scanner(self, buffer: TextBuffer) -> Scanner:
         """A scanner of a landing file of the table."""
@@ -33,10 +35,12 @@ class Rows:
 
     def _row(self, scanned: ScannedObject) -> Row | Unreadable:
         try:
-            return self._to_row(self._fields(scanned))
+            row = self._to_row(self._fields(scanned))
         except NotReadableError as error:
             text = scanned.text.decode()
             return Unreadable(scanned.position, text, str(error), self._person(scanned, text))
+        self.profiler.look_at(scanned.object.pairs)
+        return row
 
     def _fields(self, scanned: ScannedObject) -> dict[str, Any]:
         if scanned.object.reason:

@@ -6,6 +6,7 @@ import gzip
 import json
 import random
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
@@ -143,7 +144,8 @@ def test_file_of_another_format_is_one_reject_with_its_first_bytes(landing: Land
 
 def test_most_common_reason_is_told(landing: Landing) -> None:
     landing.parse({"a.json": lines("oops", READING, '{"user":', "oops")})
-    assert landing.parsed.counts == {"a.json": Counts(4, 1, 3, "not a JSON object")}
+    counts = replace(landing.parsed.counts["a.json"], profile=None, reasons=None)
+    assert counts == Counts(4, 1, 3, "not a JSON object")
 
 
 @on_this_machine

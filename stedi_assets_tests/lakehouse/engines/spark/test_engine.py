@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -198,7 +199,8 @@ def test_tasks_read_landing_files_from_s3(aws: Aws, engine: SparkEngine) -> None
         landed_at=FIRST_DELIVERY,
     )
     [parsed] = on_s3.spread(work, paths, [1])
-    assert parsed.counts == {paths[0]: Counts(objects=2, rows=2)}
+    [counts] = parsed.counts.values()
+    assert replace(counts, profile=None) == Counts(objects=2, rows=2)
     assert [file.location for file in storage.files(f"{folder}/rows")] == parsed.rows
     nowhere = partial(examine, landing=LandingFolder("s3://no-such-bucket", storage))
     [contents] = on_s3.spread(nowhere, paths, [1])
