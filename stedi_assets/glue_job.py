@@ -83,7 +83,7 @@ def make(order: Order, secret: str) -> Written:
             "project, of ibis and of sqlglot, and the same pseudonym key, as the process that "
             "started it."
         )
-    files = engine.write(query, order.folder)
+    files = engine.write(query, order.folder, order.field_ids)
     return Written(files, sum(_rows(storage.io.new_input(file)) for file in files))
 
 

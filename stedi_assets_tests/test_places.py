@@ -82,7 +82,7 @@ def test_name_with_wildcards_opens_no_other_files(new_folder: Callable[[], Path]
     written = {}
     for name in ("a*", "ab", "[ab]", "?b", "**", "a[*]"):
         one = engine.backend.sql(f"SELECT '{name}' AS name")
-        written[name] = engine.write(Query.of(one), str(folder / name / "data"))
+        written[name] = engine.write(Query.of(one), str(folder / name / "data"), {})
     for name, files in written.items():
         opened = engine.open(f"table of {name}", files, {"name": "string"})
         assert opened.to_pyarrow().to_pylist() == [{"name": name}]

@@ -42,7 +42,7 @@ from stedi_assets.lakehouse.state import (
     naming_damage,
 )
 from stedi_assets.lakehouse.storage.storage import Storage
-from stedi_assets.lakehouse.table import OWNER, PERSONAL, Table
+from stedi_assets.lakehouse.table import OWNER, PERSONAL, REQUIRED, Table
 
 
 class PublishConflictError(LakehouseError):
@@ -237,6 +237,9 @@ class Catalog:
     def publish(self, candidate: Snapshot) -> None:
         """Let readers see the candidate: `main` moves to it.
 
+        Its columns become required where the contract says so, and only if each row has a value:
+        readers refuse a table with a null in a required column.
+
         Raises:
             PublishConflictError: `main` moved since the candidate was made, or `audit` did.
         """
@@ -250,12 +253,15 @@ class Catalog:
         ):
             raise PublishConflictError(_conflict(candidate.table))
         try:
-            with conflicts(candidate.table), iceberg.manage_snapshots() as manage:
-                manage.set_current_snapshot(candidate.id)
+            with conflicts(candidate.table), iceberg.transaction() as transaction:
+                with ManageSnapshots(transaction) as manage:
+                    manage.set_current_snapshot(candidate.id)
+                _require(transaction, candidate)
         except PublishConflictError:
             # If the catalog's answer was lost, the client asked again and met its own change.
             if self.load(candidate.table).metadata.current_snapshot_id != candidate.id:
                 raise
+        self._storage.point_readers()
 
     def tag(self, snapshot: Snapshot, name: str) -> None:
         """Give a snapshot a name, which keeps it from expiring.
@@ -353,19 +359,35 @@ def _release(transaction: Transaction, snapshot_id: int) -> None:
                 manage.remove_tag(name)
 
 
+def _require(transaction: Transaction, candidate: Snapshot) -> None:
+    """Let exactly those columns be required that are filled in the candidate."""
+    if candidate.required is None:
+        return
+    fields = transaction.table_metadata.schema().fields
+    changed = {
+        f.name: not f.required for f in fields if f.required != (f.name in candidate.required)
+    }
+    if not changed:
+        return
+    with transaction.update_schema(allow_incompatible_changes=True) as update:
+        for name, required in changed.items():
+            update.update_column(name, required=required)
+
+
 def _properties(table: Table) -> dict[str, str]:
     return {
         "comment": table.description,
         OWNER: table.owner,
         ZONE: table.zone,
         PERSONAL: ",".join(table.personal_columns),
+        REQUIRED: ",".join(table.required_columns),
         CONTRACT: table.fingerprint,
         **METRICS,
     }
 
 
 def _name_mapping(schema: Schema) -> dict[str, str]:
-    # The engines write Parquet without Iceberg's field ids; readers find columns by name.
+    # Older versions wrote Parquet without Iceberg's field ids: readers find columns by name there.
     return {TableProperties.DEFAULT_NAME_MAPPING: schema.name_mapping.model_dump_json()}
 
 

@@ -67,6 +67,7 @@ class Lakehouse:
         try:
             self.storage.make_private()
             drop_leftovers(self.storage.scratch)
+            self.storage.point_readers()  # a refresh may have been killed before it could
             yield
         finally:
             os.umask(umask)

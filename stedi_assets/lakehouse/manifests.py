@@ -26,6 +26,7 @@ from pyiceberg.table.update.snapshot import ManageSnapshots, _SnapshotProducer
 from pyiceberg.typedef import EMPTY_DICT
 
 from stedi_assets.lakehouse.faults import damaged
+from stedi_assets.lakehouse.table import REQUIRED
 
 METRICS = {"write.metadata.metrics.default": "counts"}
 """Properties of a table that keep PyIceberg and other writers from writing bounds."""
@@ -72,8 +73,20 @@ class ExactSnapshot(_SnapshotProducer["ExactSnapshot"]):
                 self.delete_data_file(entry.data_file)  # for the summary alone
         existing = {entry.data_file.file_path for entry in self._existing}
         added = (file for file in files if file not in existing)
-        for file in parquet_files_to_data_files(io, transaction.table_metadata, added):
+        for file in parquet_files_to_data_files(io, _lenient(transaction.table_metadata), added):
             self.append_data_file(_without_bounds(file))
+        self.snapshot_properties[REQUIRED] = ",".join(self._required())
+
+    def _required(self) -> Iterator[str]:
+        """Columns that the contract wants filled and that are: no file has a null or lacks them."""
+        metadata = self._transaction.table_metadata
+        wanted = metadata.properties.get(REQUIRED, "").split(",")
+        files = [*(entry.data_file for entry in self._existing), *self._added_data_files]
+        for field in metadata.schema().fields:
+            if field.name in wanted and all(
+                (file.null_value_counts or {}).get(field.field_id) == 0 for file in files
+            ):
+                yield field.name
 
     def _manifests(self) -> list[ManifestFile]:
         entries = [*self._existing, *map(self._added_entry, self._added_data_files)]
@@ -150,6 +163,13 @@ def rewrite(table: Table, snapshot: Snapshot) -> None:
                 manage.create_branch(rewritten.snapshot_id, name)
             for tag in tags:
                 manage.create_tag(rewritten.snapshot_id, tag)
+
+
+def _lenient(metadata: TableMetadata) -> TableMetadata:
+    """The metadata with optional columns: no engine writes others, whatever the rows hold."""
+    fields = (field.model_copy(update={"required": False}) for field in metadata.schema().fields)
+    schema = Schema(*fields, schema_id=metadata.current_schema_id)
+    return metadata.model_copy(update={"schemas": [schema]})
 
 
 def live_entries(snapshot: Snapshot, io: FileIO) -> Iterator[ManifestEntry]:

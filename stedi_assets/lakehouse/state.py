@@ -16,7 +16,7 @@ from pyiceberg.table.snapshots import Snapshot as IcebergSnapshot
 from stedi_assets.lakehouse.faults import explain
 from stedi_assets.lakehouse.manifests import SAME_AS, live_entries, original_of, published_ids
 from stedi_assets.lakehouse.names import view_name
-from stedi_assets.lakehouse.table import PERSONAL
+from stedi_assets.lakehouse.table import PERSONAL, REQUIRED
 
 AUDIT = "audit"
 """The branch on which a candidate waits."""
@@ -59,6 +59,12 @@ class Snapshot:
         return set(self.properties[PERSONAL.removeprefix(PREFIX)].split(",")) - {""}
 
     @property
+    def required(self) -> set[str] | None:
+        """Columns that its contract wants filled and that are; None if an older version made it."""
+        names = self.properties.get(REQUIRED.removeprefix(PREFIX))
+        return None if names is None else set(names.split(",")) - {""}
+
+    @property
     def rows_id(self) -> str:
         """Id of the rows: a vacuum may have rewritten the metadata under another snapshot id."""
         return self.properties.get(SAME_AS.removeprefix(PREFIX), str(self.id))
@@ -99,6 +105,11 @@ class TableState:
     def types(self) -> dict[str, str]:
         """Its columns, with the type of each as ibis names it."""
         return _types(self._iceberg.schema())
+
+    @property
+    def field_ids(self) -> dict[str, int]:
+        """Iceberg's id of each column."""
+        return {field.name: field.field_id for field in self._iceberg.schema().fields}
 
     @property
     def contract(self) -> str:

@@ -1,6 +1,7 @@
 """What the lakehouse knows of a table: columns, zone, owner."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import pyarrow as pa
@@ -19,6 +20,13 @@ EARLIEST = 946_684_800_000
 
 OWNER, PERSONAL = "stedi.owner", "stedi.personal-columns"
 """Properties of an Iceberg table: who answers for it, and its columns with personal data."""
+
+REQUIRED = "stedi.required-columns"
+"""Property of an Iceberg table: columns that its contract wants filled; of a snapshot: those of
+them that are filled in all its rows."""
+
+_FIELD_ID = "PARQUET:field_id"
+"""What pyarrow calls the id of a column in the metadata of a field."""
 
 _ARROW = {"string": pa.string(), "int64": pa.int64(), "float64": pa.float64()}
 
@@ -40,6 +48,7 @@ class Column:
         strict: Whether a wrong value quarantines its object; an absent value may be right.
         is_time: Whether it is a time in epoch milliseconds, read from a landing file.
         zero_is_none: Whether 0 in a landing file says that no time was given.
+        field_id: Its id in the Iceberg table; None if the table was not asked.
     """
 
     name: str
@@ -50,6 +59,7 @@ class Column:
     strict: bool
     is_time: bool = False
     zero_is_none: bool = False
+    field_id: int | None = None
 
 
 @dataclass(frozen=True)
@@ -78,14 +88,35 @@ class Table:
 
     @property
     def arrow_schema(self) -> pa.Schema:
-        """Columns and types for Arrow and Parquet, descriptions included.
+        """Columns and types for Arrow and Parquet, with descriptions and field ids.
 
         All columns are optional there: DuckDB writes them so, and the contract says what may be
         null.
         """
         return pa.schema(
-            pa.field(c.name, _ARROW[c.type], metadata={"doc": c.description}) for c in self.columns
+            pa.field(
+                c.name,
+                _ARROW[c.type],
+                metadata={"doc": c.description}
+                | ({} if c.field_id is None else {_FIELD_ID: str(c.field_id)}),
+            )
+            for c in self.columns
         )
+
+    def numbered(self, field_ids: Mapping[str, int]) -> "Table":
+        """The table with the ids that its columns have in the Iceberg table."""
+        columns = tuple(replace(c, field_id=field_ids.get(c.name)) for c in self.columns)
+        return replace(self, columns=columns)
+
+    @property
+    def field_ids(self) -> dict[str, int]:
+        """Field id of each column, as far as they are known."""
+        return {c.name: c.field_id for c in self.columns if c.field_id is not None}
+
+    @property
+    def required_columns(self) -> tuple[str, ...]:
+        """Names of the columns that may not be null."""
+        return tuple(c.name for c in self.columns if not c.nullable)
 
     @property
     def types(self) -> dict[str, str]:

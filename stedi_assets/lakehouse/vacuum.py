@@ -17,7 +17,7 @@ from stedi_assets.lakehouse.landing.ledger import LEDGER, read_ledger
 from stedi_assets.lakehouse.manifests import files_of, holds_values, published_ids, rewrite
 from stedi_assets.lakehouse.progress import SILENT, Progress
 from stedi_assets.lakehouse.state import AUDIT
-from stedi_assets.lakehouse.storage.storage import Storage, StoredFile
+from stedi_assets.lakehouse.storage.storage import HINT, Storage, StoredFile
 
 _Result = TypeVar("_Result")
 
@@ -112,7 +112,13 @@ def vacuum(  # noqa: PLR0913
     to_sweep = in_use.keys() - (shared if for_each.damaged else ())
     referenced = set().union(*in_use.values())
     files = (file for name in sorted(to_sweep) for file in listings[name])
-    unused = [f for f in files if f.location not in referenced and f.modified < now - safety_age]
+    unused = [
+        file
+        for file in files
+        if file.location not in referenced
+        and not file.location.endswith(f"/{HINT}")
+        and file.modified < now - safety_age
+    ]
     uploads = 0
 
     def delete(file: StoredFile) -> None:
@@ -120,6 +126,7 @@ def vacuum(  # noqa: PLR0913
         progress.advance(1, file.size)
 
     if not dry_run:
+        storage.point_readers()  # away from metadata that goes now
         progress.begin("removing files", len(unused), sum(file.size for file in unused))
         with ThreadPoolExecutor() as pool:
             list(pool.map(delete, unused))

@@ -103,7 +103,8 @@ def _stage_consenting(
     # A refresh that ended early may have given the table columns that its rows do not have yet.
     missing = {n: ibis.null(dtype) for n, dtype in state.types.items() if n not in rows.columns}
     rows = rows.mutate(**missing).select(*state.types)
-    files = lakehouse.engine.immediate.write(Query.of(rows), f"{state.location}/data")
+    engine, folder = lakehouse.engine.immediate, f"{state.location}/data"
+    files = engine.write(Query.of(rows), folder, state.field_ids)
     candidate = catalog.stage(name, files, properties)
     if _violations(table, View(lakehouse, policy, candidate)):
         catalog.drop_candidate(candidate)

@@ -36,6 +36,7 @@ def stage(
         return candidate
     inputs = {f"input.{name}": id_ for name, id_ in query.inputs.items()}
     lakehouse.progress.begin(f"computing {table}")
-    files = lakehouse.engine.write(query.select(tuple(state.types)), f"{state.location}/data")
+    rows, folder = query.select(tuple(state.types)), f"{state.location}/data"
+    files = lakehouse.engine.write(rows, folder, state.field_ids)
     history = row_history(published, lakehouse)
     return catalog.stage(table, files, {"fingerprint": current, **inputs, **properties, **history})

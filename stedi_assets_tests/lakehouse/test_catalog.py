@@ -404,3 +404,59 @@ def test_changed_columns_move_neither_main_nor_audit(catalog: Catalog, write: Wr
     catalog.ensure(table_with(*STEPS.columns, column("pace", "float64")))
     assert catalog.published("steps") == first
     assert catalog.candidate("steps") == candidate
+
+
+# Required columns
+
+
+FILLED = table_with(column("at", nullable=False), column("who", "string", personal=True))
+
+
+def required(catalog: Catalog) -> set[str]:
+    """Columns that readers expect a value in."""
+    schema = static_table(catalog.metadata_location("steps")).schema()
+    return {field.name for field in schema.fields if field.required}
+
+
+def test_column_is_required_once_rows_are_published_that_all_have_it(
+    catalog: Catalog, write: Write
+) -> None:
+    publish(catalog, write(1))  # the contract allows null in all columns
+    assert required(catalog) == set()
+    catalog.ensure(FILLED)
+    assert required(catalog) == set(), "what is published was not looked at under this contract"
+    publish(catalog, write(2))
+    assert required(catalog) == {"at"}
+    catalog.ensure(STEPS)
+    assert required(catalog) == set()
+
+
+def test_null_in_a_required_column_is_taken_and_readers_can_read_it(
+    catalog: Catalog, write: Write, read_iceberg: IcebergReader
+) -> None:
+    catalog.ensure(FILLED)
+    publish(catalog, write(1))
+    candidate = catalog.stage("steps", [write(2, at=pa.array([None], pa.int64()))], {})
+    assert required(catalog) == {"at"}, "a candidate changes nothing"
+    catalog.publish(candidate)
+    assert required(catalog) == set()
+    location = catalog.metadata_location("steps")
+    assert static_table(location).scan().to_arrow()["at"].to_pylist() == [None]
+    assert [row["at"] for row in read_iceberg(location)] == [None]
+
+
+def test_table_of_an_older_version_gets_required_columns_when_it_is_published_next(
+    catalog: Catalog, write: Write, storage: Storage
+) -> None:
+    catalog.ensure(FILLED)
+    publish(catalog, write(1))
+    where = (storage.namespace, "steps")
+    with storage.iceberg.load_table(where).transaction() as transaction:
+        with transaction.update_schema(allow_incompatible_changes=True) as update:
+            update.make_column_optional("at")
+        transaction.remove_properties("stedi.required-columns")
+    publish(catalog, write(2))
+    assert required(catalog) == set()
+    catalog.ensure(FILLED)
+    publish(catalog, write(3))
+    assert required(catalog) == {"at"}

@@ -155,15 +155,17 @@ class DuckDBEngine:
         # A sum of whole numbers is a decimal to Arrow.
         return PyArrowData.convert_table(rows.rename_columns(query.schema.names), query.schema)
 
-    def write(self, query: Query, folder: str) -> list[str]:
-        """Write the rows of a query as Parquet files below `folder`.
+    def write(self, query: Query, folder: str, field_ids: Mapping[str, int]) -> list[str]:
+        """Write the rows of a query as Parquet files below `folder`, with these ids of columns.
 
         Returns:
             The files with rows; none if there are no rows.
         """
-        return self._copy(self.backend.con, query.sql(), folder)
+        return self._copy(self.backend.con, query.sql(), folder, field_ids)
 
-    def write_batches(self, query: str, batches: pa.RecordBatchReader, folder: str) -> list[str]:
+    def write_batches(
+        self, query: str, batches: pa.RecordBatchReader, folder: str, field_ids: Mapping[str, int]
+    ) -> list[str]:
         """Write what a query makes of the table `batches` as Parquet files below `folder`.
 
         Several threads may do so at once.
@@ -173,15 +175,23 @@ class DuckDBEngine:
         """
         with self.backend.con.cursor() as connection:
             connection.register("batches", batches)
-            return self._copy(connection, query, folder)
+            return self._copy(connection, query, folder, field_ids)
 
-    def _copy(self, connection: DuckDBPyConnection, query: str, folder: str) -> list[str]:
+    def _copy(
+        self,
+        connection: DuckDBPyConnection,
+        query: str,
+        folder: str,
+        field_ids: Mapping[str, int],
+    ) -> list[str]:
         if "://" not in folder:
             make_folder(Path(folder))
+        ids = ", ".join(f"{identifier(name)}: {id_}" for name, id_ in field_ids.items())
         # Rows of long texts would fill the memory before there are enough of them for a group.
         statistics = connection.execute(
             f"COPY ({query}) TO {sql_text(f'{folder}/{uuid4().hex}')} (FORMAT parquet, "
-            "PER_THREAD_OUTPUT, FILE_SIZE_BYTES '512MB', ROW_GROUP_SIZE_BYTES '64MB', RETURN_STATS)"
+            "PER_THREAD_OUTPUT, FILE_SIZE_BYTES '512MB', ROW_GROUP_SIZE_BYTES '64MB', RETURN_STATS"
+            f"{f', FIELD_IDS {{{ids}}}' if ids else ''})"
         ).fetchall()
         files = []
         for path, rows, *_ in statistics:

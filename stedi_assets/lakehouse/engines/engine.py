@@ -26,8 +26,13 @@ class Engine(Protocol):
     def fetch(self, query: Query) -> pa.Table:
         """The rows of a query, which are few."""
 
-    def write(self, query: Query, folder: str) -> list[str]:
+    def write(self, query: Query, folder: str, field_ids: Mapping[str, int]) -> list[str]:
         """Write the rows of a query as Parquet files below `folder`.
+
+        Args:
+            query: The rows.
+            folder: Where they go.
+            field_ids: Iceberg's id of each column: some readers find columns by nothing else.
 
         Returns:
             The files with rows; none if there are no rows.

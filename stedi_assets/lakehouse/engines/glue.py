@@ -37,6 +37,7 @@ class Order:
         table: The table whose rule the job applies.
         inputs: Snapshot id of each table that it is made from.
         columns: Its columns, in order.
+        field_ids: Iceberg's id of each column.
         rule_digest: Of the compiled rule, so that the job can tell whether its own is the same.
         folder: Where its files go.
         settings: Settings that the job cannot know.
@@ -45,6 +46,7 @@ class Order:
     table: str
     inputs: Mapping[str, str]
     columns: Sequence[str]
+    field_ids: Mapping[str, int]
     rule_digest: str
     folder: str
     settings: Mapping[str, Any]
@@ -100,7 +102,7 @@ class GlueEngine:
         """The rows of a query, computed in this process."""
         return self.immediate.fetch(query)
 
-    def write(self, query: Query, folder: str) -> list[str]:
+    def write(self, query: Query, folder: str, field_ids: Mapping[str, int]) -> list[str]:
         """Have the job write the rows of the table that this step makes below `folder`.
 
         Returns:
@@ -114,6 +116,7 @@ class GlueEngine:
             table=context.asset_key.path[-1],
             inputs=query.inputs,
             columns=query.schema.names,
+            field_ids=field_ids,
             rule_digest=query.fingerprint(),
             folder=folder,
             settings=self.settings,

@@ -217,14 +217,17 @@ class SparkEngine:
         """The rows of a query, which are few."""
         return query.expression.as_table().to_pyarrow()
 
-    def write(self, query: Query, folder: str) -> list[str]:
-        """Write the rows of a query as Parquet files below `folder`.
+    def write(self, query: Query, folder: str, field_ids: Mapping[str, int]) -> list[str]:
+        """Write the rows of a query as Parquet files below `folder`, with these ids of columns.
 
         Returns:
             The files with rows; none if there are no rows.
         """
         backend, target = self.backend, f"{folder}/{uuid4().hex}"
-        backend.session.sql(query.sql("pyspark")).write.parquet(_uri(target))
+        rows = backend.session.sql(query.sql("pyspark"))
+        for name, id_ in field_ids.items():
+            rows = rows.withMetadata(name, {_FIELD_ID: id_})
+        rows.write.parquet(_uri(target))
         paths = [file.location for file in self._storage.files(target)]
         with ThreadPoolExecutor() as pool:
             have_rows = list(pool.map(self._has_rows, paths))
@@ -297,6 +300,9 @@ def _connected(session: SparkSession) -> _Backend:
     backend: _Backend = _Backend().connect(session)
     return backend
 
+
+_FIELD_ID = "parquet.field.id"
+"""What Spark calls the id of a column in the metadata of a field."""
 
 _SPARK_TYPES = {"string": "string", "int64": "bigint", "float64": "double"}
 

@@ -223,7 +223,7 @@ class Ingest(Ledgers):
             raise LandingFileError(faults)
         entries = batch.entries(contents, self._landed_before(batch), self.began)
         results = _Results()
-        for parsed in self._parse(batch, entries, state.location):
+        for parsed in self._parse(batch, entries, state):
             reasons = self._reasons_to_hold_back(batch, parsed)
             results.add(self._without(parsed, reasons), reasons, batch.limit)
         self._assert_unchanged(batch)
@@ -259,7 +259,7 @@ class Ingest(Ledgers):
         entries = self._newest_ledger(batch.table)
         return {(e.path, e.digest): e.landed_at for e in entries if e.landed_at}
 
-    def _parse(self, batch: "_Batch", entries: list[Entry], location: str) -> Iterator[Parsed]:
+    def _parse(self, batch: "_Batch", entries: list[Entry], state: TableState) -> Iterator[Parsed]:
         """Read the files that are not duplicates, those that landed together in one go."""
         by_time = defaultdict(list)
         for entry in entries:
@@ -271,13 +271,20 @@ class Ingest(Ledgers):
                 parse,
                 landing=self._landing,
                 source=batch.source,
-                table=batch.table,
-                quarantine=self._quarantine,
-                folder=f"{location}/data",
+                table=batch.table.numbered(state.field_ids),
+                quarantine=self._quarantine.numbered(self._ids_of_quarantine()),
+                folder=f"{state.location}/data",
                 rejects=f"{self._quarantine.location(self._root)}/data",
                 landed_at=landed_at,
             )
             yield from self._engine.spread(work, paths, [batch.sizes[path] for path in paths])
+
+    def _ids_of_quarantine(self) -> Mapping[str, int]:
+        """Field ids of quarantine; none if it is damaged, for that holds no source up."""
+        try:
+            return self._catalog.state(self._quarantine.name).field_ids
+        except Exception:  # whatever is wrong with it is reported elsewhere
+            return {}
 
     def _reasons_to_hold_back(self, batch: "_Batch", parsed: Parsed) -> dict[str, str]:
         """Files to hold back, with the reason for each."""

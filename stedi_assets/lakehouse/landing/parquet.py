@@ -96,7 +96,7 @@ class LineWriter:
         batches = pa.RecordBatchReader.from_batches(_LINES, self._batches())
         query = rows_of_lines(table, matcher, landed_at)
         self._files: Future[list[str]] = self._pool.submit(
-            engine.write_batches, query, batches, folder
+            engine.write_batches, query, batches, folder, table.field_ids
         )
 
     def _batches(self) -> Iterator[pa.RecordBatch]:

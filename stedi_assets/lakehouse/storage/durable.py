@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import cast
+from uuid import uuid4
 
 from pyiceberg.io import FileIO, InputFile, InputStream, OutputFile, OutputStream
 
@@ -93,6 +94,15 @@ def make_folder(folder: Path) -> None:
     make_folder(folder.parent)
     folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
     _sync(folder.parent)
+
+
+def replace(path: Path, text: str) -> None:
+    """Write a file anew: whoever reads it meanwhile sees either the old text or the new one."""
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}")
+    with LocalFile(str(temporary)).create() as file:
+        file.write(text.encode())
+    temporary.replace(path)
+    _sync(path.parent)
 
 
 def settle(files: Iterable[str], root: Path) -> None:

@@ -4,23 +4,27 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pyiceberg.catalog import Catalog as IcebergCatalog
-from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
 from pyiceberg.io import FileIO
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from stedi_assets.lakehouse.faults import WAY_BACK, LakehouseError
 from stedi_assets.lakehouse.storage import durable, walk
 from stedi_assets.lakehouse.storage.sqlite_faults import name_file, opening
-from stedi_assets.lakehouse.storage.storage import StoredFile
+from stedi_assets.lakehouse.storage.storage import HINT, StoredFile
 
 NAMESPACE = "stedi"
 """Namespace of the tables, where a lakehouse has a catalog of its own."""
+
+_METADATA = ".metadata.json"
 
 BUSY = 20.0
 """Seconds to wait for another process that writes to the catalog."""
@@ -63,12 +67,12 @@ class LocalStorage:
         return durable.LocalFileIO()
 
     @cached_property
-    def iceberg(self) -> IcebergCatalog:
+    def iceberg(self) -> SqlCatalog:
         """The catalog, made if it is missing."""
         self.exists()  # raises if it is lost
         return self._connect()
 
-    def _connect(self) -> IcebergCatalog:
+    def _connect(self) -> SqlCatalog:
         durable.make_folder(self.folder)
         io = f"{durable.LocalFileIO.__module__}.{durable.LocalFileIO.__name__}"
         uri = f"sqlite:///{self._file}?timeout={BUSY}"
@@ -138,9 +142,42 @@ class LocalStorage:
         """Make sure that what the engines wrote is on the disk: they leave that to the system."""
         durable.settle(files, self.folder)
 
+    def point_readers(self) -> None:
+        """Let the hint of each table name its newest metadata file; other hints are removed.
+
+        What this file calls `main` is published. An outdated hint may show people who withdrew, so
+        one that cannot be renewed is removed, too.
+        """
+        try:
+            newest = self._newest_metadata()
+        except Exception:  # nobody can tell what is published; that is reported elsewhere
+            newest = {}
+        for hint in {*self.folder.glob(f"warehouse/*/*/metadata/{HINT}"), *newest}:
+            try:
+                _renew(hint, newest[hint])
+            except Exception:  # whatever it is: nobody's refresh depends on it
+                with suppress(OSError):
+                    hint.unlink(missing_ok=True)
+
+    def _newest_metadata(self) -> dict[Path, str]:
+        """The hint of each table, with what it has to say."""
+        if not self.exists():
+            return {}
+        with Session(self.iceberg.engine) as session:
+            locations = session.scalars(select(IcebergTables.metadata_location))
+            files = [Path(location) for location in locations if location]
+        # If the lakehouse was moved or copied, they are elsewhere, and no business of this one.
+        files = [file for file in files if file.is_relative_to(self.folder)]
+        return {file.parent / HINT: file.name.removesuffix(_METADATA) for file in files}
+
     def make_private(self) -> None:
         """Let nobody else read the folder."""
         durable.make_private(self.folder)
+
+
+def _renew(hint: Path, version: str) -> None:
+    if not hint.exists() or hint.read_text() != version:
+        durable.replace(hint, version)
 
 
 def _stored(path: str, status: os.stat_result) -> StoredFile:

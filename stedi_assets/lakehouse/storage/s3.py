@@ -166,6 +166,9 @@ class S3Storage:
         """Open an object."""
         return cast("BinaryIO", self.io.new_input(location).open())
 
+    def point_readers(self) -> None:
+        """Readers ask Glue: a hint could be out of date, and show people who withdrew."""
+
     def make_private(self) -> None:
         """Who may read a bucket is decided in AWS."""
 

@@ -9,6 +9,12 @@ from typing import BinaryIO, Protocol
 from pyiceberg.catalog import Catalog as IcebergCatalog
 from pyiceberg.io import FileIO
 
+HINT = "version-hint.text"
+"""File beside a table's metadata files that names the newest one, as Iceberg's readers look for it.
+
+It is for those that are given a folder: DuckDB, and whoever uses PyIceberg's static tables.
+"""
+
 
 @dataclass(frozen=True)
 class StoredFile:
@@ -80,6 +86,9 @@ class Storage(Protocol):
 
     def drop_uploads(self, before: datetime) -> int:
         """Remove what remains of uploads begun before that time; returns their number."""
+
+    def point_readers(self) -> None:
+        """Let readers that are given a table's folder find its newest metadata; never fails."""
 
     def make_private(self) -> None:
         """Let nobody else of this machine read what is stored here."""

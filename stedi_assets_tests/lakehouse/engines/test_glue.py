@@ -337,6 +337,7 @@ def order_of(settings: Settings) -> Order:
         table="customer_trusted",
         inputs={read.table: read.rows_id for read in inputs},
         columns=query.schema.names,
+        field_ids=state.field_ids,
         rule_digest=query.fingerprint(),
         folder=f"{state.location}/data",
         settings=lakehouse.engine.settings,

@@ -103,7 +103,9 @@ def test_all_files_of_a_table_are_synced_before_the_catalog_has_them(
 
     monkeypatch.setattr(storage.iceberg, "commit_table", commit)
     engine = DuckDBEngine(storage)
-    files = engine.write(Query.of(engine.backend.sql("SELECT 1::BIGINT AS at")), f"{location}/data")
+    files = engine.write(
+        Query.of(engine.backend.sql("SELECT 1::BIGINT AS at")), f"{location}/data", {}
+    )
     catalog.publish(catalog.stage("steps", files, {}))
     assert unsynced == []
     named = [path for path in location.rglob("*") if path.is_file()]

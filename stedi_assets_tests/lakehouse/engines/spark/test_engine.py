@@ -68,7 +68,7 @@ def test_folder_named_as_a_column_is_none(tmp_path: Path, engine: SparkEngine) -
     given = parquet(folder / "share=2" / "a.parquet", rows)
     opened = engine.open("given", [given], TYPES)
     assert opened.to_pyarrow().to_pylist() == rows
-    written = engine.write(Query.of(opened), str(folder / "out"))
+    written = engine.write(Query.of(opened), str(folder / "out"), {})
     again = engine.open("written", written, TYPES)
     assert again.to_pyarrow().to_pylist() == rows
 
@@ -91,7 +91,7 @@ def test_rows_come_back_as_they_were_written(tmp_path: Path, engine: SparkEngine
     ]
     odd = tmp_path / "{a,b} [c]* 100%"
     table = engine.open("rows", [parquet(odd / "a?.parquet", rows)], TYPES)
-    written = engine.write(Query.of(table), str(odd / "out"))
+    written = engine.write(Query.of(table), str(odd / "out"), {})
     assert [Path(file).suffix for file in written] == [".parquet"]
     again = engine.open("again", written, TYPES).to_pyarrow().to_pylist()
     assert sorted(again, key=str) == sorted(rows, key=str)
@@ -99,10 +99,19 @@ def test_rows_come_back_as_they_were_written(tmp_path: Path, engine: SparkEngine
     assert left == [".parquet"], "checksums and marks are dropped"
 
 
+def test_files_name_columns_by_their_ids(tmp_path: Path, engine: SparkEngine) -> None:
+    path = parquet(tmp_path / "a.parquet", [{"name": "ann", "number": 1, "share": 0.1}])
+    ids = {"name": 7, "number": 2, "share": 11}
+    query = Query.of(engine.open("numbered", [path], TYPES))
+    [written] = engine.write(query, str(tmp_path / "out"), ids)
+    columns = pq.read_schema(written)
+    assert {c.name: int(c.metadata[b"PARQUET:field_id"]) for c in columns} == ids
+
+
 def test_expression_without_rows_writes_no_file(tmp_path: Path, engine: SparkEngine) -> None:
     table = engine.open("none", [], TYPES)
     assert {name: str(dtype) for name, dtype in table.schema().items()} == TYPES
-    assert engine.write(Query.of(table), str(tmp_path / "out")) == []
+    assert engine.write(Query.of(table), str(tmp_path / "out"), {}) == []
 
 
 def test_column_that_a_file_lacks_is_null(tmp_path: Path, engine: SparkEngine) -> None:
