@@ -24,6 +24,9 @@ from stedi_assets_tests.aws_servers import BUCKET, GlueServer, S3Server, setting
 # The libraries bring many objects that stay: looking for garbage among them less often saves time.
 gc.set_threshold(50_000, 20, 50)
 
+# polars warns where a faster planner, another package, is not installed.
+os.environ.setdefault("POLARS_ICEBERG_PLANNER", "pyiceberg")
+
 
 SERVERS = {"aws", "spark", "ui"}
 """Fixtures that start servers or a browser; `aws` names a deployment, too."""

@@ -283,10 +283,12 @@ def stage(settings: Settings, name: str, rows: Rows) -> Snapshot:
     """Put rows of a table on `audit`, without a run."""
     table, catalog = table_named(name), catalog_of(settings)
     catalog.ensure(table)
-    path = f"{catalog.state(name).location}/data/{uuid4().hex}.parquet"
+    state = catalog.state(name)
+    path = f"{state.location}/data/{uuid4().hex}.parquet"
+    schema = table.numbered(state.field_ids).arrow_schema
     with catalog.io.new_output(path).create() as file:
         # What the table has no column for is left out.
-        pq.write_table(pa.Table.from_pylist(list(map(as_ingested, rows)), table.arrow_schema), file)
+        pq.write_table(pa.Table.from_pylist(list(map(as_ingested, rows)), schema), file)
     return catalog.stage(name, [path] if rows else [], {"run-id": "of a test"})
 
 

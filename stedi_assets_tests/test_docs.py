@@ -1,48 +1,55 @@
-"""The page for data scientists: what it shows runs."""
+"""What the pages for readers show runs, in order, on a lakehouse that was refreshed once."""
 
 import re
 import shlex
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-import dagster as dg
 import pytest
 from typer.testing import CliRunner
 
 from stedi_assets.cli.main import app
-from stedi_assets.defs.sensors.training import training_set_sensor
 from stedi_assets.privacy.training_sets import TRAINING_SET
 from stedi_assets.read import read_table
 from stedi_assets.sample.landing_files import Sample, write_sample
-from stedi_assets_tests.support import KEY, PROJECT, catalog_of, publish, refresh, under
+from stedi_assets.settings import Settings
+from stedi_assets_tests.conftest import IcebergReader
+from stedi_assets_tests.support import KEY, PROJECT, counts, publish, refresh, under
 
 PAGE = PROJECT / "docs/data-scientists.md"
-DAY = "2026-11-22"
-"""The day of the page's examples, which the test takes for the day of its own training set."""
+OPERATING = PROJECT / "docs/operating.md"
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture(scope="module")
-def day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Day of a training set from which a person withdrew since, in the lakehouse of the page."""
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """A lakehouse as `make run` leaves it, in `lakehouse/` of the current folder."""
     folder = tmp_path_factory.mktemp("folder")
     write_sample(folder / "landing", Sample(customers=20, files=2))
     settings = under(folder)
     assert refresh(settings).success
-    published = catalog_of(settings).published(TRAINING_SET)
-    assert published
-    training_set_sensor(settings).evaluate_tick(
-        dg.build_sensor_context(instance=dg.DagsterInstance.ephemeral())
-    )
-    rows = read_table(TRAINING_SET, settings=settings).to_pyarrow().to_pylist()
-    gone = rows[-1]["subject_id"]
-    publish(settings, TRAINING_SET, [row for row in rows if row["subject_id"] != gone])
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STEDI_LAKEHOUSE", settings.lakehouse)
         patch.setenv("STEDI_LANDING", settings.landing_root)
         patch.setenv("STEDI_PSEUDONYM_KEY", KEY)
-        yield f"{published.committed_at:%Y-%m-%d}"
+        patch.chdir(folder)
+        yield settings
+
+
+def publish_repeats(settings: Settings) -> None:
+    """Let the last row be there twice: one of its readings was delivered twice."""
+    rows = read_table(TRAINING_SET, settings=settings).to_pyarrow().to_pylist()
+    publish(settings, TRAINING_SET, [*rows, rows[-1]])
+
+
+def withdraw(settings: Settings) -> str:
+    """Publish the training set without a person; returns who it is."""
+    rows = read_table(TRAINING_SET, settings=settings).to_pyarrow().to_pylist()
+    gone: str = rows[-1]["subject_id"]
+    publish(settings, TRAINING_SET, [row for row in rows if row["subject_id"] != gone])
+    return gone
 
 
 def run(command: str) -> str:
@@ -53,24 +60,50 @@ def run(command: str) -> str:
     return result.output
 
 
-def test_everything_the_page_shows_runs(day: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_everything_the_page_shows_runs(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish_repeats(settings)
     names: dict[str, Any] = {}
-    shown = ""
-    for language, block in BLOCK.findall(PAGE.read_text().replace(DAY, day)):
+    shown, gone = "", ""
+    for language, block in BLOCK.findall(PAGE.read_text()):
         if language == "console":
             commands = [line.removeprefix("$ ") for line in block.splitlines() if line[:2] == "$ "]
             assert commands
             shown += "".join(map(run, commands))
+            if "stedi tag" in block:
+                gone = withdraw(settings)
         else:
             assert language == "python"
             exec(compile(block, str(PAGE), "exec"), names)
     # What the page says of them
-    assert f"training-{day}" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert names["tag"] in shown
+    assert names["tag"] in printed
+    assert "\n1 rows repeat another one exactly\n" in printed
     assert "Row 3" in shown
     assert {"train", "test", "then", "allowed"} <= set(names)
     assert len(names["train"]) + len(names["test"]) == len(names["rows"])
-    withdrawn = set(names["mine"].subject_id) - set(names["newest"].subject_id)
-    assert len(withdrawn) == 1
-    assert not withdrawn & set(names["allowed"].subject_id)
+    assert set(names["mine"].subject_id) - set(names["newest"].subject_id) == {gone}
     assert set(names["allowed"].subject_id) == set(names["newest"].subject_id)
     assert len(names["allowed"]) == len(names["newest"])
+
+
+def test_other_tools_read_the_tables_as_the_page_says(
+    settings: Settings, read_iceberg: IcebergReader
+) -> None:
+    _, _, section = OPERATING.read_text().partition("## Reading with other tools")
+    names: dict[str, Any] = {}
+    folders = []
+    for language, block in BLOCK.findall(section):
+        if language == "python":
+            exec(compile(block, str(OPERATING), "exec"), names)
+        else:
+            assert language == "sql"
+            folders += re.findall(r"iceberg_scan\('(.*)'\)", block)
+    expected = counts(settings)[TRAINING_SET]
+    read = [names[each] for each in ("rows", "with_polars", "with_daft")]
+    assert [len(rows) for rows in read] == [expected] * 3
+    [folder] = folders
+    assert len(read_iceberg(folder)) == expected
+    assert Path(folder).is_dir()

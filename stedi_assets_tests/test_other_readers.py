@@ -1,6 +1,5 @@
 """Other tools see the same rows as we do: DuckDB, PyIceberg, pandas, polars, Daft."""
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -53,10 +52,8 @@ def with_polars(table: StaticTable) -> pa.Table:
         "aws_allow_http": "true",
         "aws_region": "us-east-1",
     }
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", pl.exceptions.PerformanceWarning)  # of a faster planner
-        on_s3 = table.location().startswith("s3://")
-        return pl.scan_iceberg(table, storage_options=options if on_s3 else None).collect()
+    on_s3 = table.location().startswith("s3://")
+    return pl.scan_iceberg(table, storage_options=options if on_s3 else None).collect()
 
 
 def with_daft(table: StaticTable) -> pa.Table:

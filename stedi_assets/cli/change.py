@@ -111,6 +111,24 @@ def rebuild(
         raise typer.Exit(1)
 
 
+def tag() -> None:
+    """Tag the training set that is published, so that it can be read again."""
+    settings = load_settings()
+    from stedi_assets.privacy.training_sets import (  # noqa: PLC0415
+        TRAINING_SET,
+        tag_training_set,
+    )
+    from stedi_assets.resources import open_lakehouse  # noqa: PLC0415
+
+    lakehouse = open_lakehouse(settings)
+    if not lakehouse.storage.exists():
+        raise stop("No tables yet: there is no training set. Refresh first (stedi refresh).")
+    with lakehouse.locked(warn):
+        training_set = lakehouse.published(TRAINING_SET)
+        name = tag_training_set(lakehouse.catalog, training_set)
+    out.print(f"{name}: {training_set.rows:,} rows.", highlight=False)
+
+
 def vacuum(
     older_than: Annotated[
         str,

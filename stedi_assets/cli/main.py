@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from stedi_assets.cli import interrupts
-from stedi_assets.cli.change import dev, rebuild, refresh, sample, vacuum
+from stedi_assets.cli.change import dev, rebuild, refresh, sample, tag, vacuum
 from stedi_assets.cli.show import report, show, status
 from stedi_assets.cli.terminal import stop
 from stedi_assets.lakehouse.faults import sentence, unforeseen
@@ -41,7 +41,7 @@ class _Group(_WithoutTypesOfFlags, TyperGroup):
 
 
 app = typer.Typer(cls=_Group, no_args_is_help=True, pretty_exceptions_enable=False)
-for _command in (refresh, dev, rebuild, status, vacuum, show, report, sample):
+for _command in (refresh, dev, rebuild, status, tag, vacuum, show, report, sample):
     app.command(cls=_Command)(_command)
 
 

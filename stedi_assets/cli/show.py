@@ -50,6 +50,8 @@ def _print_status(overview: dict[str, Any]) -> None:
     _print_tables(overview["tables"])
     _print_left_out(overview)
     _print_training_sets(overview["training_sets"])
+    if overview["repeats"] is not None:
+        out.print(f"Training rows that repeat another one exactly: {overview['repeats']:,}.")
     if overview["quarantine"]:
         quarantine = Table(title="Quarantine", title_justify="left", box=box.SIMPLE)
         for column in ("source", "reason", "rows"):

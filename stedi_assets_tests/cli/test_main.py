@@ -16,10 +16,10 @@ from typer.testing import CliRunner, Result
 
 from stedi_assets.cli.main import app
 from stedi_assets.read import UnknownTableError, read_table
-from stedi_assets.settings import PROJECT
+from stedi_assets.settings import PROJECT, Settings
 from stedi_assets.tables.trusted.customer_trusted import customer_trusted
 from stedi_assets_tests.conftest import Lakehouses
-from stedi_assets_tests.support import KEY, change_table, on_this_machine, under
+from stedi_assets_tests.support import KEY, change_table, on_this_machine, publish, under
 
 LATER = int(time.time() * 1000)
 """A time in milliseconds after all those of a sample."""
@@ -280,6 +280,36 @@ def test_wrong_setting_is_said_in_one_sentence(
         result = stedi(command)
         assert result.exit_code == 1
         assert result.output.startswith("STEDI_ENGINE has an unknown value; allowed:")
+
+
+@on_this_machine
+def test_tag_names_the_published_training_set_once(
+    refreshed: Project,
+) -> None:
+    assert status()["training_sets"] == []
+    said = stedi("tag").stdout
+    name, _, rows = said.partition(": ")
+    assert rows.endswith(" rows.\n")
+    assert stedi("tag").stdout == said
+    [tagged] = status()["training_sets"]
+    assert tagged["tag"] == name
+    assert name.startswith("training-")
+
+
+def test_tag_needs_a_training_set(project: Project) -> None:
+    result = stedi("tag")
+    assert result.exit_code == 1
+    assert "Refresh first" in result.output
+
+
+@on_this_machine
+def test_status_counts_training_rows_that_repeat_another(refreshed: Project) -> None:
+    assert status()["repeats"] == 0
+    settings = Settings.load()
+    rows = read_table("machine_learning_curated").to_pyarrow().to_pylist()
+    publish(settings, "machine_learning_curated", [*rows, *rows[:2], rows[0]])
+    assert status()["repeats"] == 3
+    assert "repeat another one exactly: 3." in stedi("status").stdout
 
 
 @on_this_machine

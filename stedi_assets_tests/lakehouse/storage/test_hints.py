@@ -54,9 +54,8 @@ def seen(storage: LocalStorage, read_iceberg: IcebergReader) -> list[str]:
     folder = str(folder_of(storage))
     by_duckdb = [row["email"] for row in read_iceberg(folder)]
     by_pyiceberg = StaticTable.from_metadata(folder).scan().to_arrow()["email"].to_pylist()
-    with pytest.warns(pl.exceptions.PerformanceWarning):  # of a faster planner
-        by_polars = pl.scan_iceberg(folder).collect()["email"].to_list()
-    assert by_duckdb == by_pyiceberg == by_polars
+    by_polars = pl.scan_iceberg(folder).collect()["email"].to_list()
+    assert sorted(by_duckdb) == sorted(by_pyiceberg) == sorted(by_polars)
     return by_duckdb
 
 
@@ -162,18 +161,13 @@ def test_whoever_reads_meanwhile_sees_the_old_hint_or_the_new_one(folder: Path) 
 def test_table_whose_files_lack_ids_is_read_by_names(
     storage: LocalStorage, read_iceberg: IcebergReader
 ) -> None:
+    publish(storage, "ann")
     catalog = Catalog(storage)
-    publish(storage, "ann")  # its file has no ids
-    state = catalog.state(TABLE)
+    state, published = catalog.state(TABLE), catalog.published(TABLE)
     path = f"{state.location}/data/{uuid4().hex}.parquet"
     row = {name: [1 if kind == "int64" else "bob"] for name, kind in state.types.items()}
-    numbered = table_named(TABLE).numbered(state.field_ids).arrow_schema
     with catalog.io.new_output(path).create() as file:
-        pq.write_table(pa.table(row, numbered), file)
-    published = catalog.published(TABLE)
+        pq.write_table(pa.table(row), file)
     assert published
     catalog.publish(catalog.stage(TABLE, [*published.files, path], {}))
-    folder = str(folder_of(storage))
-    by_pyiceberg = StaticTable.from_metadata(folder).scan().to_arrow()["email"].to_pylist()
-    assert sorted(by_pyiceberg) == ["ann", "bob"]
-    assert sorted(row["email"] for row in read_iceberg(folder)) == ["ann", "bob"]
+    assert sorted(seen(storage, read_iceberg)) == ["ann", "bob"]
