@@ -166,8 +166,8 @@ class LocalStorage:
         with Session(self.iceberg.engine) as session:
             locations = session.scalars(select(IcebergTables.metadata_location))
             files = [Path(location) for location in locations if location]
-        # If the lakehouse was moved or copied, they are elsewhere, and no business of this one.
-        files = [file for file in files if file.is_relative_to(self.folder)]
+        # They are elsewhere if the lakehouse was moved or copied, and missing if it is damaged.
+        files = [file for file in files if file.is_relative_to(self.folder) and file.is_file()]
         return {file.parent / HINT: file.name.removesuffix(_METADATA) for file in files}
 
     def make_private(self) -> None:

@@ -1,6 +1,7 @@
 """Readers that are given a table's folder see what is published, and nothing older or newer."""
 
 import os
+import shutil
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,13 @@ def test_hints_go_where_the_catalog_cannot_be_read_or_has_no_such_table(
 def test_nothing_is_made_where_there_is_no_lakehouse(storage: LocalStorage) -> None:
     storage.point_readers()
     assert not storage.folder.exists()
+
+
+def test_nothing_is_made_where_the_warehouse_is_gone(storage: LocalStorage) -> None:
+    publish(storage, "ann")
+    shutil.rmtree(storage.folder / "warehouse")
+    storage.point_readers()
+    assert not (storage.folder / "warehouse").exists()
 
 
 def test_vacuum_keeps_the_hint_and_what_it_names(
