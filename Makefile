@@ -47,7 +47,6 @@ run: setup ## refresh the lakehouse, on sample data if there is no landing data
 		&& [ -z "$$(find "$$LAKEHOUSE/landing" -type f 2>/dev/null | head -n 1)" ]; then \
 		echo "No landing data yet: writing sample data."; $(BIN)/stedi sample; fi
 	$(BIN)/stedi refresh
-	$(BIN)/stedi status
 
 run-s3: setup-dev ## refresh a lakehouse on S3 and Glue servers of this machine, and remove it
 	env -u STEDI_LANDING $(BIN)/python -m stedi_assets_tests.aws_servers \
@@ -89,5 +88,6 @@ lock: ## write constraints.txt anew, with the newest versions that fit
 bench: $(VENV)/ready-dev ## measure a refresh beside other ways to the same tables
 	$(BIN)/python -m benchmarks.bench $(BENCH)
 
-clean: ## remove the tables and the run history; landing files and key stay
-	rm -rf "$$LAKEHOUSE/warehouse" "$$LAKEHOUSE/catalog.db" "$$LAKEHOUSE/scratch" "$$LAKEHOUSE/report" "$$LAKEHOUSE/history" .dagster
+clean: ## remove the tables, tagged training sets too, and the run history; landing files and key stay
+	@echo "Removing the tables in $$LAKEHOUSE, tagged training sets with them, and the history of runs."
+	@rm -rf "$$LAKEHOUSE/warehouse" "$$LAKEHOUSE/catalog.db" "$$LAKEHOUSE/scratch" "$$LAKEHOUSE/report" "$$LAKEHOUSE/history" .dagster

@@ -12,7 +12,11 @@ from stedi_assets.settings import Settings
 
 
 class UnknownTableError(LookupError):
-    """There is no such table, or no such state of it."""
+    """There is no such table, or it is not published yet."""
+
+
+class UnknownSnapshotError(UnknownTableError):
+    """The table has no such state."""
 
 
 def read_table(
@@ -31,7 +35,8 @@ def read_table(
         settings: Which lakehouse; the one of the environment where absent.
 
     Raises:
-        UnknownTableError: No such table is published, or it has no such state.
+        UnknownTableError: No such table is published.
+        UnknownSnapshotError: The table has no such state.
         ValueError: Both `snapshot` and `as_of` are given, or `as_of` is no date or time.
     """
     settings = settings or Settings.load()
@@ -49,7 +54,8 @@ def find_snapshot(
     """The state of a table that `read_table` reads.
 
     Raises:
-        UnknownTableError: No such table is published, or it has no such state.
+        UnknownTableError: No such table is published.
+        UnknownSnapshotError: The table has no such state.
         ValueError: Both `snapshot` and `as_of` are given, or `as_of` is no date or time.
     """
     if snapshot is not None and as_of is not None:
@@ -89,9 +95,9 @@ def _by_tag_or_id(name: str, state: TableState, snapshot: int | str) -> Snapshot
     if match is None and tag_or_id.isdecimal():
         match = state.snapshot(int(tag_or_id))
     if match is None and state.is_unpublished(tag_or_id):
-        raise UnknownTableError(f"{name}: {tag_or_id} was never published; {_tags(state)}.")
+        raise UnknownSnapshotError(f"{name}: {tag_or_id} was never published; {_tags(state)}.")
     if match is None:
-        raise UnknownTableError(f"{name} has no snapshot {tag_or_id}; {_tags(state)}.")
+        raise UnknownSnapshotError(f"{name} has no snapshot {tag_or_id}; {_tags(state)}.")
     return match
 
 
@@ -99,7 +105,7 @@ def _published_at(name: str, state: TableState, as_of: date | datetime | str) ->
     snapshot = state.as_of(_moment(as_of))
     if snapshot is None:
         earliest = state.earliest
-        raise UnknownTableError(
+        raise UnknownSnapshotError(
             f"What {name} was as of {as_of} cannot be read: nothing was published yet, or it has "
             f"expired; the earliest left is of {earliest.isoformat(timespec='milliseconds')}, "
             f"{_tags(state)}."

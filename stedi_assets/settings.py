@@ -7,6 +7,7 @@ import json
 import os
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -191,6 +192,17 @@ class Settings(BaseSettings):
             return cls(**values)
         except ValidationError as error:
             raise SettingsError("\n".join(_sentence(e) for e in error.errors())) from None
+
+    @staticmethod
+    def make_landing_folder() -> None:
+        """Make the folder STEDI_LANDING, if it does not exist, before something is written to it.
+
+        Where that is not possible, `load` says what is wrong.
+        """
+        landing = os.environ.get("STEDI_LANDING", "")
+        if landing and not landing.startswith("s3://"):
+            with suppress(OSError, RuntimeError):
+                Path(landing).expanduser().mkdir(parents=True, exist_ok=True)
 
     @field_validator("retention", "refresh_interval", mode="before")
     @classmethod
@@ -413,7 +425,7 @@ def _sentence(error: Any) -> str:
     field = Settings.model_fields[error["loc"][0]]
     match error["type"]:
         case "literal_error":
-            return f"{name} has an unknown value; allowed: {error['ctx']['expected']}."
+            return f"{name} is “{error['input']}”; allowed: {error['ctx']['expected']}."
         case "too_short" | "string_too_short":
             return f"{name} is too short; it needs {error['ctx']['min_length']} characters or more."
         case "string_pattern_mismatch":

@@ -8,7 +8,7 @@ import typer
 
 from stedi_assets.cli.progress import shown_progress
 from stedi_assets.cli.terminal import confirm, load_settings, out, say, stop, warn
-from stedi_assets.settings import duration
+from stedi_assets.settings import Settings, duration
 
 
 class Source(StrEnum):
@@ -202,6 +202,8 @@ def sample(  # noqa: PLR0913  (these are its options)
         write_sample,
     )
 
+    if landing is None:
+        Settings.make_landing_folder()
     settings = load_settings()
     target = (landing or settings.landing_root).rstrip("/")
     if target.startswith("s3://") and settings.deployment != "aws":

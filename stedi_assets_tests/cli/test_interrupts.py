@@ -1,13 +1,12 @@
 """Ctrl-C and SIGTERM, whenever they come: one sentence, and a run that is canceled."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import chdir, suppress
+from contextlib import suppress
 from pathlib import Path
 from threading import Timer
 
@@ -15,9 +14,10 @@ import dagster as dg
 import duckdb
 import pytest
 
+from stedi_assets.cli.history import instance_of
 from stedi_assets.cli.interrupts import SENTENCE
-from stedi_assets.settings import PROJECT
 from stedi_assets_tests.commands import deliver_people, isolate, stedi
+from stedi_assets_tests.support import under
 
 SIGNALS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 
@@ -29,8 +29,7 @@ def environment(tmp_path: Path) -> Mapping[str, str]:
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project with a history of its own."""
-    shutil.copy(PROJECT / "dagster.yaml", tmp_path)
+    """The folder of a lakehouse with files to take in."""
     isolate(monkeypatch, tmp_path)
     deliver_people(tmp_path / "lakehouse/landing")
     return tmp_path
@@ -102,7 +101,9 @@ def in_a_step(*_: object, **__: object) -> None:
 
 def in_a_query(*_: object, **__: object) -> None:
     Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
-    duckdb.sql("SELECT sum(a.range * b.range) FROM range(10000000) a, range(1000000) b").fetchall()
+    end = time.monotonic() + 60
+    while time.monotonic() < end:  # DuckDB ends the part that a thread works on, so they are short
+        duckdb.sql("SELECT sum(range) FROM range(5000000)").fetchall()
 
 
 def in_an_error_that_is_another(*_: object, **__: object) -> None:
@@ -134,7 +135,7 @@ def test_run_that_a_signal_ends_is_canceled(
     said = stedi(monkeypatch, "refresh")
     assert (said.code, said.err) == (code, f"{SENTENCE}\n")
     assert "Traceback" not in said.out
-    with chdir(project), dg.DagsterInstance.from_config(str(project)) as instance:
+    with instance_of(under(project, landing=None)) as instance:
         [run] = instance.get_runs()
         failures = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
     assert (run.status, failures) == (dg.DagsterRunStatus.CANCELED, [])  # nobody is alerted
@@ -150,7 +151,7 @@ def test_signal_before_a_run_begins_leaves_none_in_the_history(
     monkeypatch.setattr(f"stedi_assets.{place}", lambda *_: os.kill(os.getpid(), number))
     said = stedi(monkeypatch, "refresh")
     assert (said.code, said.err) == (128 + number, f"{SENTENCE}\n")
-    with chdir(project), dg.DagsterInstance.from_config(str(project)) as instance:
+    with instance_of(under(project, landing=None)) as instance:
         assert instance.get_runs() == []
 
 

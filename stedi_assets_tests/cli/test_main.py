@@ -5,6 +5,7 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from stedi_assets.cli.main import app
-from stedi_assets.read import UnknownTableError, read_table
+from stedi_assets.read import UnknownSnapshotError, UnknownTableError, read_table
 from stedi_assets.settings import PROJECT, Settings
 from stedi_assets.tables.trusted.customer_trusted import customer_trusted
 from stedi_assets_tests.conftest import Lakehouses
@@ -279,7 +280,7 @@ def test_wrong_setting_is_said_in_one_sentence(
     for command in ("refresh", "status"):
         result = stedi(command)
         assert result.exit_code == 1
-        assert result.output.startswith("STEDI_ENGINE has an unknown value; allowed:")
+        assert result.output.startswith("STEDI_ENGINE is “spork”; allowed: ")
 
 
 @on_this_machine
@@ -330,6 +331,35 @@ def test_vacuum_says_what_goes_and_tables_stay(
     assert read_table("machine_learning_curated").count().to_pandas() > 0
 
 
+@on_this_machine
+def test_vacuum_says_when_the_next_snapshot_can_go(
+    refreshed: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STEDI_CONSENT_SCOPE", "from_consent_date")
+    assert stedi("refresh").exit_code == 0
+    # The empty snapshot that each table began with was replaced first.
+    first = min(entry["published"]["at"] for entry in status()["tables"])
+    said = " ".join(stedi("vacuum", "--dry-run").stdout.split())
+    due = datetime.fromisoformat(first) + timedelta(days=7)
+    assert f"The next snapshot can go from {due:%Y-%m-%d} " in said
+    monkeypatch.setenv("STEDI_RETENTION", "0d")
+    assert "No other snapshot will go" in stedi("vacuum", "--older-than", "0m").stdout
+
+
+@on_this_machine
+def test_sample_makes_the_landing_folder(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STEDI_LANDING", str(tmp_path / "not/yet"))
+    assert stedi("status").exit_code == 1  # only who writes to it makes it
+    assert stedi("sample", "--customers", "1", "--files", "1").exit_code == 0
+    assert (tmp_path / "not/yet/customer/landing/customer-1.json").exists()
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("STEDI_LANDING", str(tmp_path / "file"))
+    wrong = stedi("sample", "--customers", "1", "--files", "1")
+    assert (wrong.exit_code, "which is no folder" in wrong.output) == (1, True)
+
+
 def test_vacuum_before_the_first_refresh_has_nothing_to_do(project: Project) -> None:
     assert "No tables yet" in stedi("vacuum").stdout
     assert stedi("vacuum", "--older-than", "soon").exit_code == 1
@@ -377,7 +407,7 @@ def test_tables_that_were_read_can_be_joined(shared: Project) -> None:
 def test_read_table_says_what_is_wrong(shared: Project) -> None:
     with pytest.raises(UnknownTableError, match="There is no table nope; there are: accel"):
         read_table("nope")
-    with pytest.raises(UnknownTableError, match="customer_trusted has no snapshot 5"):
+    with pytest.raises(UnknownSnapshotError, match="customer_trusted has no snapshot 5"):
         read_table("customer_trusted", snapshot=5)
 
 

@@ -1,6 +1,8 @@
 """The command at a terminal: narrow, without colours, interrupted, with nobody reading on."""
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -72,7 +74,10 @@ def test_each_table_has_a_line_of_its_own_on_a_terminal(
     made = [line for line in lines if "checks" in line and "published" in line]
     assert len(made) == len(TABLES)
     assert all(line.startswith(TABLES) for line in made)
-    assert not [line for line in lines if "starting" in line or "…" in line]
+    assert not [line for line in lines if "starting" in line or "auditing" in line]
+    seconds = [float(number) for line in made for number in re.findall(r"([\d.]+) s ", line)]
+    [(total, rest)] = re.findall(r"([\d.]+) s, ([\d.]+) s of it to start", " ".join(lines))
+    assert sum(seconds) + float(rest) == pytest.approx(float(total), abs=0.1)
 
 
 def test_help_shows_no_type_of_what_is_there_or_not(
@@ -203,3 +208,69 @@ def test_output_that_cannot_be_written_is_a_sentence(environment: Mapping[str, s
     assert process.returncode == 1
     assert process.stderr.count("\n") == 1
     assert "no space left" in process.stderr.lower()
+
+
+# Odd consoles, and odd input
+
+
+@pytest.mark.parametrize("words", ["status", "show customer_landing", "--help", "refresh nope"])
+def test_console_of_windows_shows_what_it_can(environment: Mapping[str, str], words: str) -> None:
+    said = subprocess.run(
+        [sys.executable, "-m", "stedi_assets", *words.split()],
+        env={**environment, "PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0", "LANG": "C"},
+        capture_output=True,
+        check=False,
+    )
+    text = (said.stdout + said.stderr).decode("cp1252")
+    assert "Traceback" not in text
+    assert r"\u" not in text
+    assert said.returncode == (1 if "nope" in words else 0)
+
+
+@pytest.mark.parametrize("words", ["status", "show customer_landing", "--help", "refresh nope"])
+def test_without_colours_there_are_no_control_codes(
+    environment: Mapping[str, str], words: str
+) -> None:
+    said = run(words, environment, NO_COLOR="1", FORCE_COLOR="")
+    assert "\x1b" not in said.stdout + said.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["show", ""],
+        ["show", "../x"],
+        ["show", "customer_landing", "--snapshot", ""],
+        ["show", "customer_landing", "--snapshot", "-1"],
+        ["show", "customer_landing", "--snapshot", "9" * 40],
+        ["show", "customer_landing", "--snapshot", "\uff11"],
+        ["vacuum", "--older-than", ""],
+        ["refresh", ""],
+        ["report", "{folder}"],
+        ["report", "{file}/x.html"],
+        ["report", "{folder}/missing/x.html"],
+        ["sample", "{file}", "--customers", "1"],
+        ["sample", "{file}/x", "--customers", "1"],
+        ["sample", "s3://nowhere/x", "--customers", "1"],
+    ],
+)
+def test_mistake_is_one_sentence(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    isolate(monkeypatch, place)
+    file = tmp_path / "file"
+    file.touch()
+    said = stedi(monkeypatch, *(word.format(folder=tmp_path, file=file) for word in words))
+    assert (said.code, said.out, said.err.count("\n")) == (1, "", 1)
+    assert "not foreseen" not in said.err
+
+
+@pytest.mark.parametrize("command", ["status", "refresh", "show customer_landing", "vacuum"])
+def test_copied_lakehouse_says_how_to_go_on(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    shutil.copytree(place / "lakehouse", tmp_path / "lakehouse")
+    isolate(monkeypatch, tmp_path)
+    said = stedi(monkeypatch, *command.split())
+    assert (said.code, said.out, said.err.count("\n")) == (1, "", 1)
+    assert "make all tables anew from the landing files: stedi rebuild." in said.err
