@@ -1,6 +1,6 @@
 """The assets that Dagster should show, with their groups and checks."""
 
-LANDING_CHECKS = {"contract", "readable", "completeness", "files"}
+LANDING_CHECKS = {"contract", "readable", "completeness", "files", "anomalies"}
 
 GROUPS = {
     "customer_files": "sources",
@@ -24,12 +24,12 @@ OTHER_CHECKS = {
     "accelerometer_landing": LANDING_CHECKS,
     "step_trainer_landing": LANDING_CHECKS,
     "quarantine": {"contract", "completeness"},
-    "customer_trusted": {"suspended", "consent_share"},
-    "accelerometer_trusted": set(),
-    "customers_curated": set(),
-    "device_ownership": set(),
-    "step_trainer_trusted": set(),
-    "machine_learning_curated": set(),
+    "customer_trusted": {"suspended", "consent_share", "anomalies"},
+    "accelerometer_trusted": {"anomalies"},
+    "customers_curated": {"anomalies"},
+    "device_ownership": {"anomalies"},
+    "step_trainer_trusted": {"anomalies"},
+    "machine_learning_curated": {"anomalies"},
     "lakehouse_report": set(),
 }
 

@@ -73,7 +73,7 @@ def test_lineage_shows_every_table_and_source(ui: DagsterUI) -> None:
 
 def test_landing_files_start_a_run_by_themselves(ui: DagsterUI, by_itself: str) -> None:
     ui.open("/assets/machine_learning_curated")
-    expect(ui.page.get_by_text("1,800")).to_be_visible()  # rows
+    expect(ui.page.get_by_text("1,800").first).to_be_visible()  # rows
 
 
 @pytest.mark.parametrize("table", TABLES)
