@@ -56,6 +56,14 @@ def ignore() -> None:
     _handle(signal.SIG_IGN)
 
 
+def hold(held: bool) -> None:
+    """Let Ctrl-C wait, or come; processes that start meanwhile never get it.
+
+    At a terminal, Ctrl-C goes to all of them, and each would print a traceback of its own.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK if held else signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
 def exit_code() -> int | None:
     """The exit code, as of a shell, if a signal came; None otherwise."""
     if _pipe:

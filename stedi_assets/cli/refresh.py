@@ -112,7 +112,10 @@ def _canceled_if_interrupted(instance: dg.DagsterInstance, events: "_Events") ->
     # Known before the run has ended, it does not fail, so that nobody is alerted.
     events.when_interrupted = lambda: _report(run_id, instance, instance.report_run_canceling)
     try:
-        yield run_id
+        try:
+            yield run_id
+        finally:
+            interrupts.hold(False)
     except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
         events.interrupted = True
     if events.interrupted:
@@ -228,6 +231,9 @@ class _Events(logging.Handler):
                 self._console.print(message, style="yellow", markup=False)
             return
         match event.event_type:
+            case dg.DagsterEventType.RESOURCE_INIT_SUCCESS | dg.DagsterEventType.LOGS_CAPTURED:
+                # In between, Dagster starts processes that copy what steps print.
+                interrupts.hold(event.event_type != dg.DagsterEventType.LOGS_CAPTURED)
             case dg.DagsterEventType.STEP_START:
                 self._ended = self._ended or time.perf_counter()
             case dg.DagsterEventType.ASSET_MATERIALIZATION:

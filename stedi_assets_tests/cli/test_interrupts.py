@@ -19,6 +19,9 @@ from stedi_assets.cli.interrupts import SENTENCE
 from stedi_assets_tests.commands import deliver_people, isolate, stedi
 from stedi_assets_tests.support import under
 
+COPYING = 4
+"""Processes that copy what steps print: one for each stream, and one that watches each of them."""
+
 SIGNALS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 
 
@@ -35,7 +38,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def start(words: list[str], environment: Mapping[str, str]) -> subprocess.Popen[str]:
+def start(
+    words: list[str], environment: Mapping[str, str], *, start_new_session: bool = False
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "stedi_assets", *words],
         env=environment,
@@ -43,6 +48,7 @@ def start(words: list[str], environment: Mapping[str, str]) -> subprocess.Popen[
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=start_new_session,
     )
 
 
@@ -92,6 +98,23 @@ def test_question_that_nobody_answers_is_a_sentence(
 
 
 # In a refresh
+
+
+def test_ctrl_c_at_a_terminal_is_a_sentence_although_all_processes_get_it(
+    tmp_path: Path, environment: Mapping[str, str]
+) -> None:
+    words = ["sample", "--customers", "3000", "--files", "1"]
+    start(words, environment).communicate(timeout=120)
+    process = start(["refresh"], environment, start_new_session=True)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    if not children.parent.exists():
+        pytest.skip("There is no /proc here.")
+    while process.poll() is None and len(children.read_text().split()) < COPYING:
+        time.sleep(0.01)
+    time.sleep(0.3)  # Python has to have begun in each of them
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, f"{SENTENCE}\n")
 
 
 def in_a_step(*_: object, **__: object) -> None:
