@@ -3,12 +3,12 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Event, Lock, Thread
+from threading import Event, Lock, Thread, current_thread, main_thread
 
 from rich.console import Console
 from rich.text import Text
 
-from stedi_assets.cli import BEGAN
+from stedi_assets.cli import BEGAN, interrupts
 from stedi_assets.lakehouse.progress import Progress
 
 INTERVAL = 30.0
@@ -27,12 +27,14 @@ class ShownProgress(Progress):
 
     def begin(self, work: str, total: int = 0, size: int = 0) -> None:
         """Something else is being done from now on."""
+        _stop_if_interrupted()
         with self._lock:
             self._work, self._total, self._size = work, total, size
             self._count = self._bytes = 0
 
     def advance(self, count: int = 0, size: int = 0) -> None:
         """So many more, or bytes of them, are done."""
+        _stop_if_interrupted()
         with self._lock:
             self._count += count
             self._bytes += size
@@ -70,7 +72,7 @@ def _lines(progress: ShownProgress, console: Console) -> Iterator[None]:
 
     def tell() -> None:
         while not done.wait(INTERVAL):
-            console.print(str(progress), markup=False, highlight=False, soft_wrap=True)
+            console.print(str(progress), markup=False, highlight=False, emoji=False, soft_wrap=True)
 
     thread = Thread(target=tell, daemon=True)
     thread.start()
@@ -78,7 +80,18 @@ def _lines(progress: ShownProgress, console: Console) -> Iterator[None]:
         yield
     finally:
         done.set()
-        thread.join()
+        # Not for ever: it may wait for a lock that a signal left taken, such as that of imports.
+        thread.join(1.0)
+
+
+def _stop_if_interrupted() -> None:
+    """Raise what a library swallowed: a signal that came while one of its modules was loaded.
+
+    Raises:
+        KeyboardInterrupt: A signal came, and the command goes on all the same.
+    """
+    if current_thread() is main_thread() and interrupts.exit_code():
+        raise KeyboardInterrupt
 
 
 def _size(done: int, total: int) -> str:

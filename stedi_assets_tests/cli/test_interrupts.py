@@ -52,6 +52,16 @@ def start(
     )
 
 
+def ended(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """Wait until it has ended; what it printed to standard output, and to standard error."""
+    try:
+        return process.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        raise
+
+
 def wait_until_the_project_is_loaded(pid: int) -> None:
     """Wait until the command has begun to load; before, signals are Python's own."""
     maps = Path(f"/proc/{pid}/maps")
@@ -70,7 +80,7 @@ def test_signal_is_a_sentence_whenever_it_comes(
     wait_until_the_project_is_loaded(process.pid)
     time.sleep(seconds)
     process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    out, err = ended(process)
     assert (process.returncode, out, err) == (128 + number, "", f"{SENTENCE}\n")
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
@@ -85,7 +95,7 @@ def test_signal_while_a_question_waits_is_a_sentence(
         pass
     assert character
     process.send_signal(number)
-    _, err = process.communicate(timeout=60)
+    _, err = ended(process)
     assert (process.returncode, err) == (128 + number, f"{SENTENCE}\n")
 
 
@@ -113,7 +123,7 @@ def test_ctrl_c_at_a_terminal_is_a_sentence_although_all_processes_get_it(
         time.sleep(0.01)
     time.sleep(0.3)  # Python has to have begun in each of them
     os.killpg(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = ended(process)
     assert (process.returncode, err) == (130, f"{SENTENCE}\n")
 
 
