@@ -122,7 +122,8 @@ def _write(
 ) -> tuple[dict[str, int], dict[str, int]]:
     """Write the files of each source, and count what is readable in them and what is not."""
     objects, unreadable = dict.fromkeys(SOURCES, 0), dict.fromkeys(SOURCES, 0)
-    with duckdb.connect() as connection:
+    # Otherwise it looks for tables among Python's variables, and loads pandas for that.
+    with duckdb.connect(config={"python_enable_replacements": False}) as connection:
         progress.begin("making up people and their readings")
         _draw(connection, sample)
         for source, files in paths.items():

@@ -188,6 +188,16 @@ def test_signal_before_a_run_begins_leaves_none_in_the_history(
         assert instance.get_runs() == []
 
 
+def test_signal_that_a_library_swallows_ends_the_work_soon(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stedi_assets.sample.landing_files.draw_people", swallowed)
+    monkeypatch.setattr("stedi_assets.sample.landing_files.draw_readings", lambda *_: None)
+    said = stedi(monkeypatch, "sample", str(project / "other"))
+    assert (said.code, said.out, said.err) == (130, "", f"{SENTENCE}\n")
+    assert not list((project / "other").rglob("*.json"))
+
+
 def test_signal_in_a_destructor_is_not_lost(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Deleted:
         def __del__(self) -> None:

@@ -1,6 +1,7 @@
 """How far the work is, on a terminal and elsewhere."""
 
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,13 +55,16 @@ class Screen:
         (40, ["reading accelerometer files 12 of 100,", "1.2 of 11.8 GB, 0:"]),
     ],
 )
-def test_terminal_shows_files_and_bytes_of_all(width: int, expected: list[str]) -> None:
+def test_terminal_shows_files_and_bytes_of_all(
+    monkeypatch: pytest.MonkeyPatch, width: int, expected: list[str]
+) -> None:
+    monkeypatch.setattr("stedi_assets.cli.progress.BEGAN", time.perf_counter() - 7)
     screen = Screen(width)
     with shown_progress(screen.console) as progress:
         progress.begin("reading accelerometer files", 100, 11_800_000_000)
         progress.advance(12, 1_180_000_000)
         lines = [line[2:] for line in screen.wait_for("12 of 100")]
-        assert [line[: len(words)] for line, words in zip(lines, expected, strict=True)] == expected
+        assert [re.sub(r":\d\d$", ":", line) for line in lines] == expected
         screen.console.print("customer_landing")
         progress.begin("auditing accelerometer_landing")
         lines = screen.wait_for("auditing accelerometer_landing")
