@@ -301,6 +301,6 @@ def test_vacuum_says_which_training_sets_go(
     for words, told in ((["--dry-run"], "Would remove "), ([], "Removed ")):
         said = stedi("vacuum", *words)
         assert said.startswith(told)
-        assert said.endswith(f", the tags {first}.")
+        assert f", the tags {first}. " in said
     assert "training" not in stedi("vacuum")
     assert list(tags(here)) == [newest]
