@@ -272,7 +272,7 @@ def test_unchanged_table_shows_what_was_shown_when_it_was_published(runs: Runs, 
 
 def test_unchanged_table_repeats_what_its_checks_found(runs: Runs) -> None:
     assert set(runs.unchanged.checks) == set(runs.first.checks)
-    looked_again = {"files", "suspended", "all_files"}
+    looked_again = {"files", "suspended", "anomalies", "all_files"}
     for (table, check), (passed, sentence, numbers) in runs.first.checks.items():
         again = runs.unchanged.checks[table, check]
         assert again[:2] == (passed, sentence)
