@@ -89,5 +89,5 @@ bench: $(VENV)/ready-dev ## measure a refresh beside other ways to the same tabl
 	$(BIN)/python -m benchmarks.bench $(BENCH)
 
 clean: ## remove the tables, tagged training sets too, and the run history; landing files and key stay
-	@echo "Removing the tables in $$LAKEHOUSE, tagged training sets with them, and the history of runs."
+	@echo "Removing the tables in $$LAKEHOUSE, tagged training sets with them, and the history of runs (also .dagster here)."
 	@rm -rf "$$LAKEHOUSE/warehouse" "$$LAKEHOUSE/catalog.db" "$$LAKEHOUSE/scratch" "$$LAKEHOUSE/report" "$$LAKEHOUSE/history" .dagster
