@@ -77,8 +77,8 @@ def history(folder: Path) -> str:
     """All that Dagster kept of runs: events, and what processes wrote."""
     kept = [
         path.read_bytes().decode(errors="replace")
-        for path in folder.rglob("*")
-        if path.is_file() and not path.is_relative_to(folder / "lakehouse")
+        for path in (folder / "lakehouse/history").rglob("*")
+        if path.is_file()
     ]
     assert kept
     return "\n".join(kept)

@@ -336,7 +336,7 @@ def test_rule_that_fails_after_the_table_gained_columns_keeps_nobody_in(
     def out_of_memory(*_: object) -> Any:
         raise MemoryError
 
-    monkeypatch.setattr("stedi_assets.defs.io_manager.stage", out_of_memory)
+    monkeypatch.setattr("stedi_assets.defs.table_assets.stage", out_of_memory)
     named = settings.model_copy(update={"pseudonymize": False})
     assert not _refresh(named)
     assert not any(_anns(named).values())

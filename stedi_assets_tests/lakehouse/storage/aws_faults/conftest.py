@@ -70,7 +70,7 @@ def stedi(
     """Runs a command as a person does; gives its exit code and what it prints, in one line."""
 
     def run(settings: Settings, *words: str) -> tuple[int, str]:
-        monkeypatch.setattr("stedi_assets.cli.refresh.PROJECT", tmp_path)  # no history is kept
+        monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))  # not the history of the checkout
         monkeypatch.setattr("sys.argv", ["stedi", *words])
         given = {
             "DEPLOYMENT": settings.deployment,
