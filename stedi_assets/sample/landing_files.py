@@ -23,7 +23,16 @@ from stedi_assets.sample.readings import draw_readings
 if TYPE_CHECKING:
     from pyiceberg.io import FileIO
 
-__all__ = ["SHARED_SERIALS", "SOURCES", "Sample", "SampleSummary", "upload_sample", "write_sample"]
+__all__ = [
+    "SHARED_SERIALS",
+    "SOURCES",
+    "Sample",
+    "SampleSummary",
+    "define_draws",
+    "draw_sample",
+    "upload_sample",
+    "write_sample",
+]
 
 
 @dataclass(frozen=True)
@@ -125,7 +134,7 @@ def _write(
     # Otherwise it looks for tables among Python's variables, and loads pandas for that.
     with duckdb.connect(config={"python_enable_replacements": False}) as connection:
         progress.begin("making up people and their readings")
-        _draw(connection, sample)
+        draw_sample(connection, sample)
         for source, files in paths.items():
             files[0].parent.mkdir(parents=True, exist_ok=True)
             spare = spare_objects(connection, source)
@@ -176,15 +185,20 @@ def _write_lines(
     return int(copied[0]) if copied else 0
 
 
-def _draw(connection: duckdb.DuckDBPyConnection, sample: Sample) -> None:
+def draw_sample(connection: duckdb.DuckDBPyConnection, sample: Sample) -> None:
     """Make the views `customer`, `accelerometer` and `step_trainer` of file, position, line."""
+    define_draws(connection, sample.seed)
+    draw_people(connection, sample)
+    draw_readings(connection, sample)
+
+
+def define_draws(connection: duckdb.DuckDBPyConnection, seed: int) -> None:
+    """Make the macros that draw numbers, which all that is drawn goes by."""
     # The outer hash is needed: hashes of several values combine by XOR. Without it two draws for
     # the same row would share their low bits, up to a constant.
     connection.execute(f"""
         CREATE MACRO bits(what, i) AS
-            (hash(hash(what, i::BIGINT, {sample.seed}::BIGINT)) >> 2)::BIGINT;
+            (hash(hash(what, i::BIGINT, {seed}::BIGINT)) >> 2)::BIGINT;
         CREATE MACRO draw(what, i, n) AS bits(what, i) % n;
-        CREATE MACRO serial_number(what, i) AS md5(concat_ws(' ', what, {sample.seed}, i))::UUID
+        CREATE MACRO serial_number(what, i) AS md5(concat_ws(' ', what, {seed}, i))::UUID
     """)
-    draw_people(connection, sample)
-    draw_readings(connection, sample)
