@@ -4,6 +4,8 @@ All else is left out: no catalog, no checks, no quarantine, nothing known of an 
 shares no code with the project.
 
     python bare.py LANDING DATABASE
+
+STEDI_MEMORY_LIMIT limits it as it limits `stedi`, STEDI_PSEUDONYM_KEY is the key of subject_id.
 """
 
 import hashlib
@@ -24,7 +26,10 @@ def write_tables(landing: str, database: str) -> dict[str, int]:
     key = (os.environ.get("STEDI_PSEUDONYM_KEY") or secrets.token_hex(32)).encode()
     for use in ("inner", "outer"):
         variables[f"{use}_key"] = hmac.digest(key, use.encode(), hashlib.sha256).hex()
-    with duckdb.connect(database, config={"preserve_insertion_order": False}) as connection:
+    limit = {"memory_limit": size} if (size := os.environ.get("STEDI_MEMORY_LIMIT")) else {}
+    with duckdb.connect(
+        database, config={"preserve_insertion_order": False, **limit}
+    ) as connection:
         for name, value in variables.items():
             connection.execute(f"SET VARIABLE {name} = $value", {"value": value})
         connection.execute(Path(__file__).with_suffix(".sql").read_text())

@@ -11,9 +11,19 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from benchmarks import report
-from benchmarks.measure import CommandError, Run
+from benchmarks.measure import CommandError
 from benchmarks.report import Size
-from benchmarks.sides import HERE, SIDES, NoRoomError, differences, place, sample, unavailable
+from benchmarks.sides import (
+    BARE,
+    HERE,
+    SIDES,
+    NoRoomError,
+    Stage,
+    WrongAnswerError,
+    differences,
+    sample,
+    unavailable,
+)
 
 
 def main() -> None:
@@ -24,7 +34,7 @@ def main() -> None:
     skipped: list[str] = []
     for customers, rounds in sorted(options.customers):
         try:
-            sizes.append(measure_size(customers, rounds, options, console))
+            sizes.append(measure_size(customers, rounds or options.runs, options, console))
         except (NoRoomError, CommandError) as error:
             skipped.append(f"{customers:,} customers are skipped: {error}")
             console.print(skipped[-1], style="yellow", markup=False)
@@ -41,27 +51,36 @@ def main() -> None:
 def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The options of the command line."""
     parser = argparse.ArgumentParser(prog="make bench")
-    sizes = "sizes, and rounds where not 3; by default 1000:3 10000:3 100000:3"
-    default = [(1_000, 3), (10_000, 3), (100_000, 3)]
+    sizes = "sizes, each with rounds of its own if it is written as 1000000:1; by default "
+    sizes += "1000 10000 100000"
+    default = [(1_000, None), (10_000, None), (100_000, None)]
     parser.add_argument(
         "--customers", type=size_and_rounds, nargs="+", default=default, metavar="N", help=sizes
     )
     sides = f"what to measure, separated by commas, by default all: {', '.join(SIDES)}"
-    parser.add_argument("--only", type=lambda names: names.split(","), default=[*SIDES], help=sides)
+    parser.add_argument(
+        "--sides", type=lambda names: names.split(","), default=[*SIDES], help=sides
+    )
+    rounds = "rounds of a size, by default %(default)s"
+    parser.add_argument("--runs", type=int, default=3, metavar="N", help=rounds)
+    memory = "STEDI_MEMORY_LIMIT of refreshes on DuckDB and of bare.py, by default %(default)s"
+    parser.add_argument("--memory-limit", default="2.5GB", metavar="SIZE", help=memory)
     seconds = "that a command may take, by default %(default)s"
     parser.add_argument("--timeout", type=float, default=7200, metavar="SECONDS", help=seconds)
+    check = "compare the rows after each scenario with those of a refresh from empty; not timed"
+    parser.add_argument("--check", action="store_true", help=check)
     files = "write RESULTS.md, results.svg and results.json"
     parser.add_argument("--write", action="store_true", help=files)
     options = parser.parse_args(arguments)
-    if unknown := set(options.only) - SIDES.keys():
+    if unknown := set(options.sides) - SIDES.keys():
         parser.error(f"unknown sides: {', '.join(sorted(unknown))}")
     return options
 
 
-def size_and_rounds(text: str) -> tuple[int, int]:
-    """Customers and rounds of a size such as `1000000:1`."""
+def size_and_rounds(text: str) -> tuple[int, int | None]:
+    """Customers and, if there are any, rounds of a size such as `1000000:1`."""
     customers, _, rounds = text.partition(":")
-    return int(customers), int(rounds or 3)
+    return int(customers), int(rounds) if rounds else None
 
 
 def measure_size(
@@ -76,26 +95,28 @@ def measure_size(
     with console.status(f"{customers:,} customers: writing landing files"):
         sample(customers, options.timeout)
     size = Size(
-        customers, failures={s: why for s, why in unavailable().items() if s in options.only}
+        customers,
+        options.memory_limit,
+        failures={s: why for s, why in unavailable().items() if s in options.sides},
     )
-    for number in range(rounds):
-        runs: dict[str, Run] = {}
-        size.rounds.append(runs)
-        order = [side for side in SIDES if side in options.only and side not in size.failures]
-        for side in reversed(order) if number % 2 else order:
-            try:
-                with (
-                    console.status(f"{customers:,} customers, round {number + 1}: {side}"),
-                    place(side, customers, options.timeout) as here,
-                ):
-                    for name, run in SIDES[side](here):
-                        runs[name] = replace(run, output="")
-                        console.print(f"{name}: {run.seconds:.2f} s, {run.megabytes:,.0f} MB")
-            except Exception as error:
-                size.failures[side] = str(error) or type(error).__name__
-        for name, tables in differences(runs).items():
-            del runs[name]
-            size.failures[name] = f"It gives another number of rows of {', '.join(tables)}."
+    with Stage(customers, options.timeout, options.memory_limit, check=options.check) as stage:
+        for number in range(rounds):
+            order = [side for side in SIDES if side in options.sides and side not in size.failures]
+            size.rounds.append({})
+            for side in reversed(order) if number % 2 else order:
+                try:
+                    with (
+                        console.status(f"{customers:,} customers, round {number + 1}: {side}"),
+                        stage.place(side) as here,
+                    ):
+                        for name, run in SIDES[side](here):
+                            size.rounds[-1][name] = replace(run, output="")
+                            console.print(f"{name}: {run.seconds:.2f} s, {run.megabytes:,.0f} MB")
+                except Exception as error:
+                    size.failures[side] = str(error) or type(error).__name__
+            for name, tables in differences(size.rounds[-1]).items():
+                del size.rounds[-1][name]
+                size.failures[name] = str(WrongAnswerError(tables, BARE))
     return size
 
 

@@ -21,18 +21,31 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from benchmarks.measure import Run
-from benchmarks.sides import AGAIN, BARE, GLUE, NEW_FILES, REFRESH, SHARED, SPARK
+from benchmarks.sides import (
+    AGAIN,
+    BARE,
+    EMPTY,
+    GLUE,
+    MIXED,
+    ONE_FILE,
+    SHARED,
+    SPARK,
+    WITHDRAWALS,
+)
 
 MILLION = 1_000_000
 RATIOS = (
-    (REFRESH, BARE, "seconds", " (at most 1.3)"),
-    (GLUE, REFRESH, "seconds", " (at least 6)"),
-    (SPARK, REFRESH, "seconds", ""),
-    (NEW_FILES, REFRESH, "seconds", " (at most 0.35)"),
-    (AGAIN, REFRESH, "seconds", ""),
-    (SHARED, REFRESH, "seconds", " (at most 2)"),
-    (REFRESH, BARE, "cpu_seconds", ", CPU time"),
-    (REFRESH, BARE, "megabytes", ", peak memory"),
+    (EMPTY, BARE, "seconds", " (at most 1.3)"),
+    (GLUE, EMPTY, "seconds", " (at least 6)"),
+    (SPARK, EMPTY, "seconds", ""),
+    (MIXED, EMPTY, "seconds", " (at most 0.35)"),
+    (WITHDRAWALS, EMPTY, "seconds", ""),
+    (ONE_FILE, EMPTY, "seconds", ""),
+    (AGAIN, EMPTY, "seconds", ""),
+    (SHARED, EMPTY, "seconds", " (at most 2)"),
+    (MIXED, EMPTY, "cpu_seconds", ", CPU time"),
+    (EMPTY, BARE, "cpu_seconds", ", CPU time"),
+    (EMPTY, BARE, "megabytes", ", peak memory"),
 )
 """What is divided by what, in which quantity, and the target as part of its name."""
 
@@ -56,11 +69,13 @@ class Size:
 
     Attributes:
         customers: Customers of the sample.
+        memory_limit: STEDI_MEMORY_LIMIT of refreshes on DuckDB and of the bare script.
         rounds: Each round's runs by name.
         failures: What could not be measured, and why; it has no run in that round and those after.
     """
 
     customers: int
+    memory_limit: str
     rounds: list[dict[str, Run]] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
 
@@ -78,9 +93,9 @@ class Size:
             for runs in (runs for runs in self.rounds if {of, over} <= runs.keys()):
                 ratio = getattr(runs[of], quantity) / getattr(runs[over], quantity)
                 ratios.setdefault(f"{of} : {over}{target}", []).append(ratio)
-        if memory := self.values("megabytes").get(REFRESH):
+        if memory := self.values("megabytes").get(EMPTY):
             target = " (at most 4)" if self.customers == MILLION else ""
-            ratios[f"{REFRESH}, peak memory in GB{target}"] = [peak / 1000 for peak in memory]
+            ratios[f"{EMPTY}, peak memory in GB{target}"] = [peak / 1000 for peak in memory]
         return ratios
 
 
@@ -125,7 +140,7 @@ def growth(sizes: Sequence[Size]) -> str:
     rows = []
     for quantity in ("seconds", "megabytes"):
         medians = lines(sizes, partial(Size.values, quantity=quantity))
-        for name, target in ((REFRESH, " (at most 1.05)"), (BARE, ""), (SPARK, "")):
+        for name, target in ((EMPTY, " (at most 1.05)"), (BARE, ""), (SPARK, "")):
             if len(points := medians.get(name, {})) > 1:
                 slopes = slope(points), slope(dict(sorted(points.items())[-2:]))
                 row = f"{name}, {quantity}{target}"
@@ -149,6 +164,7 @@ def section(size: Size) -> str:
     ratios = [(name, *spread(v), verdict(name, median(v))) for name, v in size.ratios().items()]
     parts = [
         f"## {size.customers:,} customers, rounds: {len(size.rounds)}",
+        f"STEDI_MEMORY_LIMIT is {size.memory_limit} for refreshes on DuckDB and for {BARE}.",
         grid("Ratios", "ratio (target)|median|min|max|", ratios),
         *(f"Not measured: {name}: {reason}" for name, reason in size.failures.items()),
         grid("Times on this machine", "process|seconds|min|max|CPU s|peak MB", times),

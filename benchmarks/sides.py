@@ -1,4 +1,8 @@
-"""What is measured: each side makes the tables of one sample its own way, from nothing."""
+"""What is measured: each side makes the tables of one sample its own way.
+
+Most start from nothing. The scenarios start from a lakehouse that has the sample, and take in a
+delivery.
+"""
 
 import json
 import os
@@ -8,31 +12,48 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Self
 
 from pyarrow import dataset
 
+from benchmarks.deliveries import SCENARIOS
 from benchmarks.glue_way import JOBS
 from benchmarks.measure import Run, run
 
-REFRESH, AGAIN = "refresh", "refresh, nothing new"
+EMPTY, AGAIN = "refresh from empty", "refresh, nothing new"
+MIXED = "refresh, 1 % new readings and more"
+WITHDRAWALS = "refresh, 10 withdrawals"
+ONE_FILE = "refresh, one file"
 BARE = "bare.py"
 GLUE = "Glue-style Spark jobs"
 SPARK = "refresh on Spark"
-NEW_FILES = "refresh, 1 % new files"
 SHARED, BARE_SHARED = "refresh, shared serials", "bare.py, shared serials"
+DELIVERED = (MIXED, WITHDRAWALS, ONE_FILE)
+"""What is measured after a delivery, and so has other data than the sample."""
 
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parent
 STEDI = (sys.executable, "-m", "stedi_assets")
 FILES = 100
-"""Files of each source, so that one of them is 1 % of the data."""
+"""Files of each source."""
 BYTES_PER_CUSTOMER = 11_800
 
 
 class NoRoomError(RuntimeError):
     """The disk is too small."""
+
+
+class WrongAnswerError(RuntimeError):
+    """Tables have another number of rows than they should."""
+
+    def __init__(self, tables: Iterable[str], reference: str) -> None:
+        """Name the tables, and what gives the right number."""
+        super().__init__(
+            f"It gives another number of rows of {', '.join(tables)} than {reference}."
+        )
 
 
 def sample(customers: int, timeout: float, *options: str) -> Path:
@@ -56,9 +77,32 @@ def sample(customers: int, timeout: float, *options: str) -> Path:
             command = (*STEDI, "sample", f"{folder}/landing", *size, *options)
             run(command, PROJECT, environment(), timeout)
             (Path(folder) / "landing").rename(landing)
-    for path in landing.rglob("*.json"):
-        path.read_bytes()
+    read_through(landing)
     return landing
+
+
+def delivery(scenario: str, customers: int, timeout: float) -> Path:
+    """A landing folder with what a scenario delivers, made and kept like the sample.
+
+    Raises:
+        CommandError: It cannot be written.
+    """
+    name = f"stedi-bench-{customers}-customers-{scenario}"
+    landing = Path(tempfile.gettempdir()) / name
+    if not landing.exists():
+        with tempfile.TemporaryDirectory(prefix="stedi-bench-") as folder:
+            module = (sys.executable, "-m", "benchmarks.deliveries")
+            command = (*module, scenario, str(customers), f"{folder}/landing")
+            run(command, PROJECT, environment(), timeout)
+            (Path(folder) / "landing").rename(landing)
+    return landing
+
+
+def read_through(folder: Path) -> None:
+    """Read all files below a folder, so that they lie in memory as far as they fit."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.read_bytes()
 
 
 def environment() -> dict[str, str]:
@@ -68,27 +112,42 @@ def environment() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Place:
-    """A copy of the project, with an empty lakehouse and an empty run history beside the code."""
+    """A copy of the project, with a lakehouse beside the code, its run history in it.
+
+    Attributes:
+        folder: Of the code.
+        landing: Root of the landing folders.
+        timeout: Seconds that a command may take.
+        memory: Limit of the embedded engine, for `stedi` and for the bare script.
+        check: Whether what a scenario gives is compared with a refresh from empty.
+        lakehouse: Name of the lakehouse's folder.
+    """
 
     folder: Path
     landing: Path
     timeout: float
+    memory: str
+    check: bool = False
+    lakehouse: str = "lakehouse"
 
     def run(self, *command: str | Path, **settings: str) -> Run:
         """Run a command here."""
-        places = {"LANDING": str(self.landing), "LAKEHOUSE": str(self.folder / "lakehouse")}
+        places = {"LANDING": str(self.landing), "LAKEHOUSE": str(self.folder / self.lakehouse)}
         variables = {f"STEDI_{name}": value for name, value in (places | settings).items()}
         return run([*map(str, command)], self.folder, environment() | variables, self.timeout)
 
-    def refresh(self, **settings: str) -> Run:
+    def refresh(self, engine: str = "duckdb") -> Run:
         """Refresh the lakehouse, and look up how many rows the tables have then."""
-        measured = self.run(*STEDI, "refresh", **settings)
+        # With Spark the setting is of something else, the memory of a task.
+        limit = {"MEMORY_LIMIT": self.memory} if engine == "duckdb" else {}
+        measured = self.run(*STEDI, "refresh", ENGINE=engine, **limit)
         tables = json.loads(self.run(*STEDI, "status", "--json").output)["tables"]
         return replace(measured, rows={t["table"]: t["published"]["rows"] for t in tables})
 
     def bare(self) -> Run:
         """Make the tables with the bare script."""
-        measured = self.run(sys.executable, HERE / "bare.py", self.landing, self.folder / "bare.db")
+        command = (sys.executable, HERE / "bare.py", self.landing, self.folder / "bare.db")
+        measured = self.run(*command, MEMORY_LIMIT=self.memory)
         return replace(measured, rows=json.loads(measured.output))
 
     def glue(self) -> Run:
@@ -103,25 +162,121 @@ class Place:
         )
 
 
-@contextmanager
-def place(side: str, customers: int, timeout: float) -> Iterator[Place]:
-    """A place for one side, with the sample that it takes."""
-    defect = ("--shared-serials",) if side == "shared-serials" else ()
-    with tempfile.TemporaryDirectory(prefix="stedi-bench-") as temporary:
-        folder = Path(temporary) / "checkout"
-        shutil.copytree(PROJECT / "stedi_assets", folder / "stedi_assets")
+class Stage:
+    """The places of the sides of a size, until it is closed."""
+
+    def __init__(self, customers: int, timeout: float, memory: str, *, check: bool = False) -> None:
+        """Places for so many customers; the others are attributes of `Place`."""
+        self._customers = customers
+        self._timeout = timeout
+        self._memory = memory
+        self._check = check
+        self._temporary = tempfile.TemporaryDirectory(prefix="stedi-bench-")
+        self._refreshed: Place | None = None
+
+    def __enter__(self) -> Self:
+        """Stay until the end of the block."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Remove the lakehouse that the scenarios start from."""
+        self._temporary.cleanup()
+
+    @contextmanager
+    def place(self, side: str) -> Iterator[Place]:
+        """A place for one side, ready to be measured.
+
+        Raises:
+            NoRoomError: The disk is too small for its landing files.
+            CommandError: Its landing files, or the lakehouse of a scenario, cannot be made.
+        """
+        if side in SCENARIOS:
+            with self._restored(side) as here:
+                yield here
+            return
+        defect = ("--shared-serials",) if side == "shared-serials" else ()
+        with tempfile.TemporaryDirectory(prefix="stedi-bench-") as folder:
+            landing = sample(self._customers, self._timeout, *defect)
+            yield self._checkout(Path(folder), landing)
+
+    def _checkout(self, folder: Path, landing: Path) -> Place:
+        checkout = folder / "checkout"
+        shutil.copytree(PROJECT / "stedi_assets", checkout / "stedi_assets")
         for name in ("workspace.yaml", "dagster.yaml"):
-            shutil.copy(PROJECT / name, folder)
-        yield Place(folder, sample(customers, timeout, *defect), timeout)
+            shutil.copy(PROJECT / name, checkout)
+        return Place(checkout, landing, self._timeout, self._memory, self._check)
+
+    @contextmanager
+    def _restored(self, scenario: str) -> Iterator[Place]:
+        """The lakehouse as it was after the sample, and a delivery among the landing files.
+
+        It lies where it was made: its catalog and metadata have absolute paths.
+        """
+        here = self._refreshed = self._refreshed or self._refresh_sample()
+        delivered = delivery(scenario, self._customers, self._timeout)
+        lakehouse = here.folder / here.lakehouse
+        shutil.rmtree(lakehouse, ignore_errors=True)
+        shutil.copytree(here.folder / "refreshed", lakehouse, copy_function=copy)
+        link(delivered, here.landing)
+        read_through(lakehouse)
+        read_through(delivered)
+        try:
+            yield here
+        finally:
+            for path in delivered.rglob("*.json"):
+                (here.landing / path.relative_to(delivered)).unlink()
+
+    def _refresh_sample(self) -> Place:
+        """The lakehouse that scenarios start from, refreshed and put aside."""
+        landing = sample(self._customers, self._timeout)
+        folder = Path(tempfile.mkdtemp(dir=self._temporary.name))
+        here = self._checkout(folder, folder / "landing")
+        link(landing, here.landing)
+        here.refresh()
+        (here.folder / here.lakehouse).rename(here.folder / "refreshed")
+        return here
+
+
+def copy(source: str, target: str) -> None:
+    """Copy a file of a lakehouse; data files are linked, as they are written once."""
+    if source.endswith(".parquet"):
+        os.link(source, target)
+    else:
+        shutil.copy2(source, target)
+
+
+def link(landing: Path, other: Path) -> None:
+    """Put the files of a landing folder into another one, too."""
+    for path in landing.rglob("*.json"):
+        target = other / path.relative_to(landing)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.link(path, target)
 
 
 Measured = Iterator[tuple[str, Run]]
 
 
-def refresh(here: Place) -> Measured:
+def empty(here: Place) -> Measured:
     """`stedi refresh` from empty, and again with nothing new."""
-    yield REFRESH, here.refresh()
+    yield EMPTY, here.refresh()
     yield AGAIN, here.refresh()
+
+
+def scenario(name: str, here: Place) -> Measured:
+    """`stedi refresh` of what was delivered to a lakehouse that has the sample.
+
+    Raises:
+        WrongAnswerError: A refresh from empty of the same files gives other numbers of rows.
+    """
+    measured = here.refresh()
+    if here.check:
+        anew = replace(here, lakehouse="anew")
+        try:
+            if tables := differing(measured.rows, anew.refresh().rows):
+                raise WrongAnswerError(tables, "a refresh from empty")
+        finally:
+            shutil.rmtree(here.folder / anew.lakehouse, ignore_errors=True)
+    yield name, measured
 
 
 def bare(here: Place) -> Measured:
@@ -136,25 +291,7 @@ def glue(here: Place) -> Measured:
 
 def spark(here: Place) -> Measured:
     """`stedi refresh` from empty with Spark as its engine."""
-    yield SPARK, here.refresh(ENGINE="spark")
-
-
-def new_files(here: Place) -> Measured:
-    """`stedi refresh` after the last 1 % of the files, the others taken in before."""
-    late = set(here.landing.rglob(f"*-{FILES}.json"))
-    other = replace(here, landing=here.folder / "landing")
-    link(here.landing, set(here.landing.rglob("*.json")) - late, other.landing)
-    other.refresh()
-    link(here.landing, late, other.landing)
-    yield NEW_FILES, other.refresh()
-
-
-def link(landing: Path, paths: Iterable[Path], other: Path) -> None:
-    """Put landing files into another landing folder."""
-    for path in paths:
-        target = other / path.relative_to(landing)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        os.link(path, target)
+    yield SPARK, here.refresh("spark")
 
 
 def shared_serials(here: Place) -> Measured:
@@ -164,11 +301,13 @@ def shared_serials(here: Place) -> Measured:
 
 
 SIDES: dict[str, Callable[[Place], Measured]] = {
-    "refresh": refresh,
+    "empty": empty,
+    "mixed": partial(scenario, MIXED),
+    "withdrawals": partial(scenario, WITHDRAWALS),
+    "one_file": partial(scenario, ONE_FILE),
     "bare": bare,
     "glue": glue,
     "spark": spark,
-    "new-files": new_files,
     "shared-serials": shared_serials,
 }
 """The sides by name, in the order of the first round."""
@@ -180,13 +319,19 @@ def unavailable() -> dict[str, str]:
     return {} if has_spark else dict.fromkeys(("glue", "spark"), "It needs PySpark and Java.")
 
 
+def differing(rows: Mapping[str, int], expected: Mapping[str, int]) -> list[str]:
+    """The expected tables that have another number of rows, or none."""
+    return [table for table in expected if rows.get(table) != expected[table]]
+
+
 def differences(runs: Mapping[str, Run]) -> dict[str, list[str]]:
-    """The tables of which a side has another number of rows than the bare script."""
-    differing = {}
+    """The tables of which a side has another number of rows than the bare script of its data."""
+    differences = {}
     for name, measured in runs.items():
         reference = runs.get(BARE_SHARED if name == SHARED else BARE)
-        expected = reference.rows if reference else {}
-        # Of the last two tables the Glue-style jobs have another answer.
-        tables = [table for table in expected if name != GLUE or table in list(JOBS)[:3]]
-        differing[name] = [table for table in tables if measured.rows.get(table) != expected[table]]
-    return {name: tables for name, tables in differing.items() if tables}
+        if reference and name not in DELIVERED:
+            tables = differing(measured.rows, reference.rows)
+            # Of the last two tables the Glue-style jobs have another answer.
+            asked = [table for table in tables if name != GLUE or table in list(JOBS)[:3]]
+            differences[name] = asked
+    return {name: tables for name, tables in differences.items() if tables}

@@ -1,6 +1,5 @@
 """The benchmark: what it measures of a command, and what it makes of the numbers."""
 
-import argparse
 import sys
 import tempfile
 import time
@@ -8,6 +7,7 @@ import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -17,15 +17,17 @@ import pytest
 from rich.console import Console
 
 from benchmarks import bare, bench, report, sides
+from benchmarks.deliveries import SCENARIOS
 from benchmarks.glue_way import JOBS, LANDING, inputs
 from benchmarks.measure import CommandError, Run, run
 from benchmarks.report import Size, growth, slope
 from benchmarks.sides import (
+    AGAIN,
     BARE,
     BARE_SHARED,
+    EMPTY,
     GLUE,
-    NEW_FILES,
-    REFRESH,
+    MIXED,
     SHARED,
     SIDES,
     SPARK,
@@ -33,7 +35,7 @@ from benchmarks.sides import (
     differences,
 )
 from stedi_assets.read import read_table
-from stedi_assets.sample.landing_files import SOURCES, Sample, write_sample
+from stedi_assets.sample.landing_files import Sample, write_sample
 from stedi_assets.settings import PROJECT
 from stedi_assets_tests.support import ANN, BOB, CY, KEY, at, counts, deliver, phone, refresh, under
 
@@ -72,23 +74,95 @@ def test_command_that_fails_says_its_last_line(tmp_path: Path) -> None:
     assert str(failed.value) == "ValueError: of a test"
 
 
-def test_new_files_are_the_last_percent_of_each_source(
+def fake_sample(customers: int, timeout: float, *options: str) -> Path:
+    folder = Path(tempfile.gettempdir()) / "sample"
+    if not folder.exists():
+        deliver(folder, "1.json", customer=[{"email": ANN}])
+    return folder
+
+
+def fake_delivery(scenario: str, customers: int, timeout: float) -> Path:
+    folder = Path(tempfile.gettempdir()) / scenario
+    if not folder.exists():
+        deliver(folder, f"{scenario}.json", customer=[{"email": BOB}])
+    return folder
+
+
+def fake_refresh(here: Place, engine: str = "duckdb") -> Run:
+    """Note the landing files in a data file, and count them and the refreshes before."""
+    lakehouse = here.folder / here.lakehouse
+    lakehouse.mkdir(exist_ok=True)
+    before = len([*lakehouse.glob("*.parquet")])
+    names = sorted(path.name for path in here.landing.rglob("*.json"))
+    (lakehouse / f"{before}.parquet").write_text(" ".join(names))
+    (lakehouse / "catalog.db").write_text(f"{before}")
+    return taken(1, before=before, files=len(names))
+
+
+@pytest.fixture
+def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[sides.Stage]:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(sides, "sample", fake_sample)
+    monkeypatch.setattr(sides, "delivery", fake_delivery)
+    monkeypatch.setattr(Place, "refresh", fake_refresh)
+    with sides.Stage(1_000, 1, "1GB") as stage:
+        yield stage
+    assert {path.name for path in tmp_path.iterdir()} <= {"sample", *SCENARIOS}
+
+
+def test_each_scenario_starts_from_the_refreshed_sample_where_it_was_made(
+    stage: sides.Stage,
+) -> None:
+    lakehouses = set()
+    for scenario in [*SCENARIOS, *SCENARIOS]:
+        with stage.place(scenario) as here:
+            [(_, measured)] = SIDES[scenario](here)
+            lakehouse = here.folder / "lakehouse"
+            lakehouses.add(lakehouse)
+            assert measured.rows == {"before": 1, "files": 2}
+            assert (lakehouse / "0.parquet").read_text() == "1.json"
+            assert (lakehouse / "1.parquet").read_text() == f"1.json {scenario}.json"
+    assert len(lakehouses) == 1
+
+
+def test_other_sides_start_from_nothing(stage: sides.Stage) -> None:
+    for _ in range(2):
+        with stage.place("empty") as here:
+            assert [run.rows["before"] for _, run in SIDES["empty"](here)] == [0, 1]
+
+
+def test_scenario_is_checked_against_a_refresh_from_empty_if_asked(stage: sides.Stage) -> None:
+    with stage.place("mixed") as here:
+        # The fake one counts refreshes before: 1 and, from empty, 0.
+        with pytest.raises(sides.WrongAnswerError, match="number of rows of before than a refresh"):
+            list(SIDES["mixed"](replace(here, check=True)))
+        assert not (here.folder / "anew").exists()
+        assert (here.folder / "lakehouse").exists()
+
+
+def test_refresh_and_bare_script_have_the_same_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_sample(tmp_path / "sample", Sample(5, files=sides.FILES))
-    delivered = []
+    limits = []
 
-    def look(here: Place) -> Run:
-        delivered.append({path.name for path in here.landing.rglob("*.json")})
-        return taken(1)
+    def look(_: Place, *command: str | Path, **settings: str) -> Run:
+        if "status" not in command:
+            limits.append(settings.get("MEMORY_LIMIT"))
+        return Run(1, 1, 1, '{"tables": {}}')
 
-    monkeypatch.setattr(Place, "refresh", look)
-    assert list(SIDES["new-files"](Place(tmp_path, tmp_path / "sample", 1))) == [
-        (NEW_FILES, taken(1))
-    ]
-    early, everything = delivered
-    assert len(everything) == 3 * sides.FILES
-    assert everything - early == {f"{source}-100.json" for source in SOURCES}
+    monkeypatch.setattr(Place, "run", look)
+    here = Place(tmp_path, tmp_path, 1, "1.5GB")
+    here.refresh()
+    here.bare()
+    here.refresh("spark")  # there it would limit something else
+    assert limits == ["1.5GB", "1.5GB", None]
+
+
+def test_bare_script_keeps_to_its_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_sample(tmp_path / "landing", Sample(50))
+    monkeypatch.setenv("STEDI_MEMORY_LIMIT", "1MB")
+    with pytest.raises(duckdb.OutOfMemoryException):
+        bare.write_tables(f"{tmp_path}/landing", f"{tmp_path}/bare.db")
 
 
 def test_size_that_the_disk_has_no_room_for_is_skipped_with_a_sentence(
@@ -126,8 +200,8 @@ def test_side_that_fails_loses_no_other_and_is_not_tried_again(
 
     monkeypatch.setattr(bench, "SIDES", {"broken": broken, "bare": bare})
     monkeypatch.setattr(bench, "sample", lambda *_: None)
-    monkeypatch.setattr(bench, "place", lambda *_: nullcontext())
-    options = argparse.Namespace(only=["broken", "bare"], timeout=1)
+    monkeypatch.setattr(sides.Stage, "place", lambda *_: nullcontext())
+    options = bench.parse_options(["--sides", "broken,bare"])
     size = bench.measure_size(5, 3, options, Console(file=StringIO()))
     assert tried == ["broken", "bare", "bare", "bare"]
     assert [runs.keys() for runs in size.rounds] == [{SPARK, BARE}, {BARE}, {BARE}]
@@ -136,34 +210,37 @@ def test_side_that_fails_loses_no_other_and_is_not_tried_again(
 
 
 def test_rounds_and_sides_are_as_asked() -> None:
-    asked = "--customers 5:2 70 --only refresh,bare".split()
+    asked = "--customers 5:2 70 --sides empty,bare --runs 4".split()
     options = bench.parse_options(asked)
-    assert options.customers == [(5, 2), (70, 3)]
-    assert options.only == ["refresh", "bare"]
+    assert options.customers == [(5, 2), (70, None)]
+    assert options.runs == 4  # of sizes without
+    assert options.sides == ["empty", "bare"]
+    assert not options.check
     with pytest.raises(SystemExit):
-        bench.parse_options(["--only", "refresh,other"])
+        bench.parse_options(["--sides", "empty,other"])
 
 
 def test_run_with_another_answer_than_the_bare_script_counts_as_failed() -> None:
     rows = {"customer_trusted": 3, "step_trainer_trusted": 9}
     runs = {
         BARE: taken(1, **rows),
-        REFRESH: taken(1, **rows, quarantine=1),
-        NEW_FILES: taken(1, **rows | {"customer_trusted": 2}),
+        EMPTY: taken(1, **rows, quarantine=1),
+        AGAIN: taken(1, **rows | {"customer_trusted": 2}),
+        MIXED: taken(1, **rows | {"customer_trusted": 4}),  # of other data
         GLUE: taken(1, **rows | {"step_trainer_trusted": 1}),  # its answer is another one
         BARE_SHARED: taken(1, **rows),
         SHARED: taken(1, customer_trusted=3),
     }
     assert differences(runs) == {
-        NEW_FILES: ["customer_trusted"],
+        AGAIN: ["customer_trusted"],
         SHARED: ["step_trainer_trusted"],
     }
-    assert differences({GLUE: taken(1), REFRESH: taken(1)}) == {}
+    assert differences({GLUE: taken(1), EMPTY: taken(1)}) == {}
 
 
 def size(customers: int, seconds: float, megabytes: float = 100, **others: float) -> Size:
     others_taken = {name: taken(other) for name, other in others.items()}
-    return Size(customers, [{REFRESH: taken(seconds, megabytes)} | others_taken])
+    return Size(customers, "2.5GB", [{EMPTY: taken(seconds, megabytes)} | others_taken])
 
 
 def test_ratios_are_medians_over_the_rounds_beside_what_is_asked() -> None:
@@ -171,9 +248,9 @@ def test_ratios_are_medians_over_the_rounds_beside_what_is_asked() -> None:
     three.rounds += size(1_000, 20, **{BARE: 10, GLUE: 50}).rounds
     three.rounds += size(1_000, 11, **{BARE: 10}).rounds
     said = report.section(three)
-    assert "| refresh : bare.py (at most 1.3) | 1.20 | 1.10 | 2.00 | reached |" in said
-    glue = "| Glue-style Spark jobs : refresh (at least 6) | 3.33 | 2.50 | 4.17 | not reached |"
-    assert glue in said
+    assert "| refresh from empty : bare.py (at most 1.3) | 1.20 | 1.10 | 2.00 | reached |" in said
+    glue = "| Glue-style Spark jobs : refresh from empty (at least 6) | 3.33 | 2.50 | 4.17 |"
+    assert f"{glue} not reached |" in said
     assert "refresh on Spark" not in said
 
 
@@ -189,7 +266,7 @@ def test_memory_is_bounded_at_a_million_customers(
     customers: int, megabytes: float, asked: str
 ) -> None:
     said = report.section(size(customers, 1, megabytes))
-    assert f"| refresh, peak memory in GB{asked}" in said
+    assert f"| refresh from empty, peak memory in GB{asked}" in said
 
 
 def test_slope_is_the_power_that_a_number_grows_with() -> None:
@@ -200,8 +277,12 @@ def test_slope_is_the_power_that_a_number_grows_with() -> None:
 
 def test_growth_past_the_bound_at_the_end_is_not_hidden_by_the_start_up() -> None:
     sizes = [size(1_000, 10), size(10_000, 10), size(100_000, 200)]
-    assert "| refresh, seconds (at most 1.05) | 0.65 | 1.30 | not reached |" in growth(sizes)
-    assert "| refresh, megabytes (at most 1.05) | 0.00 | 0.00 | reached |" in growth(sizes)
+    assert "| refresh from empty, seconds (at most 1.05) | 0.65 | 1.30 | not reached |" in growth(
+        sizes
+    )
+    assert "| refresh from empty, megabytes (at most 1.05) | 0.00 | 0.00 | reached |" in growth(
+        sizes
+    )
     assert growth(sizes[:1]) == ""
 
 
@@ -210,13 +291,15 @@ def test_page_and_chart_say_what_was_measured_and_what_was_not() -> None:
     sizes[1].failures["glue"] = "no memory"
     page = report.page(sizes, ["100,000 customers are skipped: no disk."])
     assert "## 1,000 customers, rounds: 1\n" in page
-    assert "| refresh : bare.py (at most 1.3) | 2.00 | 2.00 | 2.00 | not reached |" in page
+    assert (
+        "| refresh from empty : bare.py (at most 1.3) | 2.00 | 2.00 | 2.00 | not reached |" in page
+    )
     assert "\n\nNot measured: glue: no memory\n\n" in page
     assert "\n\n100,000 customers are skipped: no disk.\n\n" in page
     drawn = report.svg(sizes)
     said = {text for node in ET.fromstring(drawn).iter() if (text := (node.text or "").strip())}
-    ratio = "refresh : bare.py (at most 1.3)"
-    assert {"1,000", "10,000", "customers", REFRESH, BARE, ratio} <= said
+    ratio = "refresh from empty : bare.py (at most 1.3)"
+    assert {"1,000", "10,000", "customers", EMPTY, BARE, ratio} <= said
     assert report.svg(sizes) == drawn
 
 
