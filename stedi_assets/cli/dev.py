@@ -21,6 +21,7 @@ from stedi_assets.cli.history import instance_of
 from stedi_assets.defs.jobs import REFRESH, VACUUM
 from stedi_assets.defs.run_failures import failures_of
 from stedi_assets.defs.sensors.landing import NEW_FILES
+from stedi_assets.lakehouse.faults import LakehouseError
 from stedi_assets.settings import PROJECT, Settings
 
 HOST, FIRST_PORT = "127.0.0.1", 3000
@@ -52,8 +53,8 @@ def serve(settings: Settings, port: int | None, say: Say) -> int:
     """
     signal.signal(signal.SIGHUP, signal.default_int_handler)  # a closed terminal ends it, too
     with instance_of(settings) as instance:
-        address = f"http://{HOST}:{port or _free_port()}"
-        with _dagster(settings, address.rpartition(":")[2], say) as process:
+        with _reserved_port(port) as reserved, _dagster(settings, reserved, say) as process:
+            address = f"http://{HOST}:{reserved}"
             try:
                 _wait_until_up(address, process)
                 say(f"The Dagster UI is at {address} (Ctrl-C ends it).")
@@ -70,12 +71,12 @@ def serve(settings: Settings, port: int | None, say: Say) -> int:
 
 
 @contextmanager
-def _dagster(settings: Settings, port: str, say: Say) -> Iterator[subprocess.Popen[str]]:
+def _dagster(settings: Settings, port: int, say: Say) -> Iterator[subprocess.Popen[str]]:
     """Dagster's webserver, daemon and code location; they end with the block."""
     workspace = PROJECT / "workspace.yaml"
     code = ["-w", str(workspace)] if workspace.exists() else ["-m", "stedi_assets.definitions"]
     home = settings.dagster_home
-    where = ["-h", HOST, "-p", port, *code]
+    where = ["-h", HOST, "-p", str(port), *code]
     command = [sys.executable, "-m", "dagster", "dev", *where, "--log-level", "warning"]
     process = subprocess.Popen(
         command,
@@ -100,16 +101,26 @@ def _dagster(settings: Settings, port: str, say: Say) -> Iterator[subprocess.Pop
             process.wait()
 
 
-def _free_port() -> int:
-    for port in range(FIRST_PORT, FIRST_PORT + _TRIED_PORTS):
-        with socket.socket() as probe:
+@contextmanager
+def _reserved_port(wanted: int | None) -> Iterator[int]:
+    """A free port, which no other `stedi dev` takes before the block ends.
+
+    Dagster takes a while to listen. Until then, the UDP port of the same number says that the port
+    is taken: nothing else uses that, and the system frees it at once.
+    """
+    for port in [wanted] if wanted else range(FIRST_PORT, FIRST_PORT + _TRIED_PORTS):
+        with socket.socket() as probe, socket.socket(type=socket.SOCK_DGRAM) as reservation:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((HOST, port))
+                reservation.bind((HOST, port))
             except OSError:
                 continue
-            return port
-    return FIRST_PORT  # Dagster says that it is taken
+            probe.close()
+            yield port
+            return
+    taken = f"port {wanted}" if wanted else f"the {_TRIED_PORTS} ports from {FIRST_PORT} on"
+    raise LakehouseError(f"Something else uses {taken}, or you may not: choose one with --port.")
 
 
 def _pass_on(lines: Iterable[str], say: Say) -> None:
@@ -150,7 +161,7 @@ class _Runs:
                 yield from self._lines(run, record)
 
     def _lines(self, run: dg.DagsterRun, record: dg.RunRecord) -> Iterator[str]:
-        what = run.job_name if run.job_name in _JOBS else _assets(run)
+        what = run.job_name if run.job_name in _JOBS else _selected(run)
         if run.status == dg.DagsterRunStatus.STARTED:
             yield f"{_now()} {what} began{_reason(run)}."
         elif run.is_finished:
@@ -162,9 +173,13 @@ class _Runs:
                 yield f"  {self._address}/runs/{run.run_id}"
 
 
-def _assets(run: dg.DagsterRun) -> str:
-    names = sorted(key.to_user_string() for key in run.asset_selection or ())
-    return ", ".join(names) or run.job_name
+def _selected(run: dg.DagsterRun) -> str:
+    """The assets that somebody selected or, where there are none, the checks."""
+    assets = sorted(key.to_user_string() for key in run.asset_selection or ())
+    checks = sorted(
+        f"{key.name} of {key.asset_key.to_user_string()}" for key in run.asset_check_selection or ()
+    )
+    return ", ".join(assets or checks) or run.job_name
 
 
 def _reason(run: dg.DagsterRun) -> str:

@@ -28,7 +28,7 @@ from stedi_assets.lakehouse.landing.ledger import Entry
 from stedi_assets.lakehouse.names import display_name
 from stedi_assets.lakehouse.progress import Progress
 from stedi_assets.privacy.policy import policy_of
-from stedi_assets.refresh.findings import MOST_NAMED
+from stedi_assets.refresh.findings import MOST_NAMED, files_are
 from stedi_assets.refresh.plan import look_ahead
 from stedi_assets.resources import open_lakehouse
 from stedi_assets.settings import Settings
@@ -135,11 +135,10 @@ def _nothing_new(held_back: Sequence[Entry], console: Console) -> bool:
     if not held_back:
         console.print("Nothing new: all landing files are taken in, every table is up to date.")
         return True
-    files = "1 file is" if len(held_back) == 1 else f"{len(held_back):,} files are"
     _say(
         console,
-        f"Nothing new. {files} held back and in no table: mend or remove what is held back, or "
-        "raise STEDI_MAX_QUARANTINE_SHARE, and refresh again.",
+        f"Nothing new. {files_are(len(held_back))} held back and in no table: mend or remove what "
+        "is held back, or raise STEDI_MAX_QUARANTINE_SHARE, and refresh again.",
         "red",
     )
     for entry in held_back:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -13,7 +14,15 @@ from stedi_assets.settings import Settings, SettingsError
 
 
 class _Terminal(Console):
-    """Stays silent once nobody reads its output, so that the work still ends well."""
+    """Stays silent once nobody reads its output, so that the work still ends well.
+
+    Where it is no terminal, a sentence stays in one line, for whatever reads that.
+    """
+
+    def print(self, *objects: Any, **how: Any) -> None:
+        if not self.is_terminal and all(isinstance(each, str) for each in objects):
+            how.setdefault("soft_wrap", True)
+        super().print(*objects, **how)
 
     def on_broken_pipe(self) -> None:
         self.quiet = True

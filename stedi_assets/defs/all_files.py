@@ -31,8 +31,8 @@ def all_files_check() -> dg.AssetChecksDefinition:
         failed = list(_failed(context.instance))
         return dg.AssetCheckResult(
             passed=not failed,
-            description=f"Made without some of what landed: {', '.join(failed)} failed, and says "
-            "what and why."
+            description="Made without some of what landed. What failed says what and why: "
+            f"{', '.join(failed)}."
             if failed
             else "Made from all that landed.",
         )

@@ -38,7 +38,7 @@ def check_source(
     days = _days(entries, refreshed_at, now)
     found = find_anomalies(SOURCES[table], _BROUGHT.get(SOURCES[table], "readings"), days)
     if days.is_new:
-        return _finding(found, f"Nothing is unusual in the first {FIRST_DAYS} days.")
+        return _finding(found, f"Not judged yet: the first {FIRST_DAYS} days show what is usual.")
     return _finding(found, "Nothing unusual.")
 
 

@@ -31,6 +31,11 @@ ALERTING_WARNINGS = {"consent_share"}
 """Warnings that are sent to the webhook, too."""
 
 
+def files_are(count: int) -> str:
+    """How a sentence about files begins."""
+    return "1 file is" if count == 1 else f"{count:,} files are"
+
+
 @dataclass(frozen=True)
 class Finding:
     """What a check found: counts and a sentence, never a value of the data.

@@ -10,7 +10,7 @@ from stedi_assets.lakehouse.landing.ledger import Entry
 from stedi_assets.lakehouse.names import display_name
 from stedi_assets.lakehouse.state import Snapshot
 from stedi_assets.lakehouse.table import PERSON, Table
-from stedi_assets.refresh.findings import MOST_NAMED, Finding
+from stedi_assets.refresh.findings import MOST_NAMED, Finding, files_are
 from stedi_assets.refresh.gate import UNSTOPPABLE, unchanged_finding
 from stedi_assets.tables import SOURCES
 
@@ -48,20 +48,20 @@ def check_readable(name: str, ingested: Ingested, allowed: float) -> Finding:
     faults = []
     if waiting:
         faults.append(
-            f"{name}: {len(waiting)} files cannot be read now and are not taken in. "
+            f"{files_are(len(waiting))} not readable now, and not taken in. "
             f"{' '.join(list(waiting.values())[:MOST_NAMED])} Refresh again when they can be read."
         )
     if held_back:
         faults.append(
-            f"{name}: {len(held_back)} files are held back, {allowed:.1%} of a file's objects may "
-            f"be unreadable (STEDI_MAX_QUARANTINE_SHARE). {_worst(held_back)}. Mend or remove "
-            "these files, or allow more, and refresh again."
+            f"{files_are(len(held_back))} held back: {allowed:.1%} of a file's objects may be "
+            f"unreadable (STEDI_MAX_QUARANTINE_SHARE). {_worst(held_back)}. Mend or remove what is "
+            "held back, or allow more, and refresh again."
         )
     lost = [e for e in ingested.taken if e.lost and name in UNSTOPPABLE]
     if lost:
         faults.append(
-            f"{name}: {len(lost)} files, or the rest of them, could not be read, and who withdrew "
-            f"in them is not known. {_worst(lost)}. Deliver them anew under another name."
+            f"{files_are(len(lost))} not readable, as a whole or from some place on, and who "
+            f"withdrew there is not known. {_worst(lost)}. Deliver this anew under another name."
         )
     if faults:
         counts = {
@@ -81,7 +81,7 @@ def check_readable(name: str, ingested: Ingested, allowed: float) -> Finding:
     return Finding(
         "readable",
         False,
-        f"{name}: {sentence}, {allowed:.1%} are allowed (STEDI_MAX_QUARANTINE_SHARE). The readable "
+        f"{sentence}, {allowed:.1%} are allowed (STEDI_MAX_QUARANTINE_SHARE). The readable "
         f"ones are published. {_worst(ingested.taken)}. Deliver these objects anew, readable.",
         {"share": share},
     )

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,9 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.request import urlopen
 
+import dagster as dg
 import pytest
 
-from stedi_assets.cli.dev import _pass_on
+from stedi_assets.cli.dev import _pass_on, _reserved_port, _selected
+from stedi_assets.lakehouse.faults import LakehouseError
 from stedi_assets_tests.support import ANN, customer, deliver, device, phone
 
 pytestmark = pytest.mark.slow
@@ -104,3 +107,28 @@ def test_what_a_run_logs_is_left_to_its_page() -> None:
     tick = "2026-01-01 00:00:01 +0000 - dagster.daemon - ERROR - A sensor failed.\n"
     _pass_on([OF_A_RUN, *trace, tick, "  its cause\n", OF_A_RUN], said.append)
     assert said == [tick.rstrip(), "  its cause"]
+
+
+def test_two_uis_that_start_at_once_take_different_ports() -> None:
+    with _reserved_port(None) as first, _reserved_port(None) as second:
+        assert first != second
+        with (
+            pytest.raises(LakehouseError, match=f"port {first}, or you may not"),
+            _reserved_port(first),
+        ):
+            pass
+    with _reserved_port(first) as again:
+        assert again == first
+
+
+def test_a_port_on_which_something_listens_is_not_taken() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(LakehouseError, match=str(port)), _reserved_port(port):
+            pass
+
+
+def test_a_run_of_checks_alone_is_told_by_their_names() -> None:
+    contract = dg.AssetCheckKey(dg.AssetKey("customer_trusted"), "contract")
+    checks = dg.DagsterRun(job_name="__ASSET_JOB", asset_check_selection={contract})
+    assert _selected(checks) == "contract of customer_trusted"

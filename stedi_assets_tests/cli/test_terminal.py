@@ -274,3 +274,10 @@ def test_copied_lakehouse_says_how_to_go_on(
     said = stedi(monkeypatch, *command.split())
     assert (said.code, said.out, said.err.count("\n")) == (1, "", 1)
     assert "make all tables anew from the landing files: stedi rebuild." in said.err
+
+
+def test_where_no_terminal_reads_it_a_sentence_stays_in_one_line(tmp_path: Path) -> None:
+    folder = tmp_path / "a" / "long" / "way" / ("folder" * 12)
+    done = run(f"sample {folder} --customers 1 --files 1", os.environ)
+    assert len(done.stdout.splitlines()) == 1
+    assert str(folder) in done.stdout

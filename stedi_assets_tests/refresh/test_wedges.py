@@ -214,7 +214,7 @@ def test_a_customer_file_that_may_not_be_read_holds_up_no_withdrawal(
         refuse(patch, "locked.json")
         passed, said = place.refresh()
     assert not passed
-    assert "1 files cannot be read now" in said
+    assert "1 file is not readable now" in said
     assert "customer/landing/locked.json may not be read" in said
     assert place.emails() == ["bob@x.io"]
     assert place.refresh()[0]
@@ -232,7 +232,7 @@ def test_a_customer_file_that_is_lost_is_told_however_many_others_are_readable(
     lost.write_bytes(b"PK\x03\x04" + packed if kind == "zip" else packed[: len(packed) // 2])
     passed, said = place.refresh()
     assert not passed
-    assert "1 files, or the rest of them, could not be read" in said
+    assert "1 file is not readable, as a whole or from some place on" in said
     assert "lost.json.gz" in said
 
 

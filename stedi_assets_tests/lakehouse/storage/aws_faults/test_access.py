@@ -43,8 +43,8 @@ def test_file_deleted_between_listing_and_reading_is_told_and_nothing_half_loade
     result = land(site.settings)
     assert result.success
     assert said(result) == {
-        "accelerometer_landing": "accelerometer_landing: 1 files cannot be read now and are not "
-        f"taken in. {site.folder}/{path} was deleted while it was read. Refresh again when they "
+        "accelerometer_landing": "1 file is not readable now, and not taken in. "
+        f"{site.folder}/{path} was deleted while it was read. Refresh again when they "
         "can be read."
     }
     assert counts(site.direct) == {table: FIRST_COUNTS[table] for table in LANDING}
@@ -92,8 +92,8 @@ def test_landing_files_that_may_not_be_read_wait_and_no_others_do(
         let_in(aws, as_somebody, "no-first", f"{folder}first")
         told = said(land(site.settings))
     assert told == {
-        "step_trainer_landing": "step_trainer_landing: 1 files cannot be read now and are not "
-        f"taken in. AWS refused GetObject {folder}first.json: the credentials lack a permission. "
+        "step_trainer_landing": "1 file is not readable now, and not taken in. "
+        f"AWS refused GetObject {folder}first.json: the credentials lack a permission. "
         "deploy/lakehouse.yaml has what each role needs. Refresh again when they can be read."
     }
     landed = {table: FIRST_COUNTS[table] for table in LANDING}
