@@ -92,16 +92,21 @@ SELECT * FROM readings SEMI JOIN customer_trusted ON "user" = email;
 CREATE TABLE customers_curated AS
 SELECT * FROM customer_trusted SEMI JOIN accelerometer_trusted ON email = "user";
 
+CREATE TEMP TABLE times AS
+SELECT DISTINCT serialnumber, sensorreadingtime AS moment FROM step_trainer_landing;
+
+CREATE TABLE device_matches AS
+WITH users AS (
+    SELECT DISTINCT "user", "timestamp" AS moment FROM readings
+)
+SELECT serialnumber, "user", count(*) AS matched
+FROM times JOIN users USING (moment) GROUP BY ALL;
+
 CREATE TABLE device_ownership AS
-WITH times AS MATERIALIZED (
-    SELECT DISTINCT serialnumber, sensorreadingtime AS moment FROM step_trainer_landing
-), users AS (
-    SELECT DISTINCT "user" AS email, "timestamp" AS moment FROM readings
-), devices AS (
+WITH devices AS (
     SELECT serialnumber, count(*) AS readings FROM times GROUP BY serialnumber
 ), matches AS (
-    SELECT serialnumber, email, count(*) AS matched
-    FROM times JOIN users USING (moment) GROUP BY ALL
+    SELECT serialnumber, "user" AS email, matched FROM device_matches
 ), candidates AS (
     SELECT serialnumber, email, coalesce(matched, 0) AS matched, sole
     FROM matches

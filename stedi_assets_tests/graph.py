@@ -13,7 +13,8 @@ GROUPS = {
     "customer_trusted": "trusted",
     "accelerometer_trusted": "trusted",
     "customers_curated": "curated",
-    "device_ownership": "landing",  # it names people who did not consent
+    "device_matches": "landing",  # it names people who did not consent
+    "device_ownership": "landing",  # likewise
     "step_trainer_trusted": "trusted",
     "machine_learning_curated": "curated",
     "lakehouse_report": "report",
@@ -27,6 +28,7 @@ OTHER_CHECKS = {
     "customer_trusted": {"suspended", "consent_share", "anomalies"},
     "accelerometer_trusted": {"anomalies"},
     "customers_curated": {"anomalies"},
+    "device_matches": {"anomalies"},
     "device_ownership": {"anomalies"},
     "step_trainer_trusted": {"anomalies"},
     "machine_learning_curated": {"anomalies"},
@@ -41,6 +43,7 @@ BLOCKING_CHECKS = {
     "customer_trusted": {"contract", "consent", "completeness"},
     "accelerometer_trusted": {"contract", "consent", "completeness"},
     "customers_curated": {"contract", "consent", "completeness"},
+    "device_matches": {"contract", "serial_numbers"},
     "device_ownership": {"contract", "serial_numbers", "completeness"},
     "step_trainer_trusted": {"contract", "consent", "serial_numbers", "completeness"},
     "machine_learning_curated": {

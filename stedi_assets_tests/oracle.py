@@ -27,6 +27,7 @@ Where the rules leave room:
 """
 
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -50,6 +51,7 @@ COLUMNS = {
     "customer_trusted": CUSTOMER_FIELDS,
     "accelerometer_trusted": ("user", "serialnumber", "timestamp", "x", "y", "z"),
     "customers_curated": CUSTOMER_FIELDS,
+    "device_matches": ("serialnumber", "user", "matched"),
     "device_ownership": (
         "serialnumber",
         "email",
@@ -145,7 +147,9 @@ def compute(
         if person in users_with_readings
     }
 
-    device_ownership = _device_ownership(step_trainer, phone_readings, claimants)
+    times_of_device = _times_of_devices(step_trainer)
+    times_of_user = _times_of_users(phone_readings)
+    device_ownership = _device_ownership(times_of_device, times_of_user, claimants)
     owner_of = {device.serialnumber: device.email for device in device_ownership}
 
     people_at: dict[int, set[str]] = {}
@@ -171,6 +175,7 @@ def compute(
         "customer_trusted": sort_rows(_customer_rows(customer_trusted)),
         "accelerometer_trusted": sort_rows(accelerometer_trusted),
         "customers_curated": sort_rows(_customer_rows(customers_curated)),
+        "device_matches": sort_rows(_device_matches(times_of_device, people_at)),
         "device_ownership": sort_rows(device_ownership),
         "step_trainer_trusted": sort_rows(
             tuple(reading.get(column) for column in COLUMNS["step_trainer_trusted"])
@@ -284,22 +289,43 @@ def _consents(record: Landed) -> bool:
     return record.get("sharewithresearchasofdate") is not None
 
 
-def _device_ownership(
-    step_trainer: list[dict[str, Any]],
-    phone_readings: list[_Reading],
-    claimants: Mapping[str, set[str]],
-) -> list[_Ownership]:
-    """Return the devices that have a proven owner."""
-    times_of_device: dict[str, set[int]] = {}
+def _times_of_devices(step_trainer: list[dict[str, Any]]) -> dict[str, set[int]]:
+    """Return the distinct times at which each device has a reading."""
+    times: dict[str, set[int]] = {}
     for landed in step_trainer:
         serialnumber = landed.get("serialnumber")
         if serialnumber is not None:
-            times_of_device.setdefault(serialnumber, set()).add(landed["sensorreadingtime"])
+            times.setdefault(serialnumber, set()).add(landed["sensorreadingtime"])
+    return times
 
-    times_of_user: dict[str, set[int]] = {}
+
+def _times_of_users(phone_readings: list[_Reading]) -> dict[str, set[int]]:
+    """Return the distinct times at which each user has a reading."""
+    times: dict[str, set[int]] = {}
     for reading in phone_readings:
-        times_of_user.setdefault(reading.user, set()).add(reading.timestamp)
+        times.setdefault(reading.user, set()).add(reading.timestamp)
+    return times
 
+
+def _device_matches(
+    times_of_device: Mapping[str, set[int]], people_at: Mapping[int, set[str]]
+) -> list[Row]:
+    """Return each device with each user of its times, and how many times both have."""
+    matched = Counter(
+        (serialnumber, user)
+        for serialnumber, times in times_of_device.items()
+        for time in times
+        for user in people_at.get(time, set())
+    )
+    return [(*pair, number) for pair, number in matched.items()]
+
+
+def _device_ownership(
+    times_of_device: Mapping[str, set[int]],
+    times_of_user: Mapping[str, set[int]],
+    claimants: Mapping[str, set[str]],
+) -> list[_Ownership]:
+    """Return the devices that have a proven owner."""
     owned = []
     for serialnumber, times in times_of_device.items():
         matches = {user: len(times & of_user) for user, of_user in times_of_user.items()}

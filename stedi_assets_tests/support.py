@@ -45,6 +45,7 @@ TABLES = (
     "customer_trusted",
     "accelerometer_trusted",
     "customers_curated",
+    "device_matches",
     "device_ownership",
     "step_trainer_trusted",
     "machine_learning_curated",
@@ -158,7 +159,8 @@ class Pipeline:
         self._rules, self._checks, self._accounts = {}, {}, {}
         for table in DERIVED:
             self._rules[table.name] = self._compile(table.rule, self.schemas[table.name].names)
-            self._accounts[table.name] = self._compile(table.account)
+            if table.account:
+                self._accounts[table.name] = self._compile(table.account)
             for check in ("consent", "serial_numbers"):
                 if violations := getattr(table, check):
                     self._checks[f"{check} of {table.name}"] = self._compile(violations)
@@ -189,9 +191,13 @@ class Pipeline:
             rows = pa.Table.from_pylist(list(map(as_ingested, objects)), self.schemas[name])
             self._connection.register("landed", rows)
             self.execute(f"CREATE OR REPLACE TABLE {name} AS FROM landed")
-        for name, rule in self._rules.items():
-            self.execute(f"CREATE OR REPLACE TABLE {name} AS {rule}")
+        for name in self._rules:
+            self.make(name)
         return {name: self._rows(name) for name in self._rules}
+
+    def make(self, name: str) -> None:
+        """Make a table from those it is made from, as they are."""
+        self.execute(f"CREATE OR REPLACE TABLE {name} AS {self._rules[name]}")
 
     def _rows(self, name: str) -> Rows:
         table = self._connection.table(name).to_arrow_table()

@@ -40,7 +40,8 @@ DEPENDENCIES = {
     "customer_trusted": {"customer_landing", "quarantine"},
     "accelerometer_trusted": {"accelerometer_landing", "customer_landing", "customer_trusted"},
     "customers_curated": {"customer_trusted", "accelerometer_trusted"},
-    "device_ownership": {"step_trainer_landing", "accelerometer_landing", "customer_landing"},
+    "device_matches": {"step_trainer_landing", "accelerometer_landing", "customer_landing"},
+    "device_ownership": {"step_trainer_landing", "device_matches", "customer_landing"},
     "step_trainer_trusted": {
         "step_trainer_landing",
         "device_ownership",

@@ -29,7 +29,7 @@ from stedi_assets.tables.policy import Policy
 def table_asset(
     definition: TableDefinition, settings: Settings, lineage: Lineage
 ) -> dg.AssetsDefinition:
-    """The asset of a trusted or curated table, or of device_ownership.
+    """The asset of a table that a rule makes.
 
     It is materialized when it is published; a candidate that is held back only has its checks.
 

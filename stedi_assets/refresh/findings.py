@@ -13,7 +13,8 @@ DESCRIPTIONS = {
     "contract": "Columns, types, nulls, ranges and uniqueness as the contract says",
     "consent": "Nobody without a research consent in their latest record, nobody suspended, "
     "and no reading that the consent scope leaves out",
-    "serial_numbers": "Devices have one proven owner, and nobody is paired with another's device",
+    "serial_numbers": "Matches are counted once, devices have one proven owner, and nobody is "
+    "paired with another's device",
     "completeness": "Rows in are rows kept plus rows withheld with a reason",
     "readable": "Few of the new objects are unreadable",
     "files": "No landing file changed after it was taken in; no column is empty in all new objects",

@@ -14,6 +14,7 @@ from stedi_assets.tables.curated.machine_learning_curated import MACHINE_LEARNIN
 from stedi_assets.tables.definition import TableDefinition, query_of
 from stedi_assets.tables.landing.accelerometer_landing import ACCELEROMETER_LANDING
 from stedi_assets.tables.landing.customer_landing import CUSTOMER_LANDING
+from stedi_assets.tables.landing.device_matches import DEVICE_MATCHES
 from stedi_assets.tables.landing.device_ownership import DEVICE_OWNERSHIP
 from stedi_assets.tables.landing.quarantine import QUARANTINE
 from stedi_assets.tables.landing.step_trainer_landing import STEP_TRAINER_LANDING
@@ -30,6 +31,7 @@ TABLES: tuple[TableDefinition, ...] = (
     CUSTOMER_TRUSTED,
     ACCELEROMETER_TRUSTED,
     CUSTOMERS_CURATED,
+    DEVICE_MATCHES,
     DEVICE_OWNERSHIP,
     STEP_TRAINER_TRUSTED,
     MACHINE_LEARNING_CURATED,

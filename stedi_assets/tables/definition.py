@@ -35,8 +35,9 @@ class TableDefinition:
         source: The source whose files a landing table holds.
         rule: Its rows; None for tables that are made of landing files.
         consent: Rows of people who do not consent. Nobody sees a table that has any.
-        serial_numbers: Rows that contradict the proven owner of a device. Likewise.
-        account: Where the rows of its inputs went: (outcome, rows), see `accounts`.
+        serial_numbers: Rows that contradict the proven owner of a device, or its proof. Likewise.
+        account: Where the rows of its inputs went: (outcome, rows), see `accounts`; None if its own
+            rows are none of them.
         still_consenting: The published rows that may stay when people withdrew and the table cannot
             be made anew.
     """

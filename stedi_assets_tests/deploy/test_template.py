@@ -323,7 +323,7 @@ def test_administrators_read_no_landing_files_no_landing_zone_and_no_logs(
 
 
 def test_landing_denials_cover_quarantine_and_owners(stack: Stack) -> None:
-    assert {"quarantine", "device_ownership", "customer_landing"} <= {
+    assert {"quarantine", "device_matches", "device_ownership", "customer_landing"} <= {
         key.split("/")[3] for key in LANDING if key.startswith("lakehouse/")
     }
 

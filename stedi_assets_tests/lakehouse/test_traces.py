@@ -159,6 +159,7 @@ LANDING = {
     "landing/customer_landing/data",
     "landing/accelerometer_landing/data",
     "landing/step_trainer_landing/data",
+    "landing/device_matches/data",
     "landing/device_ownership/data",
 }
 

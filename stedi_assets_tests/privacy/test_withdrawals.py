@@ -115,7 +115,13 @@ def _break_contract(table: str, patch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     "table",
-    ["customer_trusted", "accelerometer_trusted", "device_ownership", "machine_learning_curated"],
+    [
+        "customer_trusted",
+        "accelerometer_trusted",
+        "device_matches",
+        "device_ownership",
+        "machine_learning_curated",
+    ],
 )
 def test_a_table_that_breaks_its_contract_does_not_keep_who_withdrew(
     table: str, settings: Settings, monkeypatch: pytest.MonkeyPatch

@@ -1,279 +1,237 @@
-WITH "t3" AS (
-  SELECT DISTINCT
-    "t0"."serialnumber",
-    "t0"."sensorreadingtime" AS "time"
-  FROM "step_trainer_landing" AS "t0"
-), "t12" AS (
+WITH "t11" AS (
   SELECT
-    "t5"."serialnumber",
-    MIN("t5"."email") AS "email",
-    MAX("t5"."email") AS "other"
+    "t9"."serialnumber",
+    "t9"."email" AS "claimant"
   FROM (
     SELECT
-      "t1"."serialnumber",
-      "t1"."person" AS "email"
-    FROM "customer_landing" AS "t1"
-    WHERE
-      "t1"."serialnumber" IS NOT NULL
-  ) AS "t5"
-  GROUP BY
-    1
-), "t23" AS (
-  SELECT
-    "t22"."serialnumber",
-    "t22"."user",
-    COUNT(*) AS "matched"
-  FROM (
-    SELECT
-      "t8"."serialnumber",
-      "t8"."time",
-      "t21"."user"
-    FROM "t3" AS "t8"
-    INNER JOIN (
-      SELECT DISTINCT
-        "t19"."user",
-        "t19"."timestamp" AS "time"
-      FROM (
-        SELECT
-          *
-        FROM (
-          SELECT
-            "t2"."timestamp",
-            "t2"."x",
-            "t2"."y",
-            "t2"."z",
-            "t2"."serialnumber",
-            "t2"."person" AS "user"
-          FROM "accelerometer_landing" AS "t2"
-          WHERE
-            "t2"."person" IS NOT NULL
-        ) AS "t6"
-        UNION ALL
-        SELECT
-          *
-        FROM (
-          SELECT
-            "t9"."timestamp",
-            "t9"."x",
-            "t9"."y",
-            "t9"."z",
-            "t9"."serialnumber",
-            "t17"."claimant" AS "user"
-          FROM (
-            SELECT
-              *
-            FROM "accelerometer_landing" AS "t2"
-            WHERE
-              "t2"."person" IS NULL
-          ) AS "t9"
-          INNER JOIN (
-            SELECT
-              "t13"."serialnumber" AS "claimed",
-              "t13"."email" AS "claimant"
-            FROM "t12" AS "t13"
-            WHERE
-              "t13"."email" = "t13"."other"
-          ) AS "t17"
-            ON "t9"."serialnumber" = "t17"."claimed"
-        ) AS "t18"
-      ) AS "t19"
-    ) AS "t21"
-      ON "t8"."time" = "t21"."time"
-  ) AS "t22"
-  GROUP BY
-    1,
-    2
+      "t5"."serialnumber",
+      MIN("t5"."email") AS "email",
+      MAX("t5"."email") AS "other"
+    FROM (
+      SELECT
+        "t2"."serialnumber",
+        "t2"."person" AS "email"
+      FROM "customer_landing" AS "t2"
+      WHERE
+        "t2"."serialnumber" IS NOT NULL
+    ) AS "t5"
+    GROUP BY
+      1
+  ) AS "t9"
+  WHERE
+    "t9"."email" = "t9"."other"
 )
 SELECT
-  "t36"."serialnumber",
+  "t27"."serialnumber",
   CASE
     WHEN (
-      "t36"."leader_matched" >= 5
+      "t27"."leader_matched" >= 5
     )
     AND (
-      "t36"."leader_matched" > "t36"."second_matched"
+      "t27"."leader_matched" > "t27"."second_matched"
     )
     AND (
       (
-        "t36"."leader_matched" * 10
+        "t27"."leader_matched" * 10
       ) >= (
-        "t36"."readings" * 9
+        "t27"."readings" * 9
       )
     )
-    THEN "t36"."leader"
-    ELSE "t36"."claimant"
+    THEN "t27"."leader"
+    ELSE "t27"."claimant"
   END AS "email",
   CASE
     WHEN (
-      "t36"."leader_matched" >= 5
+      "t27"."leader_matched" >= 5
     )
     AND (
-      "t36"."leader_matched" > "t36"."second_matched"
+      "t27"."leader_matched" > "t27"."second_matched"
     )
     AND (
       (
-        "t36"."leader_matched" * 10
+        "t27"."leader_matched" * 10
       ) >= (
-        "t36"."readings" * 9
+        "t27"."readings" * 9
       )
     )
     THEN 'shared_readings'
     ELSE 'sole_claim'
   END AS "basis",
-  "t36"."readings",
+  "t27"."readings",
   CASE
     WHEN (
-      "t36"."leader_matched" >= 5
+      "t27"."leader_matched" >= 5
     )
     AND (
-      "t36"."leader_matched" > "t36"."second_matched"
+      "t27"."leader_matched" > "t27"."second_matched"
     )
     AND (
       (
-        "t36"."leader_matched" * 10
+        "t27"."leader_matched" * 10
       ) >= (
-        "t36"."readings" * 9
+        "t27"."readings" * 9
       )
     )
-    THEN "t36"."leader_matched"
-    ELSE "t36"."claimant_matched"
+    THEN "t27"."leader_matched"
+    ELSE "t27"."claimant_matched"
   END AS "matched",
   CASE
     WHEN (
-      "t36"."leader_matched" >= 5
+      "t27"."leader_matched" >= 5
     )
     AND (
-      "t36"."leader_matched" > "t36"."second_matched"
+      "t27"."leader_matched" > "t27"."second_matched"
     )
     AND (
       (
-        "t36"."leader_matched" * 10
+        "t27"."leader_matched" * 10
       ) >= (
-        "t36"."readings" * 9
+        "t27"."readings" * 9
       )
     )
-    THEN "t36"."second_matched"
+    THEN "t27"."second_matched"
     ELSE CASE
-      WHEN COALESCE("t36"."leader" = "t36"."claimant", FALSE)
-      THEN "t36"."second_matched"
-      ELSE "t36"."leader_matched"
+      WHEN COALESCE("t27"."leader" = "t27"."claimant", FALSE)
+      THEN "t27"."second_matched"
+      ELSE "t27"."leader_matched"
     END
   END AS "runner_up_matched"
 FROM (
   SELECT
-    "t35"."serialnumber",
-    "t35"."readings",
-    "t35"."leader",
-    COALESCE("t35"."leader_matched", 0) AS "leader_matched",
-    COALESCE("t35"."second_matched", 0) AS "second_matched",
-    "t35"."claimant",
-    COALESCE("t35"."claimant_matched", 0) AS "claimant_matched"
+    "t26"."serialnumber",
+    "t26"."readings",
+    "t26"."leader",
+    COALESCE("t26"."leader_matched", 0) AS "leader_matched",
+    COALESCE("t26"."second_matched", 0) AS "second_matched",
+    "t26"."claimant",
+    COALESCE("t26"."claimant_matched", 0) AS "claimant_matched"
   FROM (
     SELECT
-      "t34".*
+      "t25".*
       EXCLUDE ("serialnumber_right")
     FROM (
       SELECT
-        "t33"."serialnumber",
-        "t33"."readings",
-        "t33"."leader",
-        "t33"."leader_matched",
-        "t33"."second_matched",
-        "t28"."serialnumber" AS "serialnumber_right",
-        "t28"."claimant",
-        "t28"."claimant_matched"
+        "t19"."serialnumber",
+        "t19"."readings",
+        "t19"."leader",
+        "t19"."leader_matched",
+        "t19"."second_matched",
+        "t24"."serialnumber" AS "serialnumber_right",
+        "t24"."claimant",
+        "t24"."claimant_matched"
       FROM (
         SELECT
-          "t31".*
+          "t16".*
           EXCLUDE ("serialnumber_right")
         FROM (
           SELECT
-            "t11"."serialnumber",
-            "t11"."readings",
-            "t30"."serialnumber" AS "serialnumber_right",
-            "t30"."leader",
-            "t30"."leader_matched",
-            "t30"."second_matched"
+            "t7"."serialnumber",
+            "t7"."readings",
+            "t12"."serialnumber" AS "serialnumber_right",
+            "t12"."leader",
+            "t12"."leader_matched",
+            "t12"."second_matched"
           FROM (
             SELECT
               "t4"."serialnumber",
               COUNT(*) AS "readings"
-            FROM "t3" AS "t4"
+            FROM (
+              SELECT DISTINCT
+                "t0"."serialnumber",
+                "t0"."sensorreadingtime" AS "time"
+              FROM "step_trainer_landing" AS "t0"
+            ) AS "t4"
             GROUP BY
               1
-          ) AS "t11"
+          ) AS "t7"
           LEFT OUTER JOIN (
             SELECT
-              "t27"."serialnumber",
-              MAX("t27"."user") FILTER(WHERE
-                "t27"."place" = 0) AS "leader",
-              MAX("t27"."matched") FILTER(WHERE
-                "t27"."place" = 0) AS "leader_matched",
-              MAX("t27"."matched") FILTER(WHERE
-                "t27"."place" = 1) AS "second_matched"
+              "t8"."serialnumber",
+              MAX("t8"."user") FILTER(WHERE
+                "t8"."place" = 0) AS "leader",
+              MAX("t8"."matched") FILTER(WHERE
+                "t8"."place" = 0) AS "leader_matched",
+              MAX("t8"."matched") FILTER(WHERE
+                "t8"."place" = 1) AS "second_matched"
             FROM (
               SELECT
-                "t24"."serialnumber",
-                "t24"."user",
-                "t24"."matched",
+                "t1"."serialnumber",
+                "t1"."user",
+                "t1"."matched",
                 ROW_NUMBER() OVER (
-                  PARTITION BY "t24"."serialnumber"
-                  ORDER BY "t24"."matched" DESC, "t24"."user" ASC
+                  PARTITION BY "t1"."serialnumber"
+                  ORDER BY "t1"."matched" DESC, "t1"."user" ASC
                   ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
                 ) - 1 AS "place"
-              FROM "t23" AS "t24"
-            ) AS "t27"
+              FROM "device_matches" AS "t1"
+            ) AS "t8"
             GROUP BY
               1
-          ) AS "t30"
-            ON "t11"."serialnumber" = "t30"."serialnumber"
-        ) AS "t31"
-      ) AS "t33"
+          ) AS "t12"
+            ON "t7"."serialnumber" = "t12"."serialnumber"
+        ) AS "t16"
+      ) AS "t19"
       LEFT OUTER JOIN (
         SELECT
-          "t16"."serialnumber",
-          "t16"."claimant",
-          "t25"."matched" AS "claimant_matched"
+          "t22"."serialnumber",
+          "t22"."claimant",
+          "t22"."claimant_matched"
         FROM (
           SELECT
-            "t13"."serialnumber",
-            "t13"."email" AS "claimant"
-          FROM "t12" AS "t13"
-          WHERE
-            "t13"."email" = "t13"."other"
-        ) AS "t16"
-        LEFT OUTER JOIN "t23" AS "t25"
-          ON "t16"."serialnumber" = "t25"."serialnumber" AND "t16"."claimant" = "t25"."user"
-      ) AS "t28"
-        ON "t33"."serialnumber" = "t28"."serialnumber"
-    ) AS "t34"
-  ) AS "t35"
-) AS "t36"
+            "t14"."serialnumber",
+            "t14"."claimant",
+            "t21"."serialnumber" AS "serialnumber_right",
+            "t21"."claimant_matched"
+          FROM "t11" AS "t14"
+          LEFT OUTER JOIN (
+            SELECT
+              "t18"."serialnumber",
+              "t18"."matched" AS "claimant_matched"
+            FROM (
+              SELECT
+                "t3"."serialnumber",
+                "t3"."user",
+                "t3"."matched",
+                "t15"."claimant"
+              FROM "device_matches" AS "t3"
+              INNER JOIN "t11" AS "t15"
+                ON "t3"."serialnumber" = "t15"."serialnumber"
+            ) AS "t18"
+            WHERE
+              "t18"."user" = "t18"."claimant"
+          ) AS "t21"
+            ON "t14"."serialnumber" = "t21"."serialnumber"
+        ) AS "t22"
+      ) AS "t24"
+        ON "t19"."serialnumber" = "t24"."serialnumber"
+    ) AS "t25"
+  ) AS "t26"
+) AS "t27"
 WHERE
   (
     (
-      "t36"."leader_matched" >= 5
+      "t27"."leader_matched" >= 5
     )
     AND (
-      "t36"."leader_matched" > "t36"."second_matched"
+      "t27"."leader_matched" > "t27"."second_matched"
     )
     AND (
       (
-        "t36"."leader_matched" * 10
+        "t27"."leader_matched" * 10
       ) >= (
-        "t36"."readings" * 9
+        "t27"."readings" * 9
       )
     )
   )
   OR (
     (
-      "t36"."claimant" IS NOT NULL
+      "t27"."claimant" IS NOT NULL
     )
     AND (
       CASE
-        WHEN COALESCE("t36"."leader" = "t36"."claimant", FALSE)
-        THEN "t36"."second_matched"
-        ELSE "t36"."leader_matched"
+        WHEN COALESCE("t27"."leader" = "t27"."claimant", FALSE)
+        THEN "t27"."second_matched"
+        ELSE "t27"."leader_matched"
       END < 5
     )
   )

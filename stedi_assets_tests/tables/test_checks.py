@@ -265,6 +265,36 @@ def test_device_that_no_sole_claim_proves_is_found(pipeline: Pipeline, device_ro
     assert pipeline.violations() == {"serial_numbers of device_ownership": 1}
 
 
+@pytest.mark.parametrize(
+    ("plant", "violations"),
+    [
+        ("INSERT INTO device_matches FROM device_matches WHERE serialnumber IN ('e', 'f')", 3),
+        (f"UPDATE device_matches SET matched = 12 WHERE serialnumber = 'd' AND user = '{ANN}'", 1),
+        (f"UPDATE device_matches SET matched = NULL WHERE user = '{CY}'", 1),
+        (f"INSERT INTO device_matches VALUES ('unseen', '{ANN}', 1)", 1),
+    ],
+    ids=["pairs listed twice", "more than the device has times", "unknown", "no such device"],
+)
+def test_matches_that_cannot_be_are_found(pipeline: Pipeline, plant: str, violations: int) -> None:
+    pipeline.execute(plant)
+    assert pipeline.violations() == {"serial_numbers of device_matches": violations}
+
+
+@pytest.mark.parametrize(
+    ("mistake", "found"),
+    [
+        (f"DELETE FROM device_matches WHERE user = '{GUEST}' AND serialnumber = 'g'", 1),
+        (f"UPDATE device_matches SET matched = 11 WHERE serialnumber = 'd' AND user = '{ANN}'", 1),
+        ("DELETE FROM device_matches WHERE serialnumber = 'd' AND matched < 10", 1),
+    ],
+    ids=["rival is missing", "too many", "runner-up is missing"],
+)
+def test_proof_of_wrong_matches_is_found(pipeline: Pipeline, mistake: str, found: int) -> None:
+    pipeline.execute(mistake)
+    pipeline.make("device_ownership")
+    assert pipeline.violations()["serial_numbers of device_ownership"] == found
+
+
 def test_device_listed_twice_is_found(pipeline: Pipeline) -> None:
     pipeline.execute(
         "INSERT INTO device_ownership FROM device_ownership WHERE serialnumber IN ('d', 'h')"
@@ -347,11 +377,16 @@ def test_training_row_at_a_time_without_readings_counts_once(pipeline: Pipeline)
 
 def test_every_trusted_and_curated_table_has_its_rules() -> None:
     with_consent = {table.name for table in DERIVED if table.consent}
-    # device_ownership names people without consent.
-    assert with_consent == {table.name for table in DERIVED} - {"device_ownership"}
+    # The others name people without consent.
+    assert with_consent == {table.name for table in DERIVED} - {
+        "device_matches",
+        "device_ownership",
+    }
     assert {table.name for table in DERIVED if table.still_consenting} == with_consent
-    assert all(table.account for table in DERIVED)
+    # A pair of device_matches is no row of another table.
+    assert {table.name for table in DERIVED if not table.account} == {"device_matches"}
     assert {table.name for table in DERIVED if table.serial_numbers} == {
+        "device_matches",
         "device_ownership",
         "step_trainer_trusted",
         "machine_learning_curated",
@@ -403,8 +438,11 @@ def test_accounts_from_the_consent_date_name_readings_before_it(
     assert accounts["machine_learning_curated"] == {KEPT: 16, "no phone reading at that time": 1}
 
 
+ACCOUNTED = [table.name for table in DERIVED if table.account]
+
+
 # device_ownership is left out: its account can only go by the table itself.
-@pytest.mark.parametrize("table", [t.name for t in DERIVED if t.name != "device_ownership"])
+@pytest.mark.parametrize("table", [name for name in ACCOUNTED if name != "device_ownership"])
 @pytest.mark.parametrize(
     ("plant", "off"),
     [

@@ -71,7 +71,7 @@ LANDING = ("customer_landing", "accelerometer_landing", "step_trainer_landing")
 TIMES = ("timestamp", "sensorreadingtime", "landed_at")
 
 
-def test_contracts_name_the_ten_tables_in_the_order_data_flows() -> None:
+def test_contracts_name_the_eleven_tables_in_the_order_data_flows() -> None:
     assert [table.name for table in definitions.TABLES] == [
         "customer_landing",
         "accelerometer_landing",
@@ -80,6 +80,7 @@ def test_contracts_name_the_ten_tables_in_the_order_data_flows() -> None:
         "customer_trusted",
         "accelerometer_trusted",
         "customers_curated",
+        "device_matches",
         "device_ownership",
         "step_trainer_trusted",
         "machine_learning_curated",
@@ -145,6 +146,7 @@ def test_times_of_landing_files_must_be_plausible_and_those_they_need_be_there()
         "customer_trusted": CUSTOMER,
         "accelerometer_trusted": ("user", "serialnumber"),
         "customers_curated": CUSTOMER,
+        "device_matches": ("serialnumber", "user"),
         "device_ownership": ("serialnumber", "email"),
         "step_trainer_trusted": ("serialnumber",),
         "machine_learning_curated": (),
@@ -234,6 +236,8 @@ def test_repeated_key_breaks_the_contract_with_the_number_of_its_rows(
         ("quarantine", {"source": ["customers", "", "customer", "customer", "x"]}, "source: ", 3),
         ("quarantine", {"position": [-1, 0, 1, 2, 3]}, "position: ", 1),
         ("quarantine", {"reason": ["", "", "", "", "x"]}, "reason: ", 4),
+        ("device_matches", {"matched": [-1, 0, 1, 2, 3]}, "matched: ", 2),
+        ("device_matches", {"user": ["", "", "a", "b", "c"]}, "user: ", 2),
         ("device_ownership", {"basis": ["sole_claim"] * 3 + ["claim", "SOLE_CLAIM"]}, "basis: ", 2),
         ("device_ownership", {"readings": [0, 1, 2, 3, 4]}, "readings: ", 1),
         ("device_ownership", {"matched": [-1, 0, 1, 2, 3]}, "matched: ", 1),

@@ -76,14 +76,21 @@ def test_user_of_a_reading_may_come_from_a_claim_and_consent_is_no_source(scope:
 def test_proof_of_ownership_is_computed_from_the_readings_it_counts() -> None:
     device = {"step_trainer_landing.serialnumber"}
     times = {"step_trainer_landing.sensorreadingtime", *device}
-    matches = {"accelerometer_landing.person", "customer_landing.person", *times}
+    users = {"accelerometer_landing.person", "customer_landing.person"}
+    assert direct("device_matches") == {
+        "serialnumber": device,
+        "user": users,
+        "matched": {*users, *times},
+    }
+    counted = {f"device_matches.{column}" for column in ("serialnumber", "user", "matched")}
+    claimant = {"customer_landing.person"}
     assert direct("device_ownership") == {
         "serialnumber": device,
-        "email": matches,
-        "basis": matches,
+        "email": {*claimant, *counted, *times},
+        "basis": {*counted, *times},
         "readings": times,
-        "matched": matches,
-        "runner_up_matched": matches,
+        "matched": {*counted, *times},
+        "runner_up_matched": {*claimant, *counted, *times},
     }
 
 
@@ -190,9 +197,11 @@ def test_chain_is_told_back_to_the_landing_zone() -> None:
     rows = text.replace("\N{NO-BREAK SPACE}", " ").splitlines()
     assert "| x | ← accelerometer_trusted.x ← accelerometer_landing.x |" in rows
     assert (
-        "| subject_id | ← device_ownership.email ← accelerometer_landing.person, "
-        "customer_landing.person, step_trainer_landing.sensorreadingtime, "
-        "step_trainer_landing.serialnumber |"
+        "| subject_id | ← device_ownership.email ← customer_landing.person, "
+        "device_matches.matched, device_matches.serialnumber, device_matches.user, "
+        "step_trainer_landing.sensorreadingtime, step_trainer_landing.serialnumber "
+        "← accelerometer_landing.person, customer_landing.person, "
+        "step_trainer_landing.sensorreadingtime, step_trainer_landing.serialnumber |"
     ) in rows
     assert rows[-1] == (
         "Rows are decided by accelerometer_trusted.timestamp, accelerometer_trusted.user, "

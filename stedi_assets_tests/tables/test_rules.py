@@ -1,5 +1,7 @@
 """The rule of each table, by example."""
 
+import json
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +14,7 @@ from stedi_assets_tests.support import (
     CY,
     KEY,
     SECOND_DELIVERY,
+    SHARED,
     Pipeline,
     Rows,
     at,
@@ -159,6 +162,7 @@ def test_unreadable_readings_suspend_nobody(pipeline: Pipeline) -> None:
 def test_suspended_person_is_in_no_table_but_keeps_their_device(pipeline: Pipeline) -> None:
     landed = [customer(ANN, "d")], phone(None, 1, serialnumber="d"), device("d", 1)
     tables = pipeline.run(*landed, [unreadable(ANN)])
+    assert column(tables.pop("device_matches"), "user") == [ANN]
     assert column(tables.pop("device_ownership"), "email") == [ANN]
     assert not any(tables.values())
 
@@ -197,6 +201,71 @@ def test_reading_with_a_serialnumber_belongs_to_its_only_claimant(pipeline: Pipe
     ]
     rows = pipeline.run(records, readings)["accelerometer_trusted"]
     assert [(row["user"], row["serialnumber"]) for row in rows] == [(ANN, "d")]
+
+
+# device_matches
+
+
+def matches(
+    pipeline: Pipeline, readings: Rows, step_trainer: Rows, records: Sequence[dict[str, Any]] = ()
+) -> list[tuple[Any, ...]]:
+    rows = pipeline.run(records, readings, step_trainer)["device_matches"]
+    return sorted(tuple(row.values()) for row in rows)
+
+
+def test_times_that_a_device_and_a_user_share_are_counted_once_each(pipeline: Pipeline) -> None:
+    readings = [*phone(f" {ANN.upper()}", 1, 1, 2), *phone(ANN, 2, 3), *phone(BOB, 3, 9)]
+    steps = [*device("d", 1, 1, 2, 3, 4), *device("e", 3)]
+    assert matches(pipeline, readings, steps) == [
+        ("d", ANN, 3),
+        ("d", BOB, 1),
+        ("e", ANN, 1),
+        ("e", BOB, 1),
+    ]
+
+
+def test_pair_without_a_common_time_has_no_row(pipeline: Pipeline) -> None:
+    assert matches(pipeline, phone(ANN, 1), device("d", 2)) == []
+
+
+def test_reading_with_a_serialnumber_matches_as_its_only_claimants(pipeline: Pipeline) -> None:
+    records = [customer(ANN, "d"), customer(BOB, "shared"), customer(CY, "shared")]
+    readings = [
+        reading
+        for serialnumber in ("d", "shared", "nobody's")
+        for reading in phone(None, 1, serialnumber=serialnumber)
+    ]
+    steps = device("another", 1)
+    assert matches(pipeline, [*readings, *phone(ANN, 1)], steps, records) == [("another", ANN, 1)]
+
+
+def delivery(name: str) -> list[Rows]:
+    """The objects of a real delivery by source, keys lower-case; consent plays no part."""
+    if not SHARED.is_dir():
+        pytest.skip("the real deliveries (shared/data beside the project) are not here")
+    return [
+        [
+            {key.lower(): value for key, value in json.loads(line.rstrip(",")).items()}
+            for file in sorted((SHARED / name / source / "landing").glob("*.json"))
+            for line in file.read_text(encoding="utf-8").splitlines()
+        ]
+        for source in ("customer", "accelerometer", "step_trainer")
+    ]
+
+
+@pytest.mark.parametrize("name", ["stedi-2023", "stedi-2022"])
+def test_matches_of_a_real_delivery_are_those_counted_in_python(
+    pipeline: Pipeline, name: str
+) -> None:
+    customers, readings, steps = delivery(name)
+    users_at: dict[int, set[str]] = {}
+    for reading in readings:
+        users_at.setdefault(reading["timestamp"], set()).add(reading["user"].strip().lower())
+    times = {(step["serialnumber"], step["sensorreadingtime"]) for step in steps}
+    counted = Counter((d, user) for d, time in times for user in users_at.get(time, ()))
+    assert matches(pipeline, readings, steps, customers) == sorted(
+        (*pair, matched) for pair, matched in counted.items()
+    )
 
 
 # device_ownership

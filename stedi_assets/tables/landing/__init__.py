@@ -1,1 +1,1 @@
-"""Landing zone: the sources' files as tables, what could not be read, and who owns which device."""
+"""Landing zone: the sources' files as tables, what could not be read, and whose devices are."""

@@ -43,17 +43,17 @@ class DeviceOwnership(Contract):
 
 
 def device_ownership(
-    step_trainer_landing: ir.Table, accelerometer_landing: ir.Table, customer_landing: ir.Table
+    step_trainer_landing: ir.Table, device_matches: ir.Table, customer_landing: ir.Table
 ) -> ir.Table:
     """Devices with a proven owner: shared readings decide first, then a sole claim."""
     times = step_trainer_landing.select("serialnumber", time="sensorreadingtime").distinct()
-    matches = _user_matches(times, owned_readings(accelerometer_landing, customer_landing))
+    # All is joined on the serial number alone: what is decided of a device needs no other's rows.
     d = (
         times.group_by("serialnumber")
         .agg(readings=ibis._.count())
-        .left_join(_leaders(matches), "serialnumber")
+        .left_join(_leaders(device_matches), "serialnumber")
         .drop("serialnumber_right")
-        .left_join(_claimants(matches, customer_landing), "serialnumber")
+        .left_join(_claimants(device_matches, customer_landing), "serialnumber")
         .drop("serialnumber_right")
         .fill_null({"leader_matched": 0, "second_matched": 0, "claimant_matched": 0})
     )
@@ -76,12 +76,6 @@ def device_ownership(
     )
 
 
-def _user_matches(times: ir.Table, readings: ir.Table) -> ir.Table:
-    """Matches of each user with each device: the times at which both have a reading."""
-    users = readings.select("user", time="timestamp").distinct()
-    return times.join(users, "time").group_by("serialnumber", "user").agg(matched=ibis._.count())
-
-
 def _leaders(matches: ir.Table) -> ir.Table:
     """Of each device, the user with the most matches, how many, and the most of any other user."""
     place = ibis.row_number().over(
@@ -98,10 +92,9 @@ def _leaders(matches: ir.Table) -> ir.Table:
 def _claimants(matches: ir.Table, customer_landing: ir.Table) -> ir.Table:
     """Devices that one e-mail alone ever claimed, with its matches."""
     claims = sole_claims(customer_landing).rename(claimant="email")
-    same_user = [claims.serialnumber == matches.serialnumber, claims.claimant == matches.user]
-    return claims.left_join(matches, same_user).select(
-        claims.serialnumber, claims.claimant, claimant_matched=matches.matched
-    )
+    own = matches.join(claims, "serialnumber").filter(ibis._.user == ibis._.claimant)
+    own = own.select("serialnumber", claimant_matched="matched")
+    return claims.left_join(own, "serialnumber").drop("serialnumber_right")
 
 
 # What must hold
@@ -156,7 +149,7 @@ def _recounted(
     times = step_trainer_landing.select("serialnumber", time="sensorreadingtime").distinct()
     readings = owned_readings(accelerometer_landing, customer_landing)
     users = readings.select("user", time="timestamp").distinct()
-    # Not `_user_matches`: a check does not call the rule's code.
+    # Not `device_matches`: a check does not trust what the rule is made from.
     matches = times.join(users, "time").group_by("serialnumber", "user").agg(n=ibis._.count())
     owners = device_ownership.select("serialnumber", owner="email").distinct()
     matches = matches.join(owners, "serialnumber")

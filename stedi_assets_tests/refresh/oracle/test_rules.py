@@ -153,6 +153,7 @@ def test_unreadable_readings_suspend_nobody(source: str) -> None:
 def test_suspended_person_is_in_no_table_but_keeps_device_and_claims() -> None:
     landed = [customer(ANN, serialnumber="d")], phone(None, 1, serialnumber="d"), device("d", 1)
     tables = compute(*landed, [unreadable(ANN, SECOND)])
+    assert tables.pop("device_matches") == [("d", ANN, 1)]
     assert tables.pop("device_ownership") == [("d", ANN, "sole_claim", 1, 1, 0)]
     assert not any(tables.values())
 

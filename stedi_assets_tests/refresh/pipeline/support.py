@@ -62,6 +62,7 @@ FIRST_COUNTS = {
     "customer_trusted": 2,
     "accelerometer_trusted": 20,
     "customers_curated": 2,
+    "device_matches": 3,
     "device_ownership": 3,
     "step_trainer_trusted": 20,
     "machine_learning_curated": 20,

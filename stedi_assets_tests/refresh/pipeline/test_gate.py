@@ -55,6 +55,7 @@ def test_table_that_breaks_a_rule_stays_at_its_last_good_snapshot_with_all_after
     assert changed(before, settings) == {
         "accelerometer_landing",
         "step_trainer_landing",
+        "device_matches",
         "device_ownership",
     }
     # It held readings of people without consent.

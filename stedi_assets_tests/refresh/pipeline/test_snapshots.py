@@ -41,11 +41,12 @@ def test_snapshots_say_what_they_were_made_from(
             "customer_trusted",
         },
         "customers_curated": {"customer_trusted", "accelerometer_trusted"},
-        "device_ownership": {
+        "device_matches": {
             "step_trainer_landing",
             "accelerometer_landing",
             "customer_landing",
         },
+        "device_ownership": {"step_trainer_landing", "device_matches", "customer_landing"},
         "step_trainer_trusted": {
             "step_trainer_landing",
             "device_ownership",

@@ -147,7 +147,7 @@ def test_refresh_that_ended_after_the_landing_tables_is_asked_for_again(
     assert watch.requests()
     watch.refresh(*LANDING, "quarantine")
     [again] = watch.tick().run_requests or ()
-    assert again.tags["tables"] == "customer_trusted, device_ownership"
+    assert again.tags["tables"] == "customer_trusted, device_matches"
     assert "did not reach: customer_trusted" in watch.reason()
     watch.ahead += 301
     assert watch.requests()
