@@ -63,22 +63,24 @@ def load_settings() -> Settings:
         raise stop(str(error)) from None
 
 
+def tell(console: Console, sentence: str, style: str | None = None) -> None:
+    """Print a sentence to a console, whatever signs are in it."""
+    console.print(sentence, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
 def say(sentence: str) -> None:
     """Print a sentence, whatever signs are in it."""
-    out.print(sentence, markup=False, highlight=False, soft_wrap=True)
+    tell(out, sentence)
 
 
 def warn(sentence: str) -> None:
     """Print a warning."""
-    _errors.print(
-        printable(sentence), style="yellow", markup=False, highlight=False, soft_wrap=True
-    )
+    tell(_errors, printable(sentence), "yellow")
 
 
 def stop(sentence: str) -> typer.Exit:
     """Print what went wrong; raise what this returns to end the command."""
-    lines = "\n".join(map(printable, sentence.splitlines()))
-    _errors.print(lines, style="red", markup=False, highlight=False, soft_wrap=True)
+    tell(_errors, "\n".join(map(printable, sentence.splitlines())), "red")
     return typer.Exit(1)
 
 
