@@ -12,6 +12,7 @@ from typing import Any
 
 from stedi_assets.settings import PROJECT, Settings
 from stedi_assets.tables import TABLES, definition
+from stedi_assets.tables.contract import Field, columns_of, exactly_one
 from stedi_assets.tables.definition import TableDefinition
 from stedi_assets.tables.policy import Policy
 
@@ -25,65 +26,58 @@ def tables() -> str:
 
 
 def _section(definition: TableDefinition) -> str:
-    schema, table = definition.contract.to_schema(), definition.table(Policy())
+    table, known = definition.table(Policy()), columns_of(definition.contract)
     rows = [
         (
-            f"*{column.name}*" if column.personal else column.name,
-            column.type,
-            known.metadata["unit"] or "",
-            known.description,
-            "; ".join(_demands(known)),
+            f"*{name}*" if field.personal else name,
+            type_,
+            field.unit or "",
+            field.description,
+            "; ".join(_demands(field)),
         )
-        for column in table.columns
-        for known in [schema.columns[column.name]]
+        for name, (type_, field) in known.items()
     ]
     parts = [
         f"### {table.name}",
         table.description,
         f"Zone: {table.zone}.",
         _table(("column", "type", "unit", "what it is", "must be"), rows),
-        *(f"In each row: {check.name}." for check in schema.checks),
+        *([f"In each row: {exactly_one(table.one_of)}."] if table.one_of else []),
     ]
     return "\n\n".join(parts)
 
 
-def _demands(column: Any) -> Iterator[str]:
+def _demands(field: Field) -> Iterator[str]:
     """What the contract asks of a column's values."""
-    if not column.nullable:
+    if not field.nullable:
         yield "not null"
-    if column.unique:
+    if field.unique:
         yield "unique"
-    yield from (_demand(check, column) for check in column.checks)
+    for check, bound in field.checks.items():
+        yield _demand(check, bound, field)
 
 
-def _demand(check: Any, column: Any) -> str:
-    match check.name, check.statistics:
-        case "greater_than_or_equal_to", {"min_value": least}:
-            return "2000 or later" if column.metadata["is_time"] else f"{least} or more"
+def _demand(check: str, bound: Any, field: Field) -> str:
+    match check, bound:
+        case "ge", least:
+            return "2000 or later" if field.is_time else f"{least} or more"
         case "in_range", {"max_value": most} if most > 1e300:  # noqa: PLR2004  (the largest double)
             return "finite"
-        case "isin", {"allowed_values": allowed}:
+        case "isin", allowed:
             return " or ".join(f"`{value}`" for value in allowed)
-        case "str_length", {"min_value": 1, "max_value": None}:
-            return "not empty"
         case "str_length", {"min_value": least, "max_value": most} if least == most:
             return f"{least} characters"
-    return str(check.error)
+        case "str_length", {"min_value": 1}:
+            return "not empty"
+    raise ValueError(f"The documentation has no words for the check {check}.")
 
 
 def columns() -> str:
     """The columns of a training set, for data scientists."""
     training_set = definition(TRAINING_SET)
-    known = training_set.contract.to_schema().columns
     rows = [
-        (
-            column.name,
-            column.type,
-            known[column.name].metadata["unit"] or "",
-            known[column.name].description,
-            "yes" if column.nullable else "no",
-        )
-        for column in training_set.table(Policy()).columns
+        (name, type_, field.unit or "", field.description, "yes" if field.nullable else "no")
+        for name, (type_, field) in columns_of(training_set.contract).items()
     ]
     return _table(("column", "type", "unit", "what it is", "may be missing"), rows)
 

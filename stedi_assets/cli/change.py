@@ -8,7 +8,6 @@ import typer
 
 from stedi_assets.cli.progress import shown_progress
 from stedi_assets.cli.terminal import confirm, load_settings, out, say, stop, warn
-from stedi_assets.settings import Settings, duration
 
 
 class Source(StrEnum):
@@ -144,6 +143,7 @@ def vacuum(
     settings = load_settings()
     from stedi_assets.privacy.retention import vacuum as clean  # noqa: PLC0415
     from stedi_assets.resources import open_lakehouse  # noqa: PLC0415
+    from stedi_assets.settings import duration  # noqa: PLC0415
 
     try:
         age = duration(older_than)
@@ -201,6 +201,7 @@ def sample(  # noqa: PLR0913  (these are its options)
         upload_sample,
         write_sample,
     )
+    from stedi_assets.settings import Settings  # noqa: PLC0415
 
     if landing is None:
         Settings.make_landing_folder()

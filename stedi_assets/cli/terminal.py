@@ -3,14 +3,16 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
 
 from stedi_assets.cli import interrupts
 from stedi_assets.lakehouse.names import printable
-from stedi_assets.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from stedi_assets.settings import Settings
 
 
 class _Terminal(Console):
@@ -55,8 +57,10 @@ out = _Terminal()
 _errors = _Terminal(stderr=True)
 
 
-def load_settings() -> Settings:
+def load_settings() -> "Settings":
     """The settings; ends the command where one is wrong."""
+    from stedi_assets.settings import Settings, SettingsError  # noqa: PLC0415
+
     try:
         return Settings.load()
     except SettingsError as error:

@@ -18,7 +18,7 @@ from stedi_assets.privacy.policy import policy_of
 from stedi_assets.refresh.gate import audit_and_publish, checks_of, refuse
 from stedi_assets.refresh.stage import stage
 from stedi_assets.settings import Settings
-from stedi_assets.tables.contract import column_breaches
+from stedi_assets.tables.breaches import column_breaches
 from stedi_assets.tables.curated.machine_learning_curated import MACHINE_LEARNING_CURATED
 from stedi_assets.tables.definition import TableDefinition, query_of, takes_policy
 from stedi_assets.tables.identity import key_id

@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from pyiceberg.exceptions import ValidationException
 from pyiceberg.io import FileIO
-from pyiceberg.io.pyarrow import parquet_files_to_data_files
 from pyiceberg.manifest import (
     DATA_FILE_TYPE,
     DataFile,
@@ -57,6 +56,9 @@ class ExactSnapshot(_SnapshotProducer["ExactSnapshot"]):
             base: Its parent.
             branch: The branch that will point to it, if any.
         """
+        # It imports pandas; whoever only reads what is published needs neither.
+        from pyiceberg.io.pyarrow import parquet_files_to_data_files  # noqa: PLC0415
+
         super().__init__(
             Operation.OVERWRITE,
             transaction,

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import ibis
 import ibis.expr.types as ir
-import narwhals as nw
 
 from stedi_assets.lakehouse.catalog import Catalog
 from stedi_assets.lakehouse.state import Snapshot
@@ -116,6 +115,8 @@ def split_by_person(
         digest = (ibis.literal(f"{seed}:") + frame["subject_id"].cast("string")).hexdigest("sha256")
         is_tested = (digest.left(_DIGITS) < limit).fill_null(False)
         return frame.filter(~is_tested), frame.filter(is_tested)
+    import narwhals as nw  # noqa: PLC0415  (for frames alone)
+
     rows = nw.from_native(frame, pass_through=True)
     if not isinstance(rows, nw.DataFrame | nw.LazyFrame):
         raise TypeError(

@@ -16,7 +16,8 @@ from stedi_assets.refresh.customer_checks import check_consent_share, check_susp
 from stedi_assets.refresh.findings import WARNINGS, Finding, Verdict
 from stedi_assets.refresh.view import View
 from stedi_assets.tables.accounts import KEPT
-from stedi_assets.tables.contract import Contract, breaches
+from stedi_assets.tables.breaches import breaches
+from stedi_assets.tables.contract import Contract
 from stedi_assets.tables.definition import TableDefinition
 from stedi_assets.tables.policy import Policy
 from stedi_assets.tables.trusted.customer_trusted import CUSTOMER_TRUSTED
@@ -191,7 +192,7 @@ def refuse(table: TableDefinition, policy: Policy, broken: dict[str, int]) -> Ve
 
 
 def _contract_finding(contract: type[Contract], broken: dict[str, int]) -> Finding:
-    name = contract.to_schema().name
+    name = contract.Config.name
     sentence = "; ".join(f"{requirement} ({rows} rows)" for requirement, rows in broken.items())
     return Finding(
         "contract",

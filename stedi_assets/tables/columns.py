@@ -2,9 +2,8 @@
 
 from typing import Any
 
-import pandera.ibis as pa
-
 from stedi_assets.lakehouse.table import EARLIEST
+from stedi_assets.tables.contract import Field
 
 MILLISECONDS = "epoch milliseconds"
 MAX_DOUBLE = 1.7976931348623157e308
@@ -18,17 +17,14 @@ def field(  # noqa: PLR0913  (what there is to say of a column)
     strict: bool = False,
     is_time: bool = False,
     zero_is_none: bool = False,
+    nullable: bool = False,
+    unique: bool = False,
     **checks: Any,
 ) -> Any:
     """A column: its meaning, its unit, and what pandera checks of it."""
-    metadata = {
-        "unit": unit,
-        "personal": personal,
-        "strict": strict,
-        "is_time": is_time,
-        "zero_is_none": zero_is_none,
-    }
-    return pa.Field(description=description, metadata=metadata, **checks)
+    return Field(
+        description, unit, personal, strict, is_time, zero_is_none, nullable, unique, checks
+    )
 
 
 def time(description: str, *, zero_is_none: bool = False, **checks: Any) -> Any:

@@ -54,7 +54,7 @@ class TableDefinition:
     @cached_property
     def name(self) -> str:
         """Its name."""
-        return str(self.contract.to_schema().name)
+        return self.contract.Config.name
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -107,7 +107,7 @@ def _break_contract(table: str, patch: pytest.MonkeyPatch) -> None:
 
     def broken(contract: type[Contract], candidate: Snapshot, lakehouse: Lakehouse) -> Finding:
         found = check(contract, candidate, lakehouse)
-        broken = contract.to_schema().name == table
+        broken = contract.Config.name == table
         return Finding("contract", False, "Broken.") if broken else found
 
     patch.setattr(gate, "check_contract", broken)
@@ -358,7 +358,7 @@ def test_check_that_cannot_be_carried_out_holds_up_no_withdrawal(
     def out_of_memory(
         contract: type[Contract], candidate: Snapshot, lakehouse: Lakehouse
     ) -> Finding:
-        if contract.to_schema().name == table:
+        if contract.Config.name == table:
             raise MemoryError
         return check(contract, candidate, lakehouse)
 

@@ -12,7 +12,8 @@ import pytest
 
 from stedi_assets import tables as definitions
 from stedi_assets.lakehouse.table import Zone
-from stedi_assets.tables.contract import breaches, table_of
+from stedi_assets.tables.breaches import breaches
+from stedi_assets.tables.contract import table_of
 from stedi_assets.tables.curated.machine_learning_curated import MachineLearningCuratedIdentified
 from stedi_assets.tables.policy import Policy
 from stedi_assets_tests.support import DAY_ONE

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyiceberg.io import FileIO
+from pyiceberg.io import FileIO, InputStream
 
 from stedi_assets.lakehouse.faults import LakehouseError, damaged, is_transient, sentence
 from stedi_assets.lakehouse.landing.text import BLOCK, DamagedFileError, read_blocks
@@ -252,15 +252,21 @@ def _is_landing_file(path: str) -> bool:
 def read_ledger(path: str, io: FileIO) -> list[Entry]:
     """The ledger that a snapshot of a landing table points to."""
     with damaged(path), io.new_input(path).open() as file:
-        return [Entry(**row) for row in pq.read_table(file).to_pylist()]
+        return [Entry(**row) for row in _rows(file)]
 
 
 def read_rejects(path: str, io: FileIO) -> tuple[set[str], int]:
     """The Parquet files with what was quarantined of a ledger's files, and the rows in them."""
     with damaged(path), io.new_input(path).open() as file:
-        entries = pq.read_table(file, columns=["rejects", "quarantined"]).to_pylist()
+        entries = _rows(file, "rejects", "quarantined")
     rejected = [entry for entry in entries if entry["rejects"]]
     return {entry["rejects"] for entry in rejected}, sum(entry["quarantined"] for entry in rejected)
+
+
+def _rows(file: InputStream, *columns: str) -> list[dict[str, Any]]:
+    # `read_table` would import pandas.
+    rows: list[dict[str, Any]] = pq.ParquetFile(file).read(list(columns) or None).to_pylist()
+    return rows
 
 
 def write_ledger(folder: str, entries: Iterable[Entry], io: FileIO) -> str:

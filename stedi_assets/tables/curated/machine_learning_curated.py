@@ -12,7 +12,7 @@ from stedi_assets.tables.consent import (
     total,
     without_consent,
 )
-from stedi_assets.tables.contract import Contract
+from stedi_assets.tables.contract import Contract, columns_of
 from stedi_assets.tables.definition import TableDefinition
 from stedi_assets.tables.identity import pseudonym
 from stedi_assets.tables.policy import Policy
@@ -72,7 +72,7 @@ def machine_learning_curated(
     pairs = sensor.join(
         phone, [sensor.email == phone.user, sensor.sensorreadingtime == phone.timestamp]
     )
-    columns_of_all = MachineLearningCurated.to_schema().columns
+    columns_of_all = columns_of(MachineLearningCurated)
     return pairs.select(*columns_of_all, *(() if policy.pseudonymize else IDENTIFYING))
 
 

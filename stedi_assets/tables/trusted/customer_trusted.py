@@ -7,14 +7,13 @@ from ibis.selectors import cols
 from stedi_assets.tables import columns
 from stedi_assets.tables.accounts import KEPT, marked, outcomes
 from stedi_assets.tables.consent import consenting, unreadable_people, unreadable_records
+from stedi_assets.tables.contract import columns_of
 from stedi_assets.tables.definition import TableDefinition
 from stedi_assets.tables.sources import CustomerRecord
 
 # Any of the records that still tie would do, but it must be the same one each time.
 _TIE_BREAKERS = [
-    column
-    for column in CustomerRecord.to_schema().columns
-    if column not in {"email", "registrationdate"}
+    column for column in columns_of(CustomerRecord) if column not in {"email", "registrationdate"}
 ]
 
 
