@@ -158,8 +158,8 @@ class Settings(BaseSettings):
         None,
         # No more digits than the engine can count bytes.
         pattern=r"^(\d{1,12}(\.\d{1,9})?\s?[KM]|\d{1,6}(\.\d{1,9})?\s?[GT])i?B$",
-        description="memory of the embedded engine, such as 4GB; where unset, 1.25 GB for each "
-        "thread, at most 80 % of the machine's (with Spark: of each task that reads landing files, "
+        description="memory of the embedded engine, such as 4GB; where unset, half of what the "
+        "machine or the container has (with Spark: of each task that reads landing files, "
         "1GB where unset)",
     )
     threads: int | None = Field(

@@ -24,19 +24,12 @@ from ibis.formats.pyarrow import PyArrowData
 
 from stedi_assets.lakehouse.duckdb_sql import DUCKDB_TYPES, identifier, sql_text
 from stedi_assets.lakehouse.engines import duckdb_faults  # noqa: F401  (explains its errors)
+from stedi_assets.lakehouse.engines.memory import available_memory
 from stedi_assets.lakehouse.faults import DamagedError, LakehouseError
 from stedi_assets.lakehouse.names import parts_of
 from stedi_assets.lakehouse.query import Query
 from stedi_assets.lakehouse.storage.durable import make_folder
 from stedi_assets.lakehouse.storage.storage import Storage
-
-_OWN_LIMIT = """
-    SET memory_limit = least(
-        1250000000 * current_setting('threads'),
-        parse_formatted_bytes(current_setting('memory_limit'))
-    ) || 'B'
-"""
-"""By itself, DuckDB would fill four fifths of the machine before it spills anything to disk."""
 
 _WILDCARD = re.compile(r"[*?[]")
 
@@ -78,7 +71,8 @@ class DuckDBEngine:
     ) -> None:
         """Spill what does not fit into `memory_limit` to `scratch`, by default the storage's.
 
-        The default limit is 1.25 GB for each thread, and at most DuckDB's own limit.
+        The default limit is half of the memory that the machine or the container has, so that two
+        processes can work at once.
         """
         self._storage = storage
         self._connected: Backend | None = None
@@ -86,12 +80,12 @@ class DuckDBEngine:
         self._setup: list[str] = []
         self._opened: dict[str, tuple[Sequence[str], Mapping[str, str]]] = {}
         self._scratch = scratch
+        self._memory_limit = memory_limit
         self._config = {
             # What DuckDB needs comes as a package.
             "autoinstall_known_extensions": False,
             # Tables have no order; keeping one costs memory and time.
             "preserve_insertion_order": False,
-            **({"memory_limit": memory_limit} if memory_limit else {}),
             **({"threads": threads} if threads else {}),
         }
 
@@ -112,13 +106,14 @@ class DuckDBEngine:
     def _connect(self) -> Backend:
         if self._connected is None:
             self._connected = ibis.duckdb.connect(
-                temp_directory=str(self._spilling_folder()), **self._config
+                temp_directory=str(self._spilling_folder()),
+                # By itself, DuckDB would fill four fifths before it spills anything to disk.
+                memory_limit=self._memory_limit or f"{available_memory() // 2}B",
+                **self._config,
             )
             # It spills rows. To encrypt them it needs this extension.
             self._connected.raw_sql(f"LOAD {sql_text(_httpfs())}")
             self._connected.raw_sql("SET temp_file_encryption = true")
-            if "memory_limit" not in self._config:
-                self._connected.raw_sql(_OWN_LIMIT)
         if (setup := self._storage.engine_setup()) != self._setup:
             for statement in setup:
                 self._connected.raw_sql(statement)

@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-import duckdb
 import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
@@ -25,6 +24,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 
 from stedi_assets.lakehouse.engines.duckdb import DuckDBEngine, backend_table
+from stedi_assets.lakehouse.engines.memory import available_memory
 from stedi_assets.lakehouse.engines.spark_faults import condition
 from stedi_assets.lakehouse.engines.spark_tasks import Done, Failed, Tasks
 from stedi_assets.lakehouse.faults import LakehouseError
@@ -89,14 +89,9 @@ def configuration(options: Mapping[str, str]) -> dict[str, str]:
     return SQL | _CLUSTER | here | dict(options)
 
 
-@cache
 def _half_of_memory() -> str:
-    # Spark's default, 1 GB, is for a driver that leaves the work to others. By default DuckDB takes
-    # four fifths of what there is, and it knows of a container's limit.
-    query = "SELECT parse_formatted_bytes(current_setting('memory_limit'))"
-    with duckdb.connect() as connection:
-        [[limit]] = connection.execute(query).fetchall()
-    return f"{limit * 5 // 8 >> 20}m"
+    # Spark's default, 1 GB, is for a driver that leaves the work to others.
+    return f"{available_memory() // 2 >> 20}m"
 
 
 @dataclass(frozen=True)
