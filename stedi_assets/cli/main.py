@@ -76,8 +76,12 @@ def main() -> None:
         if isinstance(stream, TextIOWrapper):  # a terminal may know few characters
             stream.reconfigure(errors="backslashreplace")
     interrupts.raise_error()
-    code = _run()
-    interrupts.ignore()
+    try:
+        code = _run()
+        interrupts.ignore()
+    except KeyboardInterrupt:  # once more, while the first one ended the command
+        interrupts.ignore()
+        code = 1
     if interrupted := interrupts.exit_code():
         code = interrupted
         stop(interrupts.SENTENCE)

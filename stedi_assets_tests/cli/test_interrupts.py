@@ -14,6 +14,7 @@ import dagster as dg
 import duckdb
 import pytest
 
+from stedi_assets.cli import main
 from stedi_assets.cli.history import instance_of
 from stedi_assets.cli.interrupts import SENTENCE
 from stedi_assets_tests.commands import deliver_people, isolate, stedi
@@ -211,3 +212,37 @@ def test_signal_in_a_destructor_is_not_lost(project: Path, monkeypatch: pytest.M
     monkeypatch.setattr("stedi_assets.report.status.status", look)
     said = stedi(monkeypatch, "status")
     assert (said.code, said.err) == (130, f"{SENTENCE}\n")
+
+
+@pytest.mark.parametrize("milliseconds", [0, 1, 2, 4])
+def test_signal_that_comes_twice_is_a_sentence_too(
+    tmp_path: Path, environment: Mapping[str, str], milliseconds: int
+) -> None:
+    process = start(["sample", str(tmp_path / "much"), "--customers", "300000"], environment)
+    wait_until_the_project_is_loaded(process.pid)
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    time.sleep(milliseconds / 1000)
+    process.send_signal(signal.SIGINT)
+    printed, said = ended(process)
+    assert (printed, said, process.returncode) == ("", f"{SENTENCE}\n", 130)
+
+
+def test_second_signal_while_the_first_ends_the_command_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def run() -> int:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1)
+        return 1
+
+    monkeypatch.setattr(main, "_run", run)
+    try:
+        with pytest.raises(SystemExit, match="130"):
+            main.main()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert capsys.readouterr().err == f"{SENTENCE}\n"
