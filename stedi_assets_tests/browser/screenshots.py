@@ -16,7 +16,7 @@ def main() -> None:
     """Refresh sample data by way of the UI, and take pictures of it and of the report."""
     with TemporaryDirectory() as name, dagster_dev(Path(name)) as address, browser() as page:
         folder, ui = Path(name), DagsterUI(address, page)
-        write_sample(folder / "lakehouse" / "landing", Sample(malformed=True, shared_serials=True))
+        write_sample(folder / "lakehouse" / "landing", Sample(shared_serials=True))
         ui.wait_for_end(ui.run_launched(by="landing_files"), "SUCCESS")
         ui.wait_for_end(ui.run_launched(by="report_automation"), "SUCCESS")
         ui.open_lineage()
