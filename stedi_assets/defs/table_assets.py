@@ -16,7 +16,7 @@ from stedi_assets.lakehouse.table import Table
 from stedi_assets.privacy.key import make_missing_key
 from stedi_assets.privacy.policy import policy_of
 from stedi_assets.refresh.gate import audit_and_publish, checks_of, refuse
-from stedi_assets.refresh.stage import stage
+from stedi_assets.refresh.stage import seen_by_checks, stage
 from stedi_assets.settings import Settings
 from stedi_assets.tables.breaches import column_breaches
 from stedi_assets.tables.curated.machine_learning_curated import MACHINE_LEARNING_CURATED
@@ -66,14 +66,15 @@ def table_asset(
                 yield from check_results(refuse(definition, policy, broken), context.instance)
                 return
             properties = _properties(rows, policy) if takes_policy(rule) else {}
-            stage(table.name, rows, {"run-id": context.run.run_id, **properties}, lakehouse)
+            properties |= {"run-id": context.run.run_id, **seen_by_checks(definition, lakehouse)}
+            method = stage(table.name, rows, properties, lakehouse)
             seconds = time.perf_counter() - started
             verdict = audit_and_publish(definition, lakehouse, policy, settings.max_consent_fall)
             if verdict.held_back:
                 yield from check_results(verdict, context.instance)
             else:
                 recorder = Recorder(settings, lakehouse, lineage, context.instance)
-                yield recorder.materialized(verdict, seconds)
+                yield recorder.materialized(verdict, seconds, {"how": method.sentence})
 
     return asset
 

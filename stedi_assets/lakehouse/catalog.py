@@ -31,6 +31,7 @@ from stedi_assets.lakehouse.manifests import (
     published_ids,
 )
 from stedi_assets.lakehouse.state import (
+    ACCOUNT,
     AUDIT,
     CONTRACT,
     HELD_BACK,
@@ -234,11 +235,15 @@ class Catalog:
         for file in own.difference(files_of(iceberg.metadata.snapshots, iceberg.io)):
             self.io.delete(file)
 
-    def publish(self, candidate: Snapshot) -> None:
+    def publish(self, candidate: Snapshot, account: Mapping[str, int] | None = None) -> None:
         """Let readers see the candidate: `main` moves to it.
 
         Its columns become required where the contract says so, and only if each row has a value:
         readers refuse a table with a null in a required column.
+
+        Args:
+            candidate: What waits on `audit`.
+            account: Where the rows of its inputs went, by outcome.
 
         Raises:
             PublishConflictError: `main` moved since the candidate was made, or `audit` did.
@@ -257,6 +262,9 @@ class Catalog:
                 with ManageSnapshots(transaction) as manage:
                     manage.set_current_snapshot(candidate.id)
                 _require(transaction, candidate)
+                if account:
+                    noted = {"rows-id": candidate.rows_id, "outcomes": dict(account)}
+                    transaction.set_properties({ACCOUNT: json.dumps(noted)})
         except PublishConflictError:
             # If the catalog's answer was lost, the client asked again and met its own change.
             if self.load(candidate.table).metadata.current_snapshot_id != candidate.id:

@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -12,10 +12,12 @@ import ibis.expr.types as ir
 from filelock import FileLock, Timeout
 
 from stedi_assets.lakehouse.catalog import Catalog
+from stedi_assets.lakehouse.changes.change import Change, Rows, net
 from stedi_assets.lakehouse.engines.duckdb import drop_leftovers
 from stedi_assets.lakehouse.engines.engine import Engine
 from stedi_assets.lakehouse.faults import LakehouseError
 from stedi_assets.lakehouse.landing.rejects import find_rejects
+from stedi_assets.lakehouse.names import view_name
 from stedi_assets.lakehouse.progress import SILENT
 from stedi_assets.lakehouse.state import Snapshot
 from stedi_assets.lakehouse.storage.durable import FILE_MODE, OTHERS, make_folder
@@ -41,6 +43,7 @@ class Lakehouse:
         self.storage = storage
         self.engine = engine
         self.progress = SILENT
+        self._changes: dict[tuple[str, str, str], Rows] = {}
 
     @cached_property
     def catalog(self) -> Catalog:
@@ -70,6 +73,7 @@ class Lakehouse:
             self.storage.point_readers()  # a refresh may have been killed before it could
             yield
         finally:
+            self._forget()
             os.umask(umask)
             lock.release()
 
@@ -90,6 +94,38 @@ class Lakehouse:
     def open(self, snapshot: Snapshot) -> ir.Table:
         """A state of a table."""
         return self.engine.open(snapshot.name, snapshot.files, snapshot.types)
+
+    def change(self, old: Snapshot, new: Snapshot) -> Change:
+        """What became of a table from one state to a later one."""
+        before, after = self.open(old), self.open(new)
+        if old.rows_id == new.rows_id:
+            return Change(before, after, Rows())
+        known = self._changes.get((old.table, old.rows_id, new.rows_id))
+        return Change(before, after, self._change_of_files(old, new) if known is None else known)
+
+    def is_known(self, old: Snapshot, new: Snapshot) -> bool:
+        """Whether this run made one state from the other, so that what changed is at hand."""
+        return (old.table, old.rows_id, new.rows_id) in self._changes
+
+    def remember(self, old: Snapshot, new: Snapshot, rows: Rows) -> None:
+        """Keep what a state has more and less than the one before, for the rest of this run."""
+        self._changes[old.table, old.rows_id, new.rows_id] = rows
+
+    def _change_of_files(self, old: Snapshot, new: Snapshot) -> Rows:
+        def rows_of(one: Snapshot, other: Snapshot) -> ir.Table | None:
+            files = [file for file in one.files if file not in set(other.files)]
+            name = view_name(f"{one.table}_alone", f"{one.rows_id}_{other.rows_id}")
+            return self.engine.open(name, files, new.types) if files else None
+
+        rows = Rows(rows_of(new, old), rows_of(old, new))
+        # A file that was written anew has mostly the rows of the one whose place it took.
+        return rows if len(rows.both) < len(rows) else net(rows, self.engine.hold)
+
+    def _forget(self) -> None:
+        if self._changes:
+            self._changes.clear()
+            with suppress(Exception):  # they go with the process
+                self.engine.let_go()
 
     def published(self, name: str) -> Snapshot:
         """What readers see of a table.

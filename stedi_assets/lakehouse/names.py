@@ -57,6 +57,10 @@ def view_name(table: str, rows_id: str) -> str:
     return f"{table}__{rows_id}"
 
 
+FILE = "_file"
+"""Column with the path of the data file that holds a row."""
+
+
 def parts_of(view: str) -> tuple[str, str]:
     """The table and the id of its rows that a view is named after."""
     table, _, rows_id = view.partition("__")

@@ -30,6 +30,12 @@ ZONE, CONTRACT, HELD_BACK = "stedi.zone", "stedi.contract", "stedi.held-back"
 HELD_BACK_BY = "stedi.held-back-by"
 """Property of a table: what the checks found that hold its candidate back, as JSON."""
 
+SAME_ROWS = SAME_AS.removeprefix(PREFIX)
+"""Property of a snapshot: id of a published one that has exactly its rows."""
+
+ACCOUNT = "stedi.account"
+"""Property of a table: where the rows of its inputs went, and for which rows of it that holds."""
+
 _IBIS_TYPES = {"string": "string", "long": "int64", "double": "float64"}
 _ROWS = "total-records"
 
@@ -41,6 +47,7 @@ class Snapshot:
     Attributes:
         types: Its columns, with the type of each as ibis names it.
         files: The Parquet files that hold its rows.
+        rows_of_files: How many rows each of them holds.
         properties: What the refresh that made it wrote down, such as its run id and inputs.
     """
 
@@ -52,6 +59,7 @@ class Snapshot:
     types: Mapping[str, str]
     files: tuple[str, ...]
     properties: Mapping[str, str]
+    rows_of_files: tuple[int, ...] = ()
 
     @property
     def personal_columns(self) -> set[str]:
@@ -67,7 +75,7 @@ class Snapshot:
     @property
     def rows_id(self) -> str:
         """Id of the rows: a vacuum may have rewritten the metadata under another snapshot id."""
-        return self.properties.get(SAME_AS.removeprefix(PREFIX), str(self.id))
+        return self.properties.get(SAME_ROWS, str(self.id))
 
     @property
     def name(self) -> str:
@@ -164,6 +172,15 @@ class TableState:
         """What each check found that holds back what waits on `audit`."""
         reasons = self._iceberg.properties.get(HELD_BACK_BY, "{}") if self.is_held_back else "{}"
         return {str(check): str(sentence) for check, sentence in json.loads(reasons).items()}
+
+    @property
+    def account(self) -> dict[str, int]:
+        """Where the rows of the inputs of what is published went, by outcome; empty if unknown."""
+        noted = json.loads(self._iceberg.properties.get(ACCOUNT, "{}"))
+        published = self.published
+        if published is None or noted.get("rows-id") != published.rows_id:
+            return {}
+        return {str(outcome): int(rows) for outcome, rows in noted["outcomes"].items()}
 
     def snapshot(self, snapshot_id: int) -> Snapshot | None:
         """A published snapshot, by its id or the id it had before its metadata was rewritten."""
@@ -266,6 +283,7 @@ def _snapshot(table: str, iceberg: IcebergTable, snapshot: IcebergSnapshot) -> S
         size=sum(task.file.file_size_in_bytes for task in tasks),
         types=_types(iceberg.schemas()[snapshot.schema_id or 0]),
         files=tuple(task.file.file_path for task in tasks),
+        rows_of_files=tuple(task.file.record_count for task in tasks),
         properties={
             key.removeprefix(PREFIX): value
             for key, value in summary.items()

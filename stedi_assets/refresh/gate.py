@@ -1,6 +1,7 @@
 """The gate: a candidate is audited on the branch `audit`, and published when nothing blocks it."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -9,15 +10,17 @@ from typing import Any
 
 import ibis.expr.types as ir
 
+from stedi_assets.lakehouse.changes.change import UnderivableError
 from stedi_assets.lakehouse.lakehouse import Lakehouse
 from stedi_assets.lakehouse.state import Snapshot
 from stedi_assets.refresh.anomaly_checks import check_rows
+from stedi_assets.refresh.audit_changes import outcomes_since, violations_since
 from stedi_assets.refresh.customer_checks import check_consent_share, check_suspended
 from stedi_assets.refresh.findings import WARNINGS, Finding, Verdict
 from stedi_assets.refresh.view import View
 from stedi_assets.tables.accounts import KEPT
 from stedi_assets.tables.breaches import breaches
-from stedi_assets.tables.contract import Contract
+from stedi_assets.tables.contract import Contract, compares_rows
 from stedi_assets.tables.definition import TableDefinition
 from stedi_assets.tables.policy import Policy
 from stedi_assets.tables.trusted.customer_trusted import CUSTOMER_TRUSTED
@@ -59,9 +62,11 @@ def _checks_beyond_contract(
     """The checks that rely on the columns of the contract, by name."""
     checks: dict[str, _Check] = {}
     if table.consent:
-        checks["consent"] = partial(_check_rule, "consent", table.consent)
+        checks["consent"] = partial(_check_rule, "consent", table.consent, View.count)
     if table.serial_numbers:
-        checks["serial_numbers"] = partial(_check_rule, "serial_numbers", table.serial_numbers)
+        checks["serial_numbers"] = partial(
+            _check_rule, "serial_numbers", table.serial_numbers, _count_changed
+        )
     if table.account:
         checks["completeness"] = partial(_check_account, table.account)
     if table.name == CUSTOMER_TRUSTED.name:
@@ -166,9 +171,15 @@ def publish_or_hold_back(
     if held_back:
         published = lakehouse.catalog.published(candidate.table)
         return replace(verdict, published=published, held_back=candidate)
-    lakehouse.catalog.publish(candidate)
+    lakehouse.catalog.publish(candidate, _account_in(findings))
     seconds = time.perf_counter() - audited
     return replace(verdict, published=candidate, publish_seconds=seconds)
+
+
+def _account_in(findings: list[Finding]) -> dict[str, int]:
+    """Where the rows went, if a check found that out."""
+    found = next((f.metadata for f in findings if "withheld" in f.metadata), None)
+    return {KEPT: found["kept"], **found["withheld"]} if found else {}
 
 
 def _concerns_people(finding: Finding) -> bool:
@@ -176,8 +187,18 @@ def _concerns_people(finding: Finding) -> bool:
 
 
 def check_contract(contract: type[Contract], candidate: Snapshot, lakehouse: Lakehouse) -> Finding:
-    """Whether the candidate fulfils its contract."""
-    broken = breaches(contract, lakehouse.open(candidate), lakehouse.engine.fetch)
+    """Whether the candidate fulfils its contract, or the rows that it has gained do."""
+    rows = lakehouse.open(candidate)
+    published = lakehouse.catalog.published(candidate.table)
+    if (
+        published is not None
+        and lakehouse.is_known(published, candidate)
+        and not compares_rows(contract)
+    ):
+        rows = lakehouse.change(published, candidate).rows.added
+        if rows is None:
+            return _contract_finding(contract, {})
+    broken = breaches(contract, rows, lakehouse.engine.fetch)
     return _contract_finding(contract, broken)
 
 
@@ -202,10 +223,22 @@ def _contract_finding(contract: type[Contract], broken: dict[str, int]) -> Findi
     )
 
 
+def _count_changed(view: View, rule: Callable[..., ir.IntegerScalar]) -> int:
+    """Violations of a rule: those that came with what changed, where that can be told."""
+    try:
+        return violations_since(rule, view)
+    except UnderivableError:
+        return view.count(rule)
+
+
 def _check_rule(
-    check: str, rule: Callable[..., ir.IntegerScalar], candidate: Snapshot, view: View
+    check: str,
+    rule: Callable[..., ir.IntegerScalar],
+    count: Callable[[View, Callable[..., ir.IntegerScalar]], int],
+    candidate: Snapshot,
+    view: View,
 ) -> Finding:
-    violations = view.count(rule)
+    violations = count(view, rule)
     sentence = (
         f"{candidate.table}: {violations} violations. {getdoc(rule)} The candidate was deleted. "
         "The rule or the check is wrong: report it."
@@ -215,8 +248,18 @@ def _check_rule(
     return Finding(check, violations == 0, sentence, {"violations": violations})
 
 
+def _outcomes(account: Callable[..., ir.Table], view: View) -> dict[str, int]:
+    """Where the rows went: what is known of the published state, and what changed since."""
+    try:
+        known = Counter(view.known_account())
+        known.update(outcomes_since(account, view))
+    except UnderivableError:
+        return {row["outcome"]: row["rows"] for row in view.fetch(account)}
+    return dict(known)
+
+
 def _check_account(account: Callable[..., ir.Table], candidate: Snapshot, view: View) -> Finding:
-    outcomes = {row["outcome"]: row["rows"] for row in view.fetch(account)}
+    outcomes = _outcomes(account, view)
     rows_in, kept = sum(outcomes.values()), outcomes.pop(KEPT, 0)
     balanced = kept == candidate.rows
     withheld = {reason: rows for reason, rows in outcomes.items() if rows}

@@ -2,16 +2,22 @@
 
 from collections.abc import Mapping
 
+from stedi_assets.lakehouse.changes.change import Rows, UnderivableError
 from stedi_assets.lakehouse.lakehouse import Lakehouse
 from stedi_assets.lakehouse.query import Query
-from stedi_assets.lakehouse.state import Snapshot
+from stedi_assets.lakehouse.staging import files_with_change
+from stedi_assets.lakehouse.state import SAME_ROWS, Snapshot, TableState
 from stedi_assets.refresh.anomaly_checks import row_history
+from stedi_assets.refresh.method import ADDED, REMOVED, Method, changes_of, derive, method_of
+from stedi_assets.refresh.view import SEEN
+from stedi_assets.tables.definition import TableDefinition, inputs_of
+
+MADE = "made"
+"""What a snapshot calls how it was made: from changes or anew, and why."""
 
 
-def stage(
-    table: str, query: Query, properties: Mapping[str, str], lakehouse: Lakehouse
-) -> Snapshot:
-    """Execute the query of a table's rule and put its rows on `audit`.
+def stage(table: str, query: Query, properties: Mapping[str, str], lakehouse: Lakehouse) -> Method:
+    """Put the rows of a table's rule on `audit`: derived from what changed, or computed anew.
 
     The fingerprint covers the inputs' snapshots, the rule and the contract. Where the table has it
     already, nothing is computed.
@@ -23,20 +29,77 @@ def stage(
         lakehouse: Where the table is.
 
     Returns:
-        What waits on `audit` or, where nothing changed, what is published.
+        How it was made. If nothing changed, nothing waits on `audit`.
     """
     catalog = lakehouse.catalog
     state = catalog.state(table)
-    current = query.fingerprint(state.contract)
-    published, candidate = state.published, state.candidate
-    if published is not None and published.properties["fingerprint"] == current:
+    method = method_of(state, query, inputs_now(query, lakehouse), lakehouse)
+    if method.kind == "unchanged":
         catalog.discard_candidate(table)
-        return published
+        return method
+    current, candidate = query.fingerprint(state.contract), state.candidate
     if candidate is not None and candidate.properties.get("fingerprint") == current:
-        return candidate
+        return method
     inputs = {f"input.{name}": id_ for name, id_ in query.inputs.items()}
+    says = {"fingerprint": current, **inputs, **properties}
+    says |= row_history(state.published, lakehouse)
+    if method.before is not None:
+        try:
+            return _stage_change(state, query, method, says, lakehouse)
+        except UnderivableError as error:
+            method = Method("anew", str(error), method.changed, method.rows)
     lakehouse.progress.begin(f"computing {table}")
     rows, folder = query.select(tuple(state.types)), f"{state.location}/data"
     files = lakehouse.engine.write(rows, folder, state.field_ids)
-    history = row_history(published, lakehouse)
-    return catalog.stage(table, files, {"fingerprint": current, **inputs, **properties, **history})
+    catalog.stage(table, files, {**says, MADE: method.sentence})
+    return method
+
+
+def inputs_now(query: Query, lakehouse: Lakehouse) -> dict[str, Snapshot]:
+    """The published states of the tables that a rule reads."""
+    return {name: lakehouse.published(name) for name in query.tables}
+
+
+def _stage_change(
+    state: TableState,
+    query: Query,
+    method: Method,
+    says: Mapping[str, str],
+    lakehouse: Lakehouse,
+) -> Method:
+    published, before, engine = state.published, method.before, lakehouse.engine.immediate
+    assert published is not None
+    assert before is not None
+    lakehouse.progress.begin(f"deriving {published.table} from what changed")
+    changes = changes_of(before, inputs_now(query, lakehouse), lakehouse)
+    rows = derive(state, query, changes, lakehouse)
+    files = files_with_change(published, rows, state, engine)
+    added, removed = (engine.held_rows(part) for part in rows)
+    # Tables that are made of this one need not be made again for the sake of a new snapshot.
+    same = {SAME_ROWS: published.rows_id} if rows.is_none else {}
+    candidate = lakehouse.catalog.stage(
+        published.table,
+        files,
+        {**says, MADE: method.sentence, ADDED: str(added), REMOVED: str(removed), **same},
+    )
+    if candidate.rows != published.rows + added - removed:
+        lakehouse.catalog.drop_candidate(candidate)
+        raise UnderivableError("its files and what was derived of them do not add up")
+    lakehouse.remember(published, candidate, Rows(*rows))
+    return method
+
+
+def seen_by_checks(table: TableDefinition, lakehouse: Lakehouse) -> dict[str, str]:
+    """States of the tables that its checks look at besides its inputs, for its snapshot."""
+    names = {
+        name
+        for check in (table.serial_numbers, table.account)
+        if check
+        for name in inputs_of(check)
+    }
+    seen = {name: lakehouse.catalog.published(name) for name in names - {table.name}}
+    return {
+        f"{SEEN}{name}": snapshot.rows_id
+        for name, snapshot in seen.items()
+        if snapshot and name not in table.inputs
+    }

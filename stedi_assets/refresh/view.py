@@ -5,12 +5,18 @@ from typing import Any
 
 import ibis.expr.types as ir
 
+from stedi_assets.lakehouse.changes.change import Change, UnderivableError
+from stedi_assets.lakehouse.engines.engine import Engine
 from stedi_assets.lakehouse.lakehouse import Lakehouse
+from stedi_assets.lakehouse.query import Query
 from stedi_assets.lakehouse.state import Snapshot
 from stedi_assets.tables import SOURCES, TABLES
-from stedi_assets.tables.definition import apply, query_of
+from stedi_assets.tables.definition import apply, inputs_of, query_of
 from stedi_assets.tables.landing.quarantine import QUARANTINE
 from stedi_assets.tables.policy import Policy
+
+SEEN = "seen."
+"""What the property of a snapshot begins with that names a state which its checks looked at."""
 
 
 class View(Mapping[str, ir.Table]):
@@ -25,18 +31,22 @@ class View(Mapping[str, ir.Table]):
         """View the tables of a lakehouse; each is looked up once."""
         self._lakehouse = lakehouse
         self._policy = policy
+        self._candidate = candidate
         self._snapshots = {candidate.table: candidate} if candidate else {}
 
     def __getitem__(self, name: str) -> ir.Table:
         """The table as an expression."""
+        # Opened each time: an audit may outlast the credentials that a table was opened with.
+        return self._lakehouse.open(self._snapshot(name))
+
+    def _snapshot(self, name: str) -> Snapshot:
         if name not in self._snapshots:
             self._snapshots[name] = (
                 self._lakehouse.rejects(SOURCES, QUARANTINE.table(self._policy))
                 if name == QUARANTINE.name
                 else self._lakehouse.published(name)
             )
-        # Opened each time: an audit may outlast the credentials that a table was opened with.
-        return self._lakehouse.open(self._snapshots[name])
+        return self._snapshots[name]
 
     def __iter__(self) -> Iterator[str]:
         """Names of the tables."""
@@ -54,10 +64,71 @@ class View(Mapping[str, ir.Table]):
         """Call a rule or check with the tables that its parameters name."""
         return apply(function, self, self._policy)
 
+    @property
+    def engine(self) -> Engine:
+        """What computes small things."""
+        return self._lakehouse.engine.immediate
+
+    def known_account(self) -> dict[str, int]:
+        """Where the rows of what is published went, instead of the candidate's.
+
+        Raises:
+            UnderivableError: That is not known.
+        """
+        account = self._lakehouse.catalog.state(self._own.table).account
+        if not account:
+            raise UnderivableError("what became of the rows is not known")
+        return account
+
+    @property
+    def _own(self) -> Snapshot:
+        """The candidate.
+
+        Raises:
+            UnderivableError: It was not made from what is published.
+        """
+        published = self._candidate and self.published(self._candidate.table)
+        if (
+            self._candidate is None
+            or published is None
+            or not self._lakehouse.is_known(published, self._candidate)
+        ):
+            raise UnderivableError("it was made anew")
+        return self._candidate
+
+    def change_of(self, function: Callable[..., Any]) -> dict[str, Change]:
+        """What became of the tables that a check looks at since it last looked.
+
+        Raises:
+            UnderivableError: That cannot be told.
+        """
+        own = self._own.table
+        published = self.published(own)
+        changes: dict[str, Change] = {}
+        for name in inputs_of(function):
+            now = self._snapshot(name)
+            before = published if name == own else self._seen(name, published)
+            if before is None:
+                raise UnderivableError(f"{name} is not known as it was")
+            changes[name] = self._lakehouse.change(before, now)
+        return changes
+
+    def _seen(self, name: str, published: Snapshot | None) -> Snapshot | None:
+        """The state of another table that was there when a table was published."""
+        properties = published.properties if published else {}
+        rows_id = properties.get(f"input.{name}") or properties.get(f"{SEEN}{name}")
+        now = self._snapshot(name)
+        if rows_id is None or rows_id == now.rows_id:
+            return now if rows_id else None
+        return self._lakehouse.catalog.state(name).snapshot(int(rows_id))
+
+    def query(self, function: Callable[..., Any]) -> Query:
+        """A rule or check on the tables that its parameters name."""
+        return query_of(function, self, self._policy)
+
     def fetch(self, function: Callable[..., Any]) -> list[dict[str, Any]]:
         """The rows that a rule or check gives, which are few."""
-        query = query_of(function, self, self._policy)
-        rows: list[dict[str, Any]] = self._lakehouse.engine.fetch(query).to_pylist()
+        rows: list[dict[str, Any]] = self._lakehouse.engine.fetch(self.query(function)).to_pylist()
         return rows
 
     def count(self, function: Callable[..., Any]) -> int:

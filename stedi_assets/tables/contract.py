@@ -94,6 +94,11 @@ def _description(field: Field) -> str:
     return f"{field.description} ({field.unit})" if field.unit else field.description
 
 
+def compares_rows(contract: type[Contract]) -> bool:
+    """Whether rows can break the contract together though each fulfils it by itself."""
+    return any(field.unique for _, field in columns_of(contract).values())
+
+
 def exactly_one(columns: Sequence[str]) -> str:
     """What `one_of` asks of a row, in words."""
     return f"{' or '.join(columns)} is there, never both"

@@ -9,7 +9,7 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 from threading import Lock
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import duckdb
@@ -26,7 +26,7 @@ from stedi_assets.lakehouse.duckdb_sql import DUCKDB_TYPES, identifier, sql_text
 from stedi_assets.lakehouse.engines import duckdb_faults  # noqa: F401  (explains its errors)
 from stedi_assets.lakehouse.engines.memory import available_memory
 from stedi_assets.lakehouse.faults import DamagedError, LakehouseError
-from stedi_assets.lakehouse.names import parts_of
+from stedi_assets.lakehouse.names import FILE, parts_of, view_name
 from stedi_assets.lakehouse.query import Query
 from stedi_assets.lakehouse.storage.durable import make_folder
 from stedi_assets.lakehouse.storage.storage import Storage
@@ -79,6 +79,7 @@ class DuckDBEngine:
         self._connecting = Lock()
         self._setup: list[str] = []
         self._opened: dict[str, tuple[Sequence[str], Mapping[str, str]]] = {}
+        self._held: dict[str, int] = {}
         self._scratch = scratch
         self._memory_limit = memory_limit
         self._config = {
@@ -143,6 +144,41 @@ class DuckDBEngine:
                 raise
             self._opened[name] = files, types
         return backend_table(name, types, backend)
+
+    def open_located(self, name: str, files: Sequence[str], types: Mapping[str, str]) -> ir.Table:
+        """Open Parquet files with the path of each row's file in the column `FILE`."""
+        backend = self.backend
+        rows = _rows_of(tuple(files), types, f', filename AS "{FILE}"')
+        backend.raw_sql(f"CREATE OR REPLACE TEMP VIEW {identifier(name)} AS {rows}")
+        return backend_table(name, {**types, FILE: "string"}, backend)
+
+    def hold(self, rows: ir.Table) -> ir.Table | None:
+        """Compute rows now and keep them until `let_go`; None if there are none."""
+        backend, name = self.backend, view_name("held", str(len(self._held)))
+        types = {column: dtype.copy(nullable=True) for column, dtype in rows.schema().items()}
+        # DuckDB's sum of whole numbers has a larger type than ibis says.
+        columns = ", ".join(
+            f"CAST({identifier(column)} AS BIGINT) AS {identifier(column)}"
+            if dtype.is_int64()
+            else identifier(column)
+            for column, dtype in types.items()
+        )
+        [[number]] = backend.con.execute(
+            f"CREATE TEMP TABLE {identifier(name)} AS "
+            f"SELECT {columns} FROM ({backend.compile(rows)})"
+        ).fetchall()
+        self._held[name] = number
+        return backend_table(name, types, backend) if number else None
+
+    def held_rows(self, held: ir.Table | None) -> int:
+        """How many rows are held there."""
+        return 0 if held is None else self._held[held.get_name()]
+
+    def let_go(self) -> None:
+        """Forget all rows that are held."""
+        for name in self._held:
+            self.backend.raw_sql(f"DROP TABLE IF EXISTS {identifier(name)}")
+        self._held.clear()
 
     def fetch(self, query: Query) -> pa.Table:
         """The rows of a query, which are few."""
@@ -220,22 +256,23 @@ def _httpfs() -> Path:
     return extension
 
 
-def backend_table(name: str, types: Mapping[str, str], backend: SQLBackend) -> ir.Table:
+def backend_table(name: str, types: Mapping[str, Any], backend: SQLBackend) -> ir.Table:
     """A table of the backend, which is not asked for the types."""
     return ops.DatabaseTable(
         name, schema=ibis.schema(types), source=backend, namespace=ops.Namespace()
     ).to_expr()
 
 
-def _rows_of(files: Sequence[str], types: Mapping[str, str]) -> str:
-    """A query of all rows of Parquet files."""
+def _rows_of(files: Sequence[str], types: Mapping[str, str], file: str = "") -> str:
+    """A query of all rows of Parquet files; `file` adds the column of each row's file."""
     if files:
         columns = ", ".join(map(identifier, types))
         paths = ", ".join(map(sql_text, map(_literally, files)))
         # A folder `user=ann` in their path is no value of the column `user`.
         return (
-            f"SELECT {columns} FROM read_parquet([{paths}], "
-            "union_by_name=true, hive_partitioning=false)"
+            f"SELECT {columns}{file} FROM read_parquet([{paths}], "
+            "union_by_name=true, hive_partitioning=false"
+            f"{', filename=true' if file else ''})"
         )
     columns = ", ".join(
         f"NULL::{DUCKDB_TYPES[dtype]} AS {identifier(name)}" for name, dtype in types.items()

@@ -23,6 +23,21 @@ class Engine(Protocol):
     def open(self, name: str, files: Sequence[str], types: Mapping[str, str]) -> ir.Table:
         """Open Parquet files as the table `name`, with columns of these types."""
 
+    def open_located(self, name: str, files: Sequence[str], types: Mapping[str, str]) -> ir.Table:
+        """Open Parquet files with the path of each row's file in the column `FILE`.
+
+        Engines write the path each in its own way; folder and name at its end are the same.
+        """
+
+    def hold(self, rows: ir.Table) -> ir.Table | None:
+        """Compute rows now and keep them until `let_go`; None if there are none."""
+
+    def held_rows(self, held: ir.Table | None) -> int:
+        """How many rows are held there."""
+
+    def let_go(self) -> None:
+        """Forget all rows that are held."""
+
     def fetch(self, query: Query) -> pa.Table:
         """The rows of a query, which are few."""
 

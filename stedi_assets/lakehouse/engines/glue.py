@@ -89,6 +89,22 @@ class GlueEngine:
         """Open Parquet files as the table `name`, with columns of these types."""
         return self.immediate.open(name, files, types)
 
+    def open_located(self, name: str, files: Sequence[str], types: Mapping[str, str]) -> ir.Table:
+        """Open Parquet files with the path of each row's file in the column `FILE`."""
+        return self.immediate.open_located(name, files, types)
+
+    def hold(self, rows: ir.Table) -> ir.Table | None:
+        """Compute rows in this process and keep them; None if there are none."""
+        return self.immediate.hold(rows)
+
+    def held_rows(self, held: ir.Table | None) -> int:
+        """How many rows are held there."""
+        return self.immediate.held_rows(held)
+
+    def let_go(self) -> None:
+        """Forget all rows that are held."""
+        self.immediate.let_go()
+
     def spread(
         self,
         work: Callable[[DuckDBEngine, Sequence[Item]], Result],

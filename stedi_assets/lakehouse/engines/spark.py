@@ -22,12 +22,14 @@ from ibis.backends.pyspark import Backend
 from ibis.formats.pyarrow import PyArrowData
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.functions import input_file_name
 
 from stedi_assets.lakehouse.engines.duckdb import DuckDBEngine, backend_table
 from stedi_assets.lakehouse.engines.memory import available_memory
 from stedi_assets.lakehouse.engines.spark_faults import condition
 from stedi_assets.lakehouse.engines.spark_tasks import Done, Failed, Tasks
 from stedi_assets.lakehouse.faults import LakehouseError
+from stedi_assets.lakehouse.names import FILE, view_name
 from stedi_assets.lakehouse.query import Query
 from stedi_assets.lakehouse.storage.storage import Storage
 
@@ -208,6 +210,35 @@ class SparkEngine:
         )
         return reader.parquet(*map(_uri, files))
 
+    def open_located(self, name: str, files: Sequence[str], types: Mapping[str, str]) -> ir.Table:
+        """Open Parquet files with the path of each row's file in the column `FILE`."""
+        rows = self._rows_of(tuple(files), types)
+        rows.withColumn(FILE, input_file_name()).createOrReplaceTempView(name)
+        return backend_table(name, {**types, FILE: "string"}, self.backend)
+
+    def hold(self, rows: ir.Table) -> ir.Table | None:
+        """Compute rows now and keep them until `let_go`; None if there are none."""
+        backend = self.backend
+        name = view_name("held", str(len(backend.held)))
+        types = {column: dtype.copy(nullable=True) for column, dtype in rows.schema().items()}
+        kept = backend.session.sql(Query.of(rows).sql("pyspark")).cache()
+        number = kept.count()
+        kept.createOrReplaceTempView(name)
+        backend.held[name] = kept, number
+        return backend_table(name, types, backend) if number else None
+
+    def held_rows(self, held: ir.Table | None) -> int:
+        """How many rows are held there."""
+        return 0 if held is None else self.backend.held[held.get_name()][1]
+
+    def let_go(self) -> None:
+        """Forget all rows that are held."""
+        backend = self.backend
+        for name, (rows, _) in backend.held.items():
+            backend.session.catalog.dropTempView(name)
+            rows.unpersist()
+        backend.held.clear()
+
     def fetch(self, query: Query) -> pa.Table:
         """The rows of a query, which are few."""
         return query.expression.as_table().to_pyarrow()
@@ -269,6 +300,7 @@ class _Backend(Backend):  # type: ignore[misc]
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.opened: dict[str, tuple[Sequence[str], Mapping[str, str]]] = {}
+        self.held: dict[str, tuple[DataFrame, int]] = {}
 
     @property
     def session(self) -> SparkSession:

@@ -1,0 +1,165 @@
+"""Which groups of an expression need not be whole, because their numbers are only added up.
+
+An account counts rows by group, joins the groups, and adds the counts up. There, the rows that
+changed can be counted by themselves: what they add to a sum is all that matters of them.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import ibis.expr.operations as ops
+from ibis.common.graph import Graph
+
+from stedi_assets.lakehouse.changes.restrict import windows_of
+
+
+@dataclass
+class _Use:
+    """How what is above a relation uses it.
+
+    Attributes:
+        values: Columns whose values matter, each by itself.
+        sums: Columns of which only the sum over rows matters.
+        counted: Whether it matters how many rows there are.
+    """
+
+    values: set[str] = field(default_factory=set)
+    sums: set[str] = field(default_factory=set)
+    counted: bool = False
+
+    def __ior__(self, other: "_Use") -> "_Use":
+        self.values |= other.values
+        self.sums |= other.sums
+        self.counted |= other.counted
+        return self
+
+
+def partial_groups(rows: ops.Relation, summed: Iterable[str]) -> set[ops.Aggregate]:
+    """Groups of which only sums matter, where only the sums of some columns of `rows` matter."""
+    uses: dict[ops.Relation, _Use] = defaultdict(_Use)
+    summed = set(summed)
+    uses[rows] = _Use(set(rows.schema.names) - summed, summed)
+    partial = set()
+    for op in _from_the_top(rows):
+        use = uses[op]
+        if isinstance(op, ops.Aggregate) and _is_partial(op, use):
+            partial.add(op)
+        for parent, its_use in _of_parents(op, use, is_partial=op in partial):
+            uses[parent] |= its_use
+    return partial
+
+
+def _from_the_top(rows: ops.Relation) -> Iterator[ops.Relation]:
+    """The relations of an expression, each before those it is made from."""
+    order, _ = Graph(rows).toposort()
+    for op in reversed(order):
+        if isinstance(op, ops.Relation) and not isinstance(op, ops.Reference):
+            yield op
+
+
+def _is_partial(op: ops.Aggregate, use: _Use) -> bool:
+    metrics = set(op.metrics)
+    return (
+        not use.counted
+        and not metrics & use.values
+        and bool(metrics & use.sums)
+        and all(map(_adds_up, op.metrics.values()))
+        and all(isinstance(group, ops.Field) for group in op.groups.values())
+    )
+
+
+def _adds_up(metric: ops.Value) -> bool:
+    """Whether what it gives for all rows is the sum of what it gives for parts of them."""
+    metric = _unsigned(metric)
+    return isinstance(metric, (ops.CountStar, ops.Count, ops.Sum)) and metric.where is None
+
+
+def _unsigned(value: ops.Value) -> ops.Value:
+    return value.arg if isinstance(value, ops.Negate) else value
+
+
+def _of_parents(
+    op: ops.Relation, use: _Use, *, is_partial: bool
+) -> Iterable[tuple[ops.Relation, _Use]]:
+    match op:
+        case ops.Aggregate():
+            yield op.parent, _of_groups(op) if is_partial else _everything(op.parent)
+        case ops.Project():
+            yield op.parent, _of_columns(op, op.parent, op.values, use)
+        case ops.Filter() if not _has_windows(op):
+            values = _named(op.predicates, op.parent)
+            yield op.parent, _Use(use.values | values, use.sums - values, use.counted)
+        case ops.DropColumns():
+            yield op.parent, use
+        case ops.Union() if not op.distinct:
+            yield from ((op.left, use), (op.right, use))
+        case ops.JoinChain():
+            yield from _of_joined(op, use)
+        case _:
+            yield from ((parent, _everything(parent)) for parent in _parents(op))
+
+
+def _of_groups(op: ops.Aggregate) -> _Use:
+    use = _Use(_named(op.groups.values(), op.parent))
+    for metric in map(_unsigned, op.metrics.values()):
+        if isinstance(metric, ops.Sum) and isinstance(metric.arg, ops.Field):
+            use.sums.add(metric.arg.name)
+        else:
+            use.counted = True
+            use.values |= _named([metric], op.parent)
+    return use
+
+
+def _of_columns(
+    op: ops.Relation, rel: ops.Relation, values: Mapping[str, ops.Value], use: _Use
+) -> _Use:
+    """How columns computed from a relation use it."""
+    below = _Use(counted=use.counted or _has_windows(op))
+    for name, value in values.items():
+        source = _unsigned(value)
+        if name in use.sums and isinstance(source, ops.Field):
+            if source.rel == rel:
+                below.sums.add(source.name)
+        elif name in use.sums or name in use.values:
+            below.values |= _named([value], rel)
+            below.counted |= name in use.sums
+    return below
+
+
+def _of_joined(op: ops.JoinChain, use: _Use) -> Iterable[tuple[ops.Relation, _Use]]:
+    compared = [p for link in op.rest for p in link.predicates]
+    sources = {name: _unsigned(value) for name, value in op.values.items()}
+    summed = {sources[n].rel for n in use.sums if isinstance(sources[n], ops.Field)}
+    hows = {link.table: link.how for link in op.rest}
+    for ref in op.tables:
+        below = _of_columns(op, ref, op.values, use)
+        below.values |= _named(compared, ref)
+        # Its rows are multiplied by those of others, unless the sums come from it alone.
+        below.counted |= summed != {ref} or hows.get(ref, "inner") != "inner"
+        yield ref.parent, below
+
+
+def _has_windows(op: ops.Relation) -> bool:
+    return bool(windows_of(op.predicates if isinstance(op, ops.Filter) else op.values.values()))
+
+
+def _named(values: Iterable[ops.Value], rel: ops.Relation) -> set[str]:
+    """Columns of a relation that values are computed from."""
+    fields = (field for value in values for field in value.find(ops.Field, filter=ops.Value))
+    return {field.name for field in fields if field.rel == rel}
+
+
+def _everything(op: ops.Relation) -> _Use:
+    return _Use(set(op.schema.names), counted=True)
+
+
+def _parents(op: ops.Relation) -> Iterator[ops.Relation]:
+    """The relations that one is made from."""
+    todo = list(op.__children__)
+    while todo:
+        child = todo.pop()
+        if isinstance(child, ops.Relation):
+            yield child.parent if isinstance(child, ops.Reference) else child
+        else:
+            todo += child.__children__

@@ -1,0 +1,139 @@
+"""How a table is brought up to date: from what changed of its inputs, or anew; and why."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import ibis
+
+from stedi_assets.lakehouse.changes.change import Change, Rows
+from stedi_assets.lakehouse.changes.derive import Derivation
+from stedi_assets.lakehouse.lakehouse import Lakehouse
+from stedi_assets.lakehouse.query import Query
+from stedi_assets.lakehouse.state import Snapshot, TableState
+
+FEW_ROWS = 200_000
+"""Rows of all inputs up to which a table is made anew: to derive many small steps takes longer."""
+
+MOST = 0.5
+"""Share of the inputs' rows that may have changed for a table still to be derived from them."""
+
+ADDED, REMOVED = "added-rows", "removed-rows"
+"""What a snapshot that was made from changes says of them."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """How a table is made.
+
+    Attributes:
+        kind: Not at all, from what changed, or anew.
+        reason: Why, in a few words.
+        changed: Rows of its inputs that changed, as far as it was made from something before.
+        rows: Rows of its inputs.
+        before: The inputs that what is published was made from, where it is made from changes.
+    """
+
+    kind: Literal["unchanged", "changes", "anew"]
+    reason: str
+    changed: int | None = None
+    rows: int | None = None
+    before: Mapping[str, Snapshot] | None = None
+
+    @property
+    def sentence(self) -> str:
+        """The method as people read it."""
+        of = f", {self.changed:,} of {self.rows:,} rows" if self.changed is not None else ""
+        match self.kind:
+            case "unchanged":
+                return f"unchanged: {self.reason}"
+            case "changes":
+                return f"from what changed: {self.reason}{of}"
+            case _:
+                return f"anew: {self.reason}{of}"
+
+
+def method_of(  # noqa: PLR0911  (each reason)
+    state: TableState, query: Query, now: Mapping[str, Snapshot], lakehouse: Lakehouse
+) -> Method:
+    """Choose how to make a table; computes nothing.
+
+    Args:
+        state: The table.
+        query: Its rule on its inputs as they are now.
+        now: These inputs.
+        lakehouse: Where they are.
+    """
+    published = state.published
+    if published is None:
+        return Method("anew", "it was not made before")
+    if published.properties.get("fingerprint") == query.fingerprint(state.contract):
+        return Method("unchanged", "it was made from the same inputs")
+    before: dict[str, Snapshot] = {}
+    for name, snapshot in now.items():
+        rows_id = published.properties.get(f"input.{name}")
+        old = _state_of(name, rows_id, snapshot, lakehouse)
+        if old is None:
+            return Method("anew", f"the state of {name} that it was made from is gone")
+        before[name] = old
+    opened = {name: lakehouse.open(snapshot) for name, snapshot in before.items()}
+    made_by = Query(query.build, opened).fingerprint(state.contract)
+    if published.properties.get("fingerprint") != made_by:
+        return Method("anew", "its rule, its contract or a setting changed")
+    rows = sum(snapshot.rows for snapshot in now.values())
+    changed = sum(_changed_rows(before[name], now[name], lakehouse) for name in now)
+    if rows <= FEW_ROWS:
+        return Method("anew", "its inputs are small", changed, rows)
+    if changed > MOST * rows:
+        return Method("anew", "most of its inputs changed", changed, rows)
+    names = [name for name in now if before[name].rows_id != now[name].rows_id]
+    return Method("changes", ", ".join(names), changed, rows, before)
+
+
+def _state_of(
+    name: str, rows_id: str | None, now: Snapshot, lakehouse: Lakehouse
+) -> Snapshot | None:
+    """The published state of a table with this id, if it is still there."""
+    if rows_id == now.rows_id:
+        return now
+    state = lakehouse.catalog.find(name)
+    return state.snapshot(int(rows_id)) if state and rows_id and rows_id.isdigit() else None
+
+
+def _changed_rows(old: Snapshot, new: Snapshot, lakehouse: Lakehouse) -> int:
+    """Rows of the files that only one of two states has, or fewer where the change is known."""
+    if lakehouse.is_known(old, new):
+        return sum(int(new.properties.get(name, "0")) for name in (ADDED, REMOVED))
+    return sum(
+        rows
+        for one, other in ((old, new), (new, old))
+        for file, rows in zip(one.files, one.rows_of_files, strict=True)
+        if file not in set(other.files)
+    )
+
+
+def changes_of(
+    before: Mapping[str, Snapshot], now: Mapping[str, Snapshot], lakehouse: Lakehouse
+) -> dict[str, Change]:
+    """What became of tables."""
+    return {name: lakehouse.change(before[name], now[name]) for name in now}
+
+
+def derive(
+    state: TableState, query: Query, changes: Mapping[str, Change], lakehouse: Lakehouse
+) -> Rows:
+    """The rows that a table gains and loses by what became of its inputs, held.
+
+    Raises:
+        UnderivableError: The rule does something whose change cannot be derived.
+    """
+    assert state.published is not None
+    rule = query.select(tuple(state.types)).build(unbound(changes))
+    published = lakehouse.open(state.published)
+    engine = lakehouse.engine.immediate
+    return Derivation(rule, changes, engine.hold, published=published).rows()
+
+
+def unbound(changes: Mapping[str, Change]) -> dict[str, ibis.Table]:
+    """Tables of the names and columns of those that changed, without rows."""
+    return {name: ibis.table(change.new.schema(), name=name) for name, change in changes.items()}
