@@ -22,14 +22,10 @@ _ROWS = "rows"
 def violations_since(rule: Callable[..., ir.IntegerScalar], view: View) -> int:
     """How many violations came with what changed.
 
-    Args:
-        rule: The check: a sum of rows.
-        view: The tables, with the candidate in its place.
-
     Raises:
-        UnderivableError: It has to be counted as a whole.
+        UnderivableError: They have to be counted as a whole.
     """
-    return sum(_sums(rule, view, _summed_rows).values())
+    return sum(_sums(rule, view).values())
 
 
 def outcomes_since(account: Callable[..., ir.Table], view: View) -> dict[str, int]:
@@ -38,29 +34,26 @@ def outcomes_since(account: Callable[..., ir.Table], view: View) -> dict[str, in
     Raises:
         UnderivableError: The rows have to be counted as a whole.
     """
-    return _sums(account, view, lambda op: op.parent)
+    return _sums(account, view)
 
 
-def _summed_rows(op: Any) -> ops.Relation:
-    """The relation whose column `rows` a check adds up."""
+def summands(op: ops.Node) -> ir.Table:
+    """The rows whose column `rows` a check or an account adds up."""
+    if isinstance(op, ops.Aggregate):
+        rows: ir.Table = op.parent.to_expr()
+        return rows
     sums = op.find(ops.Sum, filter=ops.Value)
     if len(sums) != 1 or not isinstance(sums[0].arg, ops.Field) or sums[0].arg.name != _ROWS:
         raise UnderivableError("the check adds up no column `rows`")
-    relation: ops.Relation = sums[0].arg.rel
-    return relation
+    rows = sums[0].arg.rel.to_expr()
+    return rows
 
 
-def _sums(
-    function: Callable[..., Any],
-    view: View,
-    summed: Callable[[Any], ops.Relation],
-) -> dict[str, int]:
+def _sums(function: Callable[..., Any], view: View) -> dict[str, int]:
     """What the change of its tables adds to the column `rows` of a check, by the other column."""
     changes = view.change_of(function)
-    expression = view.query(function).build(unbound(changes))
-    summands = summed(expression.op()).to_expr()
-    engine = view.engine
-    derived = Derivation(summands, changes, engine.hold, summed=[_ROWS]).rows()
+    rows = summands(view.query(function).build(unbound(changes)).op())
+    derived = Derivation(rows, changes, view.engine.hold, summed=[_ROWS]).rows()
     totals: Counter[str] = Counter()
     for part, sign in ((derived.added, 1), (derived.removed, -1)):
         if part is None:
@@ -68,6 +61,6 @@ def _sums(
         groups = [name for name in part.columns if name != _ROWS]
         counted = part.group_by(groups) if groups else part
         sums = counted.agg(rows=part[_ROWS].sum().fill_null(0).cast("int64"))
-        for row in engine.fetch(Query.of(sums)).to_pylist():
+        for row in view.engine.fetch(Query.of(sums)).to_pylist():
             totals["".join(str(row[name]) for name in groups)] += sign * row[_ROWS]
     return dict(totals)

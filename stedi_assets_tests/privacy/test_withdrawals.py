@@ -218,10 +218,10 @@ def test_suspension_counts_though_quarantine_cannot_be_published(
 ) -> None:
     publish = Catalog.publish
 
-    def conflict(self: Catalog, candidate: Snapshot) -> None:
+    def conflict(self: Catalog, candidate: Snapshot, *account: Any) -> None:
         if candidate.table == "quarantine":
             raise PublishConflictError("Another refresh was faster.")
-        publish(self, candidate)
+        publish(self, candidate, *account)
 
     with monkeypatch.context() as patch:
         patch.setattr(Catalog, "publish", conflict)
@@ -287,10 +287,10 @@ def test_refresh_that_was_killed_before_it_published_is_asked_for_again(
 ) -> None:
     publish = Catalog.publish
 
-    def killed(self: Catalog, candidate: Snapshot) -> None:
+    def killed(self: Catalog, candidate: Snapshot, *account: Any) -> None:
         if candidate.table == table:
             raise RuntimeError("killed")
-        publish(self, candidate)
+        publish(self, candidate, *account)
 
     with monkeypatch.context() as patch:
         patch.setattr(Catalog, "publish", killed)

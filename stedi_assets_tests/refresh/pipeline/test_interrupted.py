@@ -89,10 +89,10 @@ import os
 from stedi_assets_tests.support import PROJECT, SHARED
 from stedi_assets.lakehouse.catalog import Catalog
 publish, published = Catalog.publish, []
-def killed(catalog, candidate):
+def killed(catalog, candidate, *account):
     if len(published) == 4:
         os._exit(9)
-    published.append(publish(catalog, candidate))
+    published.append(publish(catalog, candidate, *account))
 Catalog.publish = killed
 """
 

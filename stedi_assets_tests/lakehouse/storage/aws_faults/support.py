@@ -146,9 +146,9 @@ def around_publications(
     """Do something before and after each publication."""
     publish = Catalog.publish
 
-    def published(catalog: Catalog, candidate: Snapshot) -> None:
+    def published(catalog: Catalog, candidate: Snapshot, *account: Any) -> None:
         before(candidate)
-        publish(catalog, candidate)
+        publish(catalog, candidate, *account)
         after(candidate)
 
     patch.setattr(Catalog, "publish", published)

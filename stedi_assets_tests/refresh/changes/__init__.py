@@ -1,0 +1,1 @@
+"""Tests of what a refresh derives from changes."""
