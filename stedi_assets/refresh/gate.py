@@ -20,7 +20,7 @@ from stedi_assets.refresh.findings import WARNINGS, Finding, Verdict
 from stedi_assets.refresh.view import View
 from stedi_assets.tables.accounts import KEPT
 from stedi_assets.tables.breaches import breaches
-from stedi_assets.tables.contract import Contract, compares_rows
+from stedi_assets.tables.contract import Contract, unique_column
 from stedi_assets.tables.definition import TableDefinition
 from stedi_assets.tables.policy import Policy
 from stedi_assets.tables.trusted.customer_trusted import CUSTOMER_TRUSTED
@@ -193,7 +193,7 @@ def check_contract(contract: type[Contract], candidate: Snapshot, lakehouse: Lak
     if (
         published is not None
         and lakehouse.is_known(published, candidate)
-        and not compares_rows(contract)
+        and unique_column(contract) is None  # that compares rows with each other
     ):
         rows = lakehouse.change(published, candidate).rows.added
         if rows is None:

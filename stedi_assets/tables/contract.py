@@ -94,9 +94,9 @@ def _description(field: Field) -> str:
     return f"{field.description} ({field.unit})" if field.unit else field.description
 
 
-def compares_rows(contract: type[Contract]) -> bool:
-    """Whether rows can break the contract together though each fulfils it by itself."""
-    return any(field.unique for _, field in columns_of(contract).values())
+def unique_column(contract: type[Contract]) -> str | None:
+    """The column of which each value is there once, if there is one."""
+    return next((name for name, (_, field) in columns_of(contract).items() if field.unique), None)
 
 
 def exactly_one(columns: Sequence[str]) -> str:

@@ -32,8 +32,10 @@ from stedi_assets.lakehouse.changes.restrict import (
     Keys,
     equal_fields,
     equalities,
+    filled,
     needs_work,
     restrict,
+    windows_of,
 )
 from stedi_assets.lakehouse.changes.sums import partial_groups
 
@@ -43,13 +45,14 @@ _OLD, _NEW = "old", "new"
 class Derivation:
     """The change of one expression, and of all relations that it is made of."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         expression: ir.Table,
         inputs: Mapping[str, Change],
         hold: Hold,
         *,
         published: ir.Table | None = None,
+        key: str | None = None,
         summed: Iterable[str] = (),
     ) -> None:
         """Derive from an expression of unbound tables that have the names of the inputs.
@@ -58,8 +61,8 @@ class Derivation:
             expression: The expression.
             inputs: What became of each table.
             hold: Keeps rows that are needed more than once.
-            published: The rows that the expression gave before, if it counts rows by group: then
-                the counts of what changed are added to them.
+            published: The rows that the expression gave before, if they are stored.
+            key: A column of the expression of which each value is there once, if there is one.
             summed: Columns of which only the sums over the changed rows are wanted, with a sign
                 for rows that are gone.
         """
@@ -67,8 +70,10 @@ class Derivation:
         self._inputs = inputs
         self._hold = hold
         self._published = published
+        self._key = key
         self._partial = partial_groups(self._root, summed) if summed else set()
         self._rows: dict[ops.Relation, Rows] = {}
+        self._touched: dict[tuple[ops.Relation, tuple[str, ...]], ir.Table | None] = {}
         self._states: dict[tuple[ops.Relation, str], ir.Table] = {}
 
     def rows(self) -> Rows:
@@ -77,7 +82,18 @@ class Derivation:
         Raises:
             UnderivableError: It does something whose change cannot be derived.
         """
+        if self._published is not None and self._key is not None:
+            return self._by_key(self._published, self._key)
         return net(self.of(self._root), self._hold)
+
+    def _by_key(self, published: ir.Table, key: str) -> Rows:
+        """The rows of the keys that were touched, as they are now and as they were stored."""
+        keys = self.touched(self._root, (key,))
+        if keys is None:
+            return Rows()
+        new = self.narrowed(self._root, _NEW, {key: key}, Keys(keys))
+        old = published.semi_join(keys, key)
+        return net(Rows(new, old), self._hold)
 
     def of(self, op: ops.Relation) -> Rows:
         """The rows that a relation gains and loses."""
@@ -157,22 +173,62 @@ class Derivation:
 
     def _grouped(self, op: ops.Relation, keys: Iterable[str]) -> Rows:
         """An operation on groups of rows: all groups that were touched, as they were and are."""
-        rows = self.of(op.parent)
-        touched = self._keys_of([part.select(*keys) for part in rows.both])
-        if touched is None:
+        found = self.touched(op.parent, tuple(keys))
+        if found is None:
             return Rows()
+        touched = self._with_nulls(found)
         columns = {key: key for key in keys}
         new, old = (
             _on(op, self.narrowed(op.parent, side, columns, touched)) for side in (_NEW, _OLD)
         )
         return net(Rows(new, old), self._hold)
 
-    def _keys_of(self, rows: list[ir.Table]) -> Keys | None:
-        held = self.held_distinct(rows)
-        if held is None:
-            return None
-        nulls = held.filter(ibis.or_(*(held[name].isnull() for name in held.columns)))
-        return Keys(held, self._hold(nulls.limit(1)) is not None)
+    def _with_nulls(self, keys: ir.Table) -> Keys:
+        """Keys of groups, among which a null may be one."""
+        nulls = keys.filter(ibis.or_(*(keys[name].isnull() for name in keys.columns)))
+        return Keys(keys, self._hold(nulls.limit(1)) is not None)
+
+    def touched(self, op: ops.Relation, names: tuple[str, ...]) -> ir.Table | None:
+        """All values of columns in rows that a relation gains or loses, and maybe others; held.
+
+        To know these takes less than to know the rows: groups below need not be computed.
+        """
+        if (op, names) not in self._touched:
+            self._touched[op, names] = self._touch(op, names) if self._changes(op) else None
+        return self._touched[op, names]
+
+    def _changes(self, op: ops.Relation) -> bool:
+        """Whether anything changed that a relation is made from."""
+        return any(not self._inputs[leaf.name].rows.is_none for leaf in op.find(ops.UnboundTable))
+
+    def _touch(self, op: ops.Relation, names: tuple[str, ...]) -> ir.Table | None:
+        below: Mapping[str, ops.Value] | None = None
+        match op:
+            case ops.Filter() | ops.DropColumns() | ops.Distinct():
+                return self.touched(op.parent, names)
+            case ops.FillNull() if not filled(op) & set(names):
+                return self.touched(op.parent, names)
+            case ops.Union():
+                sides = [self.touched(side, names) for side in (op.left, op.right)]
+                return self.held_distinct([side for side in sides if side is not None])
+            case ops.Project():
+                windows = windows_of(op.values.values())
+                if all(op.values[n] in window.group_by for n in names for window in windows):
+                    below = op.values
+            case ops.Aggregate() if op.groups.keys() >= set(names):
+                below = op.groups
+            case ops.JoinChain() if all(link.how in JOINS for link in op.rest):
+                return _Chain(op, self).touched(names)
+        if below is not None and all(isinstance(below[name], ops.Field) for name in names):
+            return self.renamed(op.parent, {name: below[name].name for name in names})
+        return self.held_distinct([part.select(*names) for part in self.of(op).both])
+
+    def renamed(self, op: ops.Relation, sources: Mapping[str, str]) -> ir.Table | None:
+        """The touched values of columns, under the names that they are given above."""
+        found = self.touched(op, tuple(dict.fromkeys(sources.values())))
+        if found is None or all(name == source for name, source in sources.items()):
+            return found
+        return found.select(**{name: found[source] for name, source in sources.items()})
 
     def held_distinct(self, rows: list[ir.Table]) -> ir.Table | None:
         """The different rows of tables."""
@@ -242,14 +298,12 @@ class _Chain:
 
     def _by(self, place: int) -> Rows:
         """What the change of one table does, all before it as they were and all after it as now."""
-        rows = self._derivation.of(self._refs[place].parent)
-        if rows.is_none:
-            return Rows()
-        link = self._links[place]
+        link, parent = self._links[place], self._refs[place].parent
         if link is None or link.how == "inner":
+            rows = self._derivation.of(parent)
             return Rows(*(None if part is None else self._with(place, part) for part in rows))
         if link.how in {"semi", "anti"} and len(self._keys(place)) == len(link.predicates):
-            came, went = self._keys_that_came_and_went(place, rows)
+            came, went = self._keys_that_came_and_went(place)
             if link.how == "anti":
                 came, went = went, came
             return Rows(
@@ -258,7 +312,54 @@ class _Chain:
                     for keys in (came, went)
                 )
             )
-        return self._touched(place, rows)
+        return self._of_touched(place)
+
+    def touched(self, names: tuple[str, ...]) -> ir.Table | None:
+        """All values of columns in rows that the chain gains or loses, and maybe others; held."""
+        values = {name: self._op.values[name] for name in names}
+        owners = {value.rel for value in values.values() if isinstance(value, ops.Field)}
+        plain = all(isinstance(value, ops.Field) for value in values.values())
+        outer = {link.table for link in self._op.rest if link.how == "left"}
+        if not plain or len(owners) != 1 or owners & outer:
+            rows = self._derivation.of(self._op)
+            return self._derivation.held_distinct([part.select(*names) for part in rows.both])
+        (owner,) = owners
+        sources = {name: value.name for name, value in values.items()}
+        found = [self._derivation.renamed(owner.parent, sources)]
+        found += [
+            self._reached(place, owner, sources)
+            for place, ref in enumerate(self._refs)
+            if ref != owner
+        ]
+        return self._derivation.held_distinct([table for table in found if table is not None])
+
+    def _reached(
+        self, place: int, owner: ops.JoinReference, sources: Mapping[str, str]
+    ) -> ir.Table | None:
+        """Values of columns in rows of one table that can be joined with what changed of another.
+
+        Rows that the first table lost need not be looked at: they were touched themselves.
+        """
+        ref = self._refs[place]
+        pairs = {ours.name: theirs.name for ours, theirs in equal_fields(self._op, owner, ref)}
+        if not pairs:
+            rows = self._with_all(place)
+            return None if rows is None else rows.select(*sources)
+        touched = self._touched_keys(place, tuple(dict.fromkeys(pairs.values())))
+        if touched is None:
+            return None
+        rows = self._derivation.narrowed(owner.parent, _NEW, pairs, Keys(touched))
+        return rows.select(**{name: rows[source] for name, source in sources.items()})
+
+    def _with_all(self, place: int) -> ir.Table | None:
+        """All that one table changes, where it is compared with a third one."""
+        changed = self._by(place)
+        return together(changed.both)
+
+    def _touched_keys(self, place: int, names: tuple[str, ...]) -> ir.Table | None:
+        """Values of columns of one table in rows that changed, each once and none of them null."""
+        found = self._derivation.touched(self._refs[place].parent, names)
+        return None if found is None else self._derivation.held_distinct([found.drop_null()])
 
     def _keys(self, place: int) -> list[tuple[ops.Field, ops.Field]]:
         """What a join compares: a column of a table before, and one of this table."""
@@ -313,14 +414,10 @@ class _Chain:
             chain = ops.JoinChain(chain.first, links, chain.values)
         return chain.to_expr()
 
-    def _keys_that_came_and_went(
-        self, place: int, rows: Rows
-    ) -> tuple[ir.Table | None, ir.Table | None]:
+    def _keys_that_came_and_went(self, place: int) -> tuple[ir.Table | None, ir.Table | None]:
         """Keys that a table has now and had not before, and the other way round."""
         names = list(dict.fromkeys(field.name for _, field in self._keys(place)))
-        touched = self._derivation.held_distinct(
-            [part.select(*names).drop_null() for part in rows.both]
-        )
+        touched = self._touched_keys(place, tuple(names))
         if touched is None:
             return None, None
         parent, columns = self._refs[place].parent, {name: name for name in names}
@@ -330,21 +427,18 @@ class _Chain:
             rows = self._derivation.narrowed(parent, side, columns, Keys(touched))
             return held([rows.select(*names)])
 
-        now = touched if rows.removed is None else there(_NEW)
-        before = touched if rows.added is None else there(_OLD)
+        now, before = there(_NEW), there(_OLD)
         if now is None or before is None:
             return now, before
         return hold(ibis.difference(now, before)), hold(ibis.difference(before, now))
 
-    def _touched(self, place: int, rows: Rows) -> Rows:
+    def _of_touched(self, place: int) -> Rows:
         """All rows of the keys that were touched, as they were and as they are."""
         keys = self._keys(place)
         if not keys:
             raise UnderivableError("a join that compares no columns cannot be derived")
-        names = {theirs.name for _, theirs in keys}
-        touched = self._derivation.held_distinct(
-            [part.select(*names).drop_null() for part in rows.both]
-        )
+        names = tuple(dict.fromkeys(theirs.name for _, theirs in keys))
+        touched = self._touched_keys(place, names)
         if touched is None:
             return Rows()
         narrowed, derivation = Keys(touched), self._derivation
