@@ -4,7 +4,13 @@ import dagster as dg
 
 from stedi_assets.defs.all_files import all_files_check
 from stedi_assets.defs.io_manager import io_manager, lakehouse_resource
-from stedi_assets.defs.jobs import FRESHNESS, refresh_lakehouse, schedules, vacuum_lakehouse
+from stedi_assets.defs.jobs import (
+    FRESHNESS,
+    recompute_lakehouse,
+    refresh_lakehouse,
+    schedules,
+    vacuum_lakehouse,
+)
 from stedi_assets.defs.landing import landing_assets
 from stedi_assets.defs.report import report_asset, report_automation
 from stedi_assets.defs.sensors.alerts import alert_sensors
@@ -33,7 +39,7 @@ def lakehouse_definitions(settings: Settings, progress: Progress = SILENT) -> dg
             report_asset(settings),
         ],
         asset_checks=[all_files_check()],
-        jobs=[refresh_lakehouse(), vacuum_lakehouse(settings)],
+        jobs=[refresh_lakehouse(), recompute_lakehouse(), vacuum_lakehouse(settings)],
         schedules=schedules(),
         sensors=[
             landing_sensor(settings),

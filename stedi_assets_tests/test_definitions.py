@@ -58,9 +58,13 @@ DEPENDENCIES = {
 }
 
 
-JOBS = {"refresh_lakehouse", "vacuum_lakehouse"}
+JOBS = {"refresh_lakehouse", "recompute_lakehouse", "vacuum_lakehouse"}
 
-SCHEDULES = {"nightly_refresh": "refresh_lakehouse", "nightly_vacuum": "vacuum_lakehouse"}
+SCHEDULES = {
+    "nightly_refresh": "refresh_lakehouse",
+    "nightly_vacuum": "vacuum_lakehouse",
+    "nightly_recomputation": "recompute_lakehouse",
+}
 
 SENSORS = {"landing_files", "training_sets", "report_automation"}
 
@@ -165,8 +169,9 @@ def test_nothing_but_the_report_is_automated(definitions: dg.Definitions) -> Non
     ]
 
 
-def test_refresh_makes_tables_only(definitions: dg.Definitions) -> None:
-    job = definitions.resolve_job_def("refresh_lakehouse")
+@pytest.mark.parametrize("name", ["refresh_lakehouse", "recompute_lakehouse"])
+def test_refresh_makes_tables_only(definitions: dg.Definitions, name: str) -> None:
+    job = definitions.resolve_job_def(name)
     made = {key.to_user_string() for key in job.asset_layer.executable_asset_keys}
     assert made == set(TABLES)
 

@@ -23,17 +23,30 @@ def refresh(
         list[str] | None,
         typer.Argument(help="Tables to bring up to date, with those they are made from."),
     ] = None,
+    full: Annotated[
+        bool,
+        typer.Option(
+            "--full",
+            help="Also compute each table in full, and compare; the full result counts.",
+        ),
+    ] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Only say what would be done, and why.")
+    ] = False,
 ) -> None:
     """Take in new landing files and bring the tables up to date, all unless some are named."""
     settings = load_settings()
     with shown_progress(out):
+        from stedi_assets.cli.explain import explain as tell  # noqa: PLC0415
         from stedi_assets.cli.refresh import ALL  # noqa: PLC0415
         from stedi_assets.cli.refresh import refresh as run  # noqa: PLC0415
 
     for name in table or ():
         if name not in ALL:
             raise stop(f"There is no table {name}; there are: {', '.join(ALL)}.")
-    if not run(settings, out, tables=table or ALL):
+    if explain:
+        tell(settings, out, table or ALL, full=full)
+    elif not run(settings, out, tables=table or ALL, full=full):
         raise typer.Exit(1)
 
 
@@ -106,7 +119,7 @@ def rebuild(
             warn(
                 f"A new key is in use; {len(released):,} training sets of the old one are released."
             )
-    if not run(settings, out, rebuild=sources):
+    if not run(settings, out, rebuild=sources, full=True):
         raise typer.Exit(1)
 
 

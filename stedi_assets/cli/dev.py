@@ -18,7 +18,7 @@ import dagster as dg
 
 from stedi_assets.cli import interrupts
 from stedi_assets.cli.history import instance_of
-from stedi_assets.defs.jobs import REFRESH, VACUUM
+from stedi_assets.defs.jobs import VACUUM, WRITING_TABLES
 from stedi_assets.defs.run_failures import failures_of
 from stedi_assets.defs.sensors.landing import NEW_FILES
 from stedi_assets.lakehouse.faults import LakehouseError
@@ -35,7 +35,7 @@ _OF_RUN = re.compile(r"\S+ \S+ \S+ - dagster - \w+ - \w+ - [0-9a-f-]{36} ")
 
 _QUIET = "ignore:Function `dev_command` is superseded"
 
-_JOBS = {REFRESH, VACUUM}
+_JOBS = {*WRITING_TABLES, VACUUM}
 
 Say = Callable[[str], None]
 

@@ -24,6 +24,8 @@ def refresh(
     console: Console,
     tables: Collection[str] = ALL,
     rebuild: Collection[str] = (),
+    *,
+    full: bool = False,
 ) -> bool:
     """Bring tables up to date; if there is nothing to do, there is no run.
 
@@ -32,6 +34,7 @@ def refresh(
         console: Where to print how it goes.
         tables: Tables to bring up to date, with those they are made from.
         rebuild: Sources whose landing files are all taken in anew.
+        full: Whether each table is compared with a full computation, also where nothing is new.
 
     Returns:
         Whether every table was refreshed and every check passed.
@@ -42,13 +45,17 @@ def refresh(
         _print_ignored(outlook.ignored, console)
         for anomaly in outlook.anomalies:
             tell(console, anomaly.sentence, "yellow")
-        if outlook.is_up_to_date and not rebuild:
+        if outlook.is_up_to_date and not (rebuild or full):
             return _nothing_new(outlook.held_back, console)
-        from stedi_assets.cli.run import run  # noqa: PLC0415  (Dagster, which a look needs not)
+        # Dagster, which a look needs not
+        from stedi_assets.cli.run import run  # noqa: PLC0415
+        from stedi_assets.defs.landing import FULL, REBUILD  # noqa: PLC0415
 
+        tags = {REBUILD: ",".join(rebuild), FULL: "true" if full else ""}
+        asked = {name: value for name, value in tags.items() if value}
         # The run locks it, too. Whoever is tired of waiting leaves no run behind.
         with lakehouse.locked(lambda sentence: tell(console, sentence, "yellow")):
-            return run(settings, console, progress, tables, rebuild)
+            return run(settings, console, progress, tables, asked)
 
 
 def _nothing_new(held_back: Sequence[Entry], console: Console) -> bool:

@@ -5,7 +5,7 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
@@ -21,7 +21,6 @@ from stedi_assets.definitions import lakehouse_definitions
 from stedi_assets.defs.all_files import ALL_FILES
 from stedi_assets.defs.checks import UNCHANGED
 from stedi_assets.defs.jobs import REFRESH
-from stedi_assets.defs.landing import REBUILD
 from stedi_assets.lakehouse.faults import LakehouseError
 from stedi_assets.lakehouse.progress import Progress
 from stedi_assets.settings import Settings
@@ -38,7 +37,7 @@ def run(
     console: Console,
     progress: Progress,
     tables: Collection[str],
-    rebuild: Collection[str],
+    tags: Mapping[str, str],
 ) -> bool:
     """Run the refresh job as a run of Dagster's history, so that the UI shows it too.
 
@@ -47,7 +46,7 @@ def run(
         console: Where to print how it goes.
         progress: Is told what is being done.
         tables: Tables to bring up to date, with those they are made from.
-        rebuild: Sources whose landing files are all taken in anew.
+        tags: What else is asked of the run.
 
     Returns:
         Whether every table was refreshed and every check passed.
@@ -65,8 +64,7 @@ def run(
             instance=instance,
             asset_selection=list(selected),
             run_config={"loggers": {"progress": {}}},
-            tags={"lakehouse": settings.lakehouse}
-            | ({REBUILD: ",".join(rebuild)} if rebuild else {}),
+            tags={"lakehouse": settings.lakehouse, **tags},
             raise_on_error=sys.flags.dev_mode,
         )
     events.summarize({key.path[-1] for key in selected}, run_id)

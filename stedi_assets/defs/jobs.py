@@ -6,12 +6,15 @@ from typing import Any
 import dagster as dg
 
 from stedi_assets.defs.failures import as_dagster_failure
+from stedi_assets.defs.landing import FULL
 from stedi_assets.lakehouse.lakehouse import Lakehouse
 from stedi_assets.lakehouse.table import Zone
 from stedi_assets.privacy import retention
 from stedi_assets.settings import Settings
 
-REFRESH, VACUUM = "refresh_lakehouse", "vacuum_lakehouse"
+REFRESH, RECOMPUTE, VACUUM = "refresh_lakehouse", "recompute_lakehouse", "vacuum_lakehouse"
+WRITING_TABLES = REFRESH, RECOMPUTE
+"""The jobs that take in landing files and make tables."""
 
 SAFETY_AGE = timedelta(days=1)
 """Unreferenced files younger than this may belong to a running refresh."""
@@ -23,6 +26,17 @@ def refresh_lakehouse() -> Any:  # Dagster exports no name for its type
         REFRESH,
         selection=dg.AssetSelection.groups(*Zone),
         description="Take in new landing files and bring every table up to date with them.",
+    )
+
+
+def recompute_lakehouse() -> Any:
+    """The refresh that compares each table with a full computation."""
+    return dg.define_asset_job(
+        RECOMPUTE,
+        selection=dg.AssetSelection.groups(*Zone),
+        tags={FULL: "true"},
+        description="Refresh, and compute every table in full besides: where rows differ from what "
+        "was derived from changes, the full result is published and a check fails.",
     )
 
 
@@ -50,7 +64,11 @@ def vacuum_lakehouse(settings: Settings) -> dg.JobDefinition:
     return job
 
 
-NIGHTLY = {"nightly_refresh": (REFRESH, "0 2 * * *"), "nightly_vacuum": (VACUUM, "0 3 * * *")}
+NIGHTLY = {
+    "nightly_refresh": (REFRESH, "0 2 * * *"),
+    "nightly_vacuum": (VACUUM, "0 3 * * *"),
+    "nightly_recomputation": (RECOMPUTE, "0 4 * * *"),
+}
 """Schedules with the job of each and when it starts (UTC).
 
 The refresh takes in files that no sensor saw. Whether files came or not, the tables' freshness

@@ -20,6 +20,9 @@ from stedi_assets.tables.lineage import Lineage
 REBUILD = "stedi/rebuild"
 """Tag of a run that is to take the landing files of some sources in anew, joined by commas."""
 
+FULL = "stedi/full"
+"""Tag of a run that is to compare each table that has a rule with a full computation."""
+
 LANDING_CHECKS = {**dict.fromkeys(SOURCES, CHECKS), QUARANTINE.name: QUARANTINE_CHECKS}
 
 

@@ -9,6 +9,7 @@ import ibis
 
 from stedi_assets.defs.checks import check_results, check_specs
 from stedi_assets.defs.failures import as_dagster_failure, withdrawal_hook
+from stedi_assets.defs.landing import FULL
 from stedi_assets.defs.metadata import Recorder, table_spec
 from stedi_assets.lakehouse.lakehouse import Lakehouse
 from stedi_assets.lakehouse.query import Query
@@ -16,6 +17,7 @@ from stedi_assets.lakehouse.table import Table
 from stedi_assets.privacy.key import make_missing_key
 from stedi_assets.privacy.policy import policy_of
 from stedi_assets.refresh.gate import audit_and_publish, checks_of, refuse
+from stedi_assets.refresh.recompute import recompute
 from stedi_assets.refresh.stage import seen_by_checks, stage
 from stedi_assets.settings import Settings
 from stedi_assets.tables.breaches import column_breaches
@@ -68,8 +70,13 @@ def table_asset(
             properties = _properties(rows, policy) if takes_policy(rule) else {}
             properties |= {"run-id": context.run.run_id, **seen_by_checks(definition, lakehouse)}
             method = stage(table.name, rows, properties, lakehouse)
+            recomputed = None
+            if FULL in context.run.tags:
+                method, recomputed = recompute(table.name, rows, method, properties, lakehouse)
             seconds = time.perf_counter() - started
-            verdict = audit_and_publish(definition, lakehouse, policy, settings.max_consent_fall)
+            verdict = audit_and_publish(
+                definition, lakehouse, policy, settings.max_consent_fall, recomputed
+            )
             if verdict.held_back:
                 yield from check_results(verdict, context.instance)
             else:

@@ -18,12 +18,16 @@ DESCRIPTIONS = {
     "completeness": "Rows in are rows kept plus rows withheld with a reason",
     "readable": "Few of the new objects are unreadable",
     "files": "No landing file changed after it was taken in; no column is empty in all new objects",
+    "recomputed": "A full computation (every night, or `stedi refresh --full`) gives the same rows",
     "suspended": "Everybody's newest record can be read; otherwise they are suspended",
     "consent_share": "The share of consenting people has not fallen by STEDI_MAX_CONSENT_FALL",
     "anomalies": "Nothing unusual by its own history: what came, how late, with which keys and "
     "values; a table has not lost far more rows than usual",
 }
 """What each check looks for."""
+
+RECOMPUTED = "recomputed"
+"""The check that compares a table with a full computation."""
 
 WARNINGS = {"files", "suspended", "consent_share", "anomalies"}
 """Checks that warn, and hold nothing back."""

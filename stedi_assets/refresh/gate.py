@@ -16,7 +16,7 @@ from stedi_assets.lakehouse.state import Snapshot
 from stedi_assets.refresh.anomaly_checks import check_rows
 from stedi_assets.refresh.audit_changes import outcomes_since, violations_since
 from stedi_assets.refresh.customer_checks import check_consent_share, check_suspended
-from stedi_assets.refresh.findings import WARNINGS, Finding, Verdict
+from stedi_assets.refresh.findings import RECOMPUTED, WARNINGS, Finding, Verdict
 from stedi_assets.refresh.view import View
 from stedi_assets.tables.accounts import KEPT
 from stedi_assets.tables.breaches import breaches
@@ -25,8 +25,8 @@ from stedi_assets.tables.definition import TableDefinition
 from stedi_assets.tables.policy import Policy
 from stedi_assets.tables.trusted.customer_trusted import CUSTOMER_TRUSTED
 
-_NEVER_HOLD_BACK = WARNINGS | {"readable"}
-"""Checks of the input, not of the candidate: what could not be read is not in it."""
+NEVER_HOLD_BACK = WARNINGS | {"readable", RECOMPUTED}
+"""Checks not of the candidate: what could not be read is not in it, nor what was wrong before."""
 
 UNSTOPPABLE = {"customer_landing", "quarantine"}
 """Tables that no check holds back: they say who withdrew, and who is suspended."""
@@ -41,19 +41,30 @@ def effect_of(check: str, table: str) -> str:
         return "It only warns."
     if table in UNSTOPPABLE:
         return "If it fails, the table is published all the same: it says who withdrew."
-    if check in _NEVER_HOLD_BACK:
+    if check == RECOMPUTED:
+        return "If it fails, what was computed in full is published."
+    if check in NEVER_HOLD_BACK:
         return "A file with too many of them is held back alone."
     if check in _ABOUT_PEOPLE:
         return "If it fails, what was published stays, and the candidate is deleted."
     return "If it fails, this table is held back: what was published stays."
 
 
+_COMPARES_WITH_BEFORE = {"consent_share", "anomalies"}
+"""Checks that find nothing where nothing takes the place of what is published."""
+
+_NOT_COMPARED = Finding(
+    RECOMPUTED,
+    True,
+    "Not compared in this run: the nightly proof does, and `stedi refresh --full`.",
+)
+
 _Check = Callable[[Snapshot, View], Finding]
 
 
 def checks_of(table: TableDefinition) -> list[str]:
     """Names of the checks of a trusted or curated table."""
-    return ["contract", *_checks_beyond_contract(table)]
+    return ["contract", *_checks_beyond_contract(table), RECOMPUTED]
 
 
 def _checks_beyond_contract(
@@ -77,7 +88,11 @@ def _checks_beyond_contract(
 
 
 def audit_and_publish(
-    table: TableDefinition, lakehouse: Lakehouse, policy: Policy, max_consent_fall: float
+    table: TableDefinition,
+    lakehouse: Lakehouse,
+    policy: Policy,
+    max_consent_fall: float,
+    recomputed: Finding | None = None,
 ) -> Verdict:
     """Check the table's candidate, and publish it when no blocking check fails.
 
@@ -87,16 +102,21 @@ def audit_and_publish(
         policy: What the rules depend on.
         max_consent_fall: Percentage points by which the share of consenting people may fall
             without a warning.
+        recomputed: What a comparison with a full computation found, if there was one. Then all of
+            the table is audited, also where nothing changed.
     """
     candidate = lakehouse.catalog.candidate(table.name)
-    if candidate is None:
+    if candidate is None and recomputed is None:
         return _audit_unchanged(table, lakehouse, policy)
     started = time.perf_counter()
     lakehouse.progress.begin(f"auditing {table.name}")
-    view = View(lakehouse, policy, candidate)
+    audited = candidate or lakehouse.published(table.name)
+    view = View(lakehouse, policy, audited, in_full=recomputed is not None)
     contract = table.contract_under(policy)
     others = _checks_beyond_contract(table, max_consent_fall)
-    findings = list(_findings(contract, others, candidate, lakehouse, view))
+    findings = [*_findings(contract, others, audited, lakehouse, view), recomputed or _NOT_COMPARED]
+    if candidate is None:
+        return _leave_published(audited, findings)
     return publish_or_hold_back(candidate, findings, lakehouse, started)
 
 
@@ -107,7 +127,7 @@ def _findings(
     lakehouse: Lakehouse,
     view: View,
 ) -> Iterator[Finding]:
-    yield (fulfilled := check_contract(contract, candidate, lakehouse))
+    yield (fulfilled := check_contract(contract, candidate, lakehouse, in_full=view.in_full))
     for name, check in others.items():
         yield check(candidate, view) if fulfilled.passed else _not_checked(name)
 
@@ -116,11 +136,31 @@ def _audit_unchanged(table: TableDefinition, lakehouse: Lakehouse, policy: Polic
     """The verdict on an unchanged table; it still says who is suspended."""
     checks = checks_of(table)
     verdict = unchanged(table.name, checks, lakehouse)
-    if "suspended" not in checks or verdict.published is None:
-        return verdict
-    suspended = check_suspended(View(lakehouse, policy, verdict.published))
-    findings = [suspended if f.check == suspended.check else f for f in verdict.findings]
-    return replace(verdict, findings=findings)
+    new = {RECOMPUTED: _NOT_COMPARED}
+    if "suspended" in checks and verdict.published is not None:
+        new["suspended"] = check_suspended(View(lakehouse, policy, verdict.published))
+    return replace(verdict, findings=[new.get(f.check, f) for f in verdict.findings])
+
+
+def _leave_published(published: Snapshot, findings: list[Finding]) -> Verdict:
+    """The verdict on what is published already, and was audited in full once more.
+
+    If a blocking check failed it counts as held back: nothing may be made of it, and people who
+    withdrew are taken out of it.
+    """
+    failed = any(not f.passed and f.check not in NEVER_HOLD_BACK for f in findings)
+    metadata = {
+        "snapshot": str(published.id),
+        "candidate_rows": published.rows,
+        "held_back": failed,
+    }
+    findings = [
+        unchanged_finding(f.check, metadata)
+        if f.check in _COMPARES_WITH_BEFORE
+        else replace(f, metadata={**f.metadata, **metadata})
+        for f in findings
+    ]
+    return Verdict(published.table, findings, published, published if failed else None)
 
 
 def unchanged(table: str, checks: list[str], lakehouse: Lakehouse) -> Verdict:
@@ -151,7 +191,7 @@ def publish_or_hold_back(
         started: When the audit began, by the performance counter.
     """
     audited = time.perf_counter()
-    failed = [f for f in findings if not f.passed and f.check not in _NEVER_HOLD_BACK]
+    failed = [f for f in findings if not f.passed and f.check not in NEVER_HOLD_BACK]
     held_back = bool(failed) and candidate.table not in UNSTOPPABLE
     metadata = {
         "snapshot": str(candidate.id),
@@ -186,12 +226,15 @@ def _concerns_people(finding: Finding) -> bool:
     return finding.check in _ABOUT_PEOPLE and bool(finding.metadata.get("violations"))
 
 
-def check_contract(contract: type[Contract], candidate: Snapshot, lakehouse: Lakehouse) -> Finding:
-    """Whether the candidate fulfils its contract, or the rows that it has gained do."""
+def check_contract(
+    contract: type[Contract], candidate: Snapshot, lakehouse: Lakehouse, *, in_full: bool = False
+) -> Finding:
+    """Whether the candidate fulfils its contract, or unless `in_full` the rows it has gained."""
     rows = lakehouse.open(candidate)
     published = lakehouse.catalog.published(candidate.table)
     if (
-        published is not None
+        not in_full
+        and published is not None
         and lakehouse.is_known(published, candidate)
         and unique_column(contract) is None  # that compares rows with each other
     ):
@@ -209,7 +252,7 @@ def refuse(table: TableDefinition, policy: Policy, broken: dict[str, int]) -> Ve
     finding = _contract_finding(contract, broken)
     advice = "Nothing was written: change the rule or the contract until they agree."
     finding = replace(finding, sentence=f"{finding.sentence} {advice}")
-    return Verdict(table.name, [finding, *not_checked])
+    return Verdict(table.name, [finding, *not_checked, _NOT_COMPARED])
 
 
 def _contract_finding(contract: type[Contract], broken: dict[str, int]) -> Finding:
@@ -239,8 +282,9 @@ def _check_rule(
     view: View,
 ) -> Finding:
     violations = count(view, rule)
+    fate = "They are in what is published." if view.is_published else "The candidate was deleted."
     sentence = (
-        f"{candidate.table}: {violations} violations. {getdoc(rule)} The candidate was deleted. "
+        f"{candidate.table}: {violations} violations. {getdoc(rule)} {fate} "
         "The rule or the check is wrong: report it."
         if violations
         else "None found."

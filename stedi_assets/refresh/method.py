@@ -45,14 +45,14 @@ class Method:
     @property
     def sentence(self) -> str:
         """The method as people read it."""
-        of = f", {self.changed:,} of {self.rows:,} rows" if self.changed is not None else ""
+        of = "" if self.changed is None else f"{self.changed:,} of {self.rows:,} rows"
         match self.kind:
             case "unchanged":
                 return f"unchanged: {self.reason}"
             case "changes":
-                return f"from what changed: {self.reason}{of}"
+                return f"from what changed: {of}, in {self.reason}"
             case _:
-                return f"anew: {self.reason}{of}"
+                return f"anew: {self.reason}" + (f" ({of} changed)" if of else "")
 
 
 def method_of(  # noqa: PLR0911  (each reason)
@@ -78,8 +78,9 @@ def method_of(  # noqa: PLR0911  (each reason)
         if old is None:
             return Method("anew", f"the state of {name} that it was made from is gone")
         before[name] = old
-    opened = {name: lakehouse.open(snapshot) for name, snapshot in before.items()}
-    made_by = Query(query.build, opened).fingerprint(state.contract)
+    # No engine opens them, as nothing is computed.
+    tables = {name: ibis.table(old.types, name=old.name) for name, old in before.items()}
+    made_by = Query(query.build, tables).fingerprint(state.contract)
     if published.properties.get("fingerprint") != made_by:
         return Method("anew", "its rule, its contract or a setting changed")
     rows = sum(snapshot.rows for snapshot in now.values())

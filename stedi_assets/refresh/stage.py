@@ -40,19 +40,31 @@ def stage(table: str, query: Query, properties: Mapping[str, str], lakehouse: La
     current, candidate = query.fingerprint(state.contract), state.candidate
     if candidate is not None and candidate.properties.get("fingerprint") == current:
         return method
-    inputs = {f"input.{name}": id_ for name, id_ in query.inputs.items()}
-    says = {"fingerprint": current, **inputs, **properties}
-    says |= row_history(state.published, lakehouse)
+    says = properties_of(state, query, properties, lakehouse)
     if method.before is not None:
         try:
             return _stage_change(state, query, method, says, lakehouse)
         except UnderivableError as error:
             method = Method("anew", str(error), method.changed, method.rows)
     lakehouse.progress.begin(f"computing {table}")
-    rows, folder = query.select(tuple(state.types)), f"{state.location}/data"
-    files = lakehouse.engine.write(rows, folder, state.field_ids)
+    files = write_all(state, query, lakehouse)
     catalog.stage(table, files, {**says, MADE: method.sentence})
     return method
+
+
+def properties_of(
+    state: TableState, query: Query, properties: Mapping[str, str], lakehouse: Lakehouse
+) -> dict[str, str]:
+    """What a snapshot says about itself: also what it is made from, and how many rows it had."""
+    inputs = {f"input.{name}": id_ for name, id_ in query.inputs.items()}
+    made_from = {"fingerprint": query.fingerprint(state.contract), **inputs}
+    return {**made_from, **properties, **row_history(state.published, lakehouse)}
+
+
+def write_all(state: TableState, query: Query, lakehouse: Lakehouse) -> list[str]:
+    """Compute all rows of a rule; gives the files that hold them."""
+    rows, folder = query.select(tuple(state.types)), f"{state.location}/data"
+    return lakehouse.engine.write(rows, folder, state.field_ids)
 
 
 def inputs_now(query: Query, lakehouse: Lakehouse) -> dict[str, Snapshot]:

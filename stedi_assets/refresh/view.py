@@ -26,9 +26,22 @@ class View(Mapping[str, ir.Table]):
     """
 
     def __init__(
-        self, lakehouse: Lakehouse, policy: Policy, candidate: Snapshot | None = None
+        self,
+        lakehouse: Lakehouse,
+        policy: Policy,
+        candidate: Snapshot | None = None,
+        *,
+        in_full: bool = False,
     ) -> None:
-        """View the tables of a lakehouse; each is looked up once."""
+        """View the tables of a lakehouse; each is looked up once.
+
+        Args:
+            lakehouse: Where they are.
+            policy: What their rules depend on.
+            candidate: What to see in its table's place.
+            in_full: Whether checks look at all of the candidate, however it was made.
+        """
+        self.in_full = in_full
         self._lakehouse = lakehouse
         self._policy = policy
         self._candidate = candidate
@@ -60,6 +73,12 @@ class View(Mapping[str, ir.Table]):
         """What readers see of a table now, if anything."""
         return self._lakehouse.catalog.published(name)
 
+    @property
+    def is_published(self) -> bool:
+        """Whether readers see the candidate already."""
+        published = self._candidate and self.published(self._candidate.table)
+        return published is not None and published.id == getattr(self._candidate, "id", None)
+
     def call(self, function: Callable[..., Any]) -> Any:
         """Call a rule or check with the tables that its parameters name."""
         return apply(function, self, self._policy)
@@ -85,15 +104,16 @@ class View(Mapping[str, ir.Table]):
         """The candidate.
 
         Raises:
-            UnderivableError: It was not made from what is published.
+            UnderivableError: It was not made from what is published, or is audited in full.
         """
         published = self._candidate and self.published(self._candidate.table)
         if (
-            self._candidate is None
+            self.in_full
+            or self._candidate is None
             or published is None
             or not self._lakehouse.is_known(published, self._candidate)
         ):
-            raise UnderivableError("it was made anew")
+            raise UnderivableError("it was made anew, or is audited in full")
         return self._candidate
 
     def change_of(self, function: Callable[..., Any]) -> dict[str, Change]:

@@ -164,6 +164,24 @@ def test_refresh_without_news_runs_nothing(shared: Project) -> None:
 
 
 @on_this_machine
+def test_full_refresh_without_news_compares_the_tables_named(refreshed: Project) -> None:
+    before = status()
+    again = stedi("refresh", "--full", "accelerometer_trusted")
+    lines = [line.split() for line in again.stdout.splitlines()]
+    assert (again.exit_code, status()) == (0, before)
+    said = {words[0]: words[-1] for words in lines if words and words[0] in TABLES}
+    assert said["accelerometer_trusted"] == "unchanged"
+    assert "step_trainer_trusted" not in said
+    with dg.DagsterInstance.from_config(str(refreshed.history)) as instance:
+        [run, _] = instance.get_runs()
+        key = dg.AssetCheckKey(dg.AssetKey("accelerometer_trusted"), "recomputed")
+        [last] = instance.event_log_storage.get_asset_check_execution_history(key, 1)
+        assert last.evaluation
+        assert last.evaluation.description == "A full computation gave the same rows: 1,800."
+    assert run.tags["stedi/full"] == "true"
+
+
+@on_this_machine
 def test_refresh_runs_again_under_another_scope(
     refreshed: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import dagster as dg
 
 from stedi_assets.defs.dead_runs import STARTING, end_dead_runs
-from stedi_assets.defs.jobs import REFRESH, VACUUM
+from stedi_assets.defs.jobs import REFRESH, VACUUM, WRITING_TABLES
 from stedi_assets.defs.sources import source_key
 from stedi_assets.lakehouse.faults import LakehouseError, sentence
 from stedi_assets.lakehouse.lakehouse import Lakehouse
@@ -40,7 +40,7 @@ NEW_FILES = "new_files/"
 
 _T = TypeVar("_T")
 _TABLES = "tables"  # beside the sources in the cursor
-_JOBS = REFRESH, "__ASSET_JOB"  # the latter is of runs that a person starts for single assets
+_JOBS = *WRITING_TABLES, "__ASSET_JOB"  # the latter: a person starts it for single assets
 
 
 def landing_sensor(settings: Settings) -> dg.SensorDefinition:

@@ -27,6 +27,7 @@ from stedi_assets_tests.support import (
         ("refresh_lakehouse", "NOT_STARTED", True),
         ("refresh_lakehouse", "STARTING", True),
         ("refresh_lakehouse", "STARTED", True),
+        ("recompute_lakehouse", "STARTED", True),
         ("__ASSET_JOB", "NOT_STARTED", True),
         ("another_job", "NOT_STARTED", False),
         ("refresh_lakehouse", "SUCCESS", False),
