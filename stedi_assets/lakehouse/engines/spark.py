@@ -221,7 +221,8 @@ class SparkEngine:
         backend = self.backend
         name = view_name("held", str(len(backend.held)))
         types = {column: dtype.copy(nullable=True) for column, dtype in rows.schema().items()}
-        kept = backend.session.sql(Query.of(rows).sql("pyspark")).cache()
+        # Not `cache`: plans that hold the plans of all that they are made from fill the driver.
+        kept = backend.session.sql(Query.of(rows).sql("pyspark")).localCheckpoint()
         number = kept.count()
         kept.createOrReplaceTempView(name)
         backend.held[name] = kept, number
@@ -234,9 +235,8 @@ class SparkEngine:
     def let_go(self) -> None:
         """Forget all rows that are held."""
         backend = self.backend
-        for name, (rows, _) in backend.held.items():
+        for name in backend.held:
             backend.session.catalog.dropTempView(name)
-            rows.unpersist()
         backend.held.clear()
 
     def fetch(self, query: Query) -> pa.Table:
