@@ -133,13 +133,22 @@ def _findings(
 
 
 def _audit_unchanged(table: TableDefinition, lakehouse: Lakehouse, policy: Policy) -> Verdict:
-    """The verdict on an unchanged table; it still says who is suspended."""
+    """The verdict on an unchanged table; it still says who is suspended, and who consents now."""
     checks = checks_of(table)
     verdict = unchanged(table.name, checks, lakehouse)
-    new = {RECOMPUTED: _NOT_COMPARED}
-    if "suspended" in checks and verdict.published is not None:
-        new["suspended"] = check_suspended(View(lakehouse, policy, verdict.published))
-    return replace(verdict, findings=[new.get(f.check, f) for f in verdict.findings])
+    new, published = {RECOMPUTED: _NOT_COMPARED}, verdict.published
+    if published is None:
+        return verdict
+    view = View(lakehouse, policy, published)
+    if "suspended" in checks:
+        new["suspended"] = check_suspended(view)
+    if table.consent and view.changed_since(table.consent):
+        consent = _check_rule("consent", table.consent, View.count, published, view)
+        new["consent"] = consent
+    findings = [new.get(f.check, f) for f in verdict.findings]
+    if "consent" in new and not new["consent"].passed:
+        return _leave_published(published, findings)
+    return replace(verdict, findings=findings)
 
 
 def _leave_published(published: Snapshot, findings: list[Finding]) -> Verdict:

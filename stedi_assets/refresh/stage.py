@@ -105,7 +105,7 @@ def seen_by_checks(table: TableDefinition, lakehouse: Lakehouse) -> dict[str, st
     """States of the tables that its checks look at besides its inputs, for its snapshot."""
     names = {
         name
-        for check in (table.serial_numbers, table.account)
+        for check in (table.consent, table.serial_numbers, table.account)
         if check
         for name in inputs_of(check)
     }

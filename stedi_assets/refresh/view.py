@@ -133,6 +133,17 @@ class View(Mapping[str, ir.Table]):
             changes[name] = self._lakehouse.change(before, now)
         return changes
 
+    def changed_since(self, check: Callable[..., Any]) -> bool:
+        """Whether a table that a check looks at is another one than when the candidate was made."""
+        made = self._candidate
+        assert made is not None
+        return any(
+            made.properties.get(f"input.{name}", made.properties.get(f"{SEEN}{name}"))
+            != (now.rows_id if (now := self.published(name)) else None)
+            for name in inputs_of(check)
+            if name != made.table
+        )
+
     def _seen(self, name: str, published: Snapshot | None) -> Snapshot | None:
         """The state of another table that was there when a table was published."""
         properties = published.properties if published else {}

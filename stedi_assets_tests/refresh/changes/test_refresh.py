@@ -4,6 +4,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import ibis.expr.types as ir
 import pytest
 
 from stedi_assets.lakehouse.changes.change import UnderivableError
@@ -19,7 +20,9 @@ from stedi_assets_tests.support import (
     BOB,
     CY,
     DERIVED,
+    blocking,
     catalog_of,
+    change_table,
     customer,
     deliver,
     device,
@@ -154,6 +157,22 @@ def test_table_whose_rows_stay_keeps_their_id_and_those_made_from_it_are_left_al
     assert now["accelerometer_trusted"].files == before["accelerometer_trusted"].files
     for table in ("customers_curated", "machine_learning_curated"):
         assert now[table] == before[table]
+
+
+def test_consent_of_a_table_whose_rows_stay_is_looked_at_whenever_customers_change(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def everybody(machine_learning_curated: ir.Table, customer_landing: ir.Table) -> Any:
+        """Rows, all of which break this rule."""
+        return machine_learning_curated.count()
+
+    change_table(monkeypatch, "machine_learning_curated", consent=everybody)
+    deliver(tmp_path / "landing", "phone.json", accelerometer=phone(CY, 70))
+    assert refresh(settings).success
+    deliver(tmp_path / "landing", "customer.json", customer=[customer(CY, "f", phone="1")])
+    result = refresh(settings)
+    assert not result.success
+    assert blocking(result) == ["consent"]
 
 
 def test_only_files_with_rows_that_are_gone_are_written_anew(
