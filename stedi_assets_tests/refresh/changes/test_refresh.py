@@ -106,7 +106,7 @@ def rows(settings: Settings) -> dict[str, Counter[str]]:
 
 def accounts(settings: Settings) -> dict[str, dict[str, int]]:
     catalog = catalog_of(settings)
-    found = {table.name: catalog.state(table.name).account for table in DERIVED}
+    found = {name: catalog.state(name).account for name in published(settings)}
     return {name: {k: n for k, n in account.items() if n} for name, account in found.items()}
 
 
