@@ -149,10 +149,13 @@ def vacuum(
         ),
     ] = "1d",
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what would be removed.")
+        bool, typer.Option("--dry-run", help="Only say what would be done.")
     ] = False,
 ) -> None:
-    """Delete snapshots replaced longer than STEDI_RETENTION ago, and files that none refers to."""
+    """Delete snapshots replaced longer than STEDI_RETENTION ago, and merge small files.
+
+    Files that no snapshot refers to go, too.
+    """
     settings = load_settings()
     from stedi_assets.privacy.retention import vacuum as clean  # noqa: PLC0415
     from stedi_assets.resources import open_lakehouse  # noqa: PLC0415
@@ -169,6 +172,7 @@ def vacuum(
     with shown_progress(out) as lakehouse.progress, lakehouse.locked(warn):
         vacuumed = clean(lakehouse, settings, age, dry_run)
     out.print(f"{'Would remove' if dry_run else 'Removed'} {vacuumed}.", highlight=False)
+    out.print(f"{'Would merge' if dry_run else 'Merged'} {vacuumed.merged}.", highlight=False)
     out.print(
         f"The next snapshot can go from {vacuumed.next_due:%Y-%m-%d %H:%M} UTC on."
         if vacuumed.next_due

@@ -45,18 +45,18 @@ def vacuum_lakehouse(settings: Settings) -> dg.JobDefinition:
 
     @dg.op(out=dg.Out(dg.Nothing))
     def vacuum(context: dg.OpExecutionContext, lakehouse: dg.ResourceParam[Lakehouse]) -> None:
-        """Expire snapshots past STEDI_RETENTION, and remove the files that none refers to."""
+        """Expire snapshots past STEDI_RETENTION, remove what none refers to, merge small files."""
         with as_dagster_failure():
             if lakehouse.storage.exists():
                 removed = retention.vacuum(lakehouse, settings, SAFETY_AGE)
-                context.log.info(f"Removed {removed}.")
+                context.log.info(f"Removed {removed}. Merged {removed.merged}.")
             else:
                 context.log.info("No tables yet: there is nothing to remove.")
 
     @dg.job(
         name=VACUUM,
         description="Delete snapshots replaced longer than STEDI_RETENTION ago, and files that "
-        "none refers to.",
+        "none refers to; merge small files.",
     )
     def job() -> None:
         vacuum()

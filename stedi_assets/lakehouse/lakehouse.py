@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 
 import ibis.expr.types as ir
@@ -23,6 +24,16 @@ from stedi_assets.lakehouse.state import Snapshot
 from stedi_assets.lakehouse.storage.durable import FILE_MODE, OTHERS, make_folder
 from stedi_assets.lakehouse.storage.storage import Storage
 from stedi_assets.lakehouse.table import Table
+
+
+def rows_apart(old: Snapshot, new: Snapshot) -> int:
+    """Rows of the files that only one of two states has; one a file where they are unknown."""
+    rows = {
+        file: number
+        for state in (old, new)
+        for file, number in zip(state.files, state.rows_of_files, strict=False)
+    }
+    return sum(rows.get(file, 1) for file in set(old.files) ^ set(new.files))
 
 
 class NotPublishedError(LakehouseError):
@@ -97,11 +108,25 @@ class Lakehouse:
 
     def change(self, old: Snapshot, new: Snapshot) -> Change:
         """What became of a table from one state to a later one."""
-        before, after = self.open(old), self.open(new)
-        if old.rows_id == new.rows_id:
-            return Change(before, after, Rows())
         known = self._changes.get((old.table, old.rows_id, new.rows_id))
-        return Change(before, after, self._change_of_files(old, new) if known is None else known)
+        if old.rows_id == new.rows_id:
+            known = Rows()
+        elif known is None:
+            old, new = self.nearest(old, new)
+            known = self._change_of_files(old, new)
+        return Change(self.open(old), self.open(new), known)
+
+    def nearest(self, old: Snapshot, new: Snapshot) -> tuple[Snapshot, Snapshot]:
+        """Snapshots with the rows of two states that have as many files in common as can be.
+
+        A compaction gives rows other files: what changed since is told by states before it, or
+        after it.
+        """
+        if set(old.files) <= set(new.files) or old.table not in self.catalog.names():
+            return old, new
+        state = self.catalog.state(old.table)
+        pairs = product((old, *state.with_rows(old.rows_id)), (new, *state.with_rows(new.rows_id)))
+        return min(pairs, key=lambda pair: rows_apart(*pair))
 
     def is_known(self, old: Snapshot, new: Snapshot) -> bool:
         """Whether this run made one state from the other, so that what changed is at hand."""

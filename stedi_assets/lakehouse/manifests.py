@@ -225,16 +225,22 @@ def published_ids(metadata: TableMetadata) -> set[int]:
     while last is not None and last in parents:
         ids.add(last)
         last = parents[last]
-    ids |= {snapshot.snapshot_id for snapshot in metadata.snapshots if original_of(snapshot)}
+    ids |= {
+        snapshot.snapshot_id
+        for snapshot in metadata.snapshots
+        if original_of(snapshot)
+        and snapshot.summary
+        and snapshot.summary.operation is Operation.REPLACE  # otherwise it may be a candidate
+    }
     return ids & parents.keys()
 
 
 SAME_AS = "stedi.same-as"
-"""Property of a rewritten snapshot: id of the published snapshot whose rows it has."""
+"""Property of a snapshot: id of the published snapshot whose rows it has."""
 
 
 def original_of(snapshot: Snapshot) -> str | None:
-    """Id of the snapshot whose metadata was rewritten as this one, if it was."""
+    """Id of the first published snapshot that has the rows of this one, if it is another one."""
     return snapshot.summary[SAME_AS] if snapshot.summary else None
 
 

@@ -33,6 +33,9 @@ HELD_BACK_BY = "stedi.held-back-by"
 SAME_ROWS = SAME_AS.removeprefix(PREFIX)
 """Property of a snapshot: id of a published one that has exactly its rows."""
 
+ROWS_SINCE = "rows-since"
+"""Property of a compacted snapshot: when its rows were published, in epoch milliseconds."""
+
 ACCOUNT = "stedi.account"
 """Property of a table: where the rows of its inputs went, and for which rows of it that holds."""
 
@@ -45,9 +48,11 @@ class Snapshot:
     """One state of a table.
 
     Attributes:
+        committed_at: When it was made; of a compacted one, when its rows were.
         types: Its columns, with the type of each as ibis names it.
         files: The Parquet files that hold its rows.
         rows_of_files: How many rows each of them holds.
+        sizes_of_files: How many bytes each of them has.
         properties: What the refresh that made it wrote down, such as its run id and inputs.
     """
 
@@ -60,6 +65,7 @@ class Snapshot:
     files: tuple[str, ...]
     properties: Mapping[str, str]
     rows_of_files: tuple[int, ...] = ()
+    sizes_of_files: tuple[int, ...] = ()
 
     @property
     def personal_columns(self) -> set[str]:
@@ -74,7 +80,7 @@ class Snapshot:
 
     @property
     def rows_id(self) -> str:
-        """Id of the rows: a vacuum may have rewritten the metadata under another snapshot id."""
+        """Id of the rows: a vacuum may have rewritten their files under another snapshot id."""
         return self.properties.get(SAME_ROWS, str(self.id))
 
     @property
@@ -137,19 +143,22 @@ class TableState:
 
     @property
     def history(self) -> list[tuple[datetime, int]]:
-        """When it was published, and its rows then, as far as the snapshots have not expired."""
+        """When other rows were published, and how many, as far as snapshots have not expired."""
         return [
             (at, int(snapshot.summary.additional_properties[_ROWS]))
-            for at, snapshot in self._history
+            for at, snapshot in self._changes
             if snapshot.summary
         ]
 
     def published_since(self, snapshot_id: int | None) -> list[Snapshot]:
-        """What was published after a snapshot, oldest first; the whole history if it expired."""
-        snapshots = [snapshot for _, snapshot in self._history]
-        ids = [snapshot.snapshot_id for snapshot in snapshots]
-        start = ids.index(snapshot_id) + 1 if snapshot_id in ids else 0
-        return [self._snapshot(snapshot) for snapshot in snapshots[start:]]
+        """What was published after a snapshot, oldest first; the whole history if it expired.
+
+        A snapshot with the rows of the one before, such as a compacted one, is left out.
+        """
+        ids = [snapshot.snapshot_id for _, snapshot in self._history]
+        later = set(ids[ids.index(snapshot_id) + 1 if snapshot_id in ids else 0 :])
+        changes = [snapshot for _, snapshot in self._changes]
+        return [self._snapshot(each) for each in changes if each.snapshot_id in later]
 
     @property
     def candidate(self) -> Snapshot | None:
@@ -183,13 +192,29 @@ class TableState:
         return {str(outcome): int(rows) for outcome, rows in noted["outcomes"].items()}
 
     def snapshot(self, snapshot_id: int) -> Snapshot | None:
-        """A published snapshot, by its id or the id it had before its metadata was rewritten."""
-        published = published_ids(self._iceberg.metadata)
-        for snapshot in self._iceberg.metadata.snapshots:
-            ids = {snapshot.snapshot_id, int(original_of(snapshot) or 0)}
-            if snapshot_id in ids and snapshot.snapshot_id in published and not _is_start(snapshot):
-                return self._snapshot(snapshot)
-        return None
+        """A published snapshot, by its id; the last one with its rows where it has expired."""
+        exact = [each for each in self._published if each.snapshot_id == snapshot_id]
+        found = exact or self._with_rows(str(snapshot_id))
+        return self._snapshot(found[-1]) if found else None
+
+    def with_rows(self, rows_id: str) -> list[Snapshot]:
+        """The first and the last published snapshot that has these rows."""
+        same = self._with_rows(rows_id)
+        return [self._snapshot(snapshot) for snapshot in same[:1] + same[1:][-1:]]
+
+    def _with_rows(self, rows_id: str) -> list[IcebergSnapshot]:
+        return [snapshot for snapshot in self._published if _rows_id(snapshot) == rows_id]
+
+    @property
+    def _published(self) -> list[IcebergSnapshot]:
+        """What was published and has not expired, oldest first."""
+        metadata = self._iceberg.metadata
+        ids = published_ids(metadata)
+        return [
+            snapshot
+            for snapshot in metadata.snapshots
+            if snapshot.snapshot_id in ids and not _is_start(snapshot)
+        ]
 
     def is_unpublished(self, name: str) -> bool:
         """Whether this is the id or tag of a snapshot that was never published."""
@@ -252,6 +277,17 @@ class TableState:
         ]
         return [(at, snapshot) for at, snapshot in entries if snapshot and not _is_start(snapshot)]
 
+    @property
+    def _changes(self) -> list[tuple[datetime, IcebergSnapshot]]:
+        """The same, without what has the rows of the one before it."""
+        history = self._history
+        before = [None, *(_rows_id(snapshot) for _, snapshot in history)]
+        return [
+            (at, snapshot)
+            for (at, snapshot), rows_id in zip(history, before, strict=False)
+            if _rows_id(snapshot) != rows_id
+        ]
+
     def _snapshot(self, snapshot: IcebergSnapshot) -> Snapshot:
         # A snapshot never changes, and to list its files takes reading its manifests.
         key = self._name, snapshot.snapshot_id
@@ -278,12 +314,13 @@ def _snapshot(table: str, iceberg: IcebergTable, snapshot: IcebergSnapshot) -> S
     return Snapshot(
         table=table,
         id=snapshot.snapshot_id,
-        committed_at=_time(snapshot.timestamp_ms),
+        committed_at=_time(int(summary.get(f"{PREFIX}{ROWS_SINCE}", snapshot.timestamp_ms))),
         rows=sum(task.file.record_count for task in tasks),
         size=sum(task.file.file_size_in_bytes for task in tasks),
         types=_types(iceberg.schemas()[snapshot.schema_id or 0]),
         files=tuple(task.file.file_path for task in tasks),
         rows_of_files=tuple(task.file.record_count for task in tasks),
+        sizes_of_files=tuple(task.file.file_size_in_bytes for task in tasks),
         properties={
             key.removeprefix(PREFIX): value
             for key, value in summary.items()
@@ -296,6 +333,10 @@ def _tag(name: str, snapshot: IcebergSnapshot) -> Tag:
     summary = snapshot.summary.additional_properties if snapshot.summary else {}
     rows = int(summary.get(_ROWS, "0"))
     return Tag(name, snapshot.snapshot_id, _time(snapshot.timestamp_ms), rows)
+
+
+def _rows_id(snapshot: IcebergSnapshot) -> str:
+    return original_of(snapshot) or str(snapshot.snapshot_id)
 
 
 def _is_start(snapshot: IcebergSnapshot) -> bool:

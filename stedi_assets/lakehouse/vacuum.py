@@ -12,6 +12,7 @@ from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.snapshots import Snapshot
 
 from stedi_assets.lakehouse.catalog import Catalog, conflicts
+from stedi_assets.lakehouse.compaction import Compacted
 from stedi_assets.lakehouse.faults import LakehouseError, is_damage, sentence
 from stedi_assets.lakehouse.landing.ledger import LEDGER, read_ledger
 from stedi_assets.lakehouse.manifests import files_of, holds_values, published_ids, rewrite
@@ -34,6 +35,7 @@ class Vacuumed:
         rewritten: Tables whose metadata held values of rows, and was written anew.
         damaged: What is wrong with tables that were left alone, a sentence each.
         next_due: From when on another snapshot can go; None if there is none that will.
+        merged: What became of small files; None if they were not looked at.
     """
 
     snapshots: dict[str, int]
@@ -43,6 +45,7 @@ class Vacuumed:
     rewritten: tuple[str, ...]
     damaged: tuple[str, ...] = ()
     next_due: datetime | None = None
+    merged: Compacted | None = None
 
     def __str__(self) -> str:
         """What was removed, in words."""

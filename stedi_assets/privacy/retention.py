@@ -1,12 +1,13 @@
 """How long training sets are kept: as long as everybody in them consents, and few are newer."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import ibis
 import ibis.expr.types as ir
 
+from stedi_assets.lakehouse.compaction import compact
 from stedi_assets.lakehouse.faults import LakehouseError, is_damage, sentence
 from stedi_assets.lakehouse.lakehouse import Lakehouse
 from stedi_assets.lakehouse.state import Snapshot
@@ -15,9 +16,11 @@ from stedi_assets.lakehouse.vacuum import vacuum as vacuum_files
 from stedi_assets.privacy.policy import policy_of
 from stedi_assets.privacy.training_sets import TRAINING_SET, day_of
 from stedi_assets.settings import Settings
+from stedi_assets.tables import SOURCES
 from stedi_assets.tables.consent import without_consent
 from stedi_assets.tables.curated.machine_learning_curated import IDENTIFYING, pseudonymous
 from stedi_assets.tables.identity import key_id
+from stedi_assets.tables.landing.quarantine import QUARANTINE
 
 
 def rows_of_withdrawn(
@@ -121,7 +124,9 @@ def superseded_tags(tags: list[str], days: int) -> list[str]:
 def vacuum(
     lakehouse: Lakehouse, settings: Settings, safety_age: timedelta, dry_run: bool = False
 ) -> Vacuumed:
-    """Let go what was replaced longer than the retention ago, and files nothing refers to.
+    """Let go what was replaced longer than the retention ago, and merge small files.
+
+    Files that nothing refers to go, too.
 
     A tag keeps a training set as long as everybody in it consents, and it is not too old.
 
@@ -129,7 +134,7 @@ def vacuum(
         lakehouse: Which lakehouse; no refresh of this machine may run meanwhile.
         settings: Give the retention, the key of `subject_id` and the consent scope.
         safety_age: How long ago a file was written at least.
-        dry_run: Only tell what would be removed.
+        dry_run: Only tell what would be removed and merged.
 
     Raises:
         LakehouseError: Something is wrong, and nothing was removed; or training sets were made
@@ -149,11 +154,14 @@ def vacuum(
         settings.retention,
         safety_age,
         released={TRAINING_SET: release.tags},
-        shared={"quarantine"},
+        shared={QUARANTINE.name},
         dry_run=dry_run,
         progress=lakehouse.progress,
     )
-    faults += removed.damaged
+    # After it: whatever happens now, people who withdrew are gone.
+    merged = compact(lakehouse, SOURCES, QUARANTINE.name, dry_run=dry_run)
+    removed = replace(removed, merged=merged)
+    faults += [*removed.damaged, *merged.damaged]
     if release.unknown:
         faults.append(
             f"The training sets {', '.join(release.unknown)} were made under another key of "

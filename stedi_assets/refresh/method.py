@@ -8,7 +8,7 @@ import ibis
 
 from stedi_assets.lakehouse.changes.change import Change, Rows
 from stedi_assets.lakehouse.changes.derive import Derivation
-from stedi_assets.lakehouse.lakehouse import Lakehouse
+from stedi_assets.lakehouse.lakehouse import Lakehouse, rows_apart
 from stedi_assets.lakehouse.query import Query
 from stedi_assets.lakehouse.state import Snapshot, TableState
 from stedi_assets.tables import definition
@@ -107,12 +107,7 @@ def _changed_rows(old: Snapshot, new: Snapshot, lakehouse: Lakehouse) -> int:
     """Rows of the files that only one of two states has, or fewer where the change is known."""
     if lakehouse.is_known(old, new):
         return sum(int(new.properties.get(name, "0")) for name in (ADDED, REMOVED))
-    return sum(
-        rows
-        for one, other in ((old, new), (new, old))
-        for file, rows in zip(one.files, one.rows_of_files, strict=True)
-        if file not in set(other.files)
-    )
+    return rows_apart(*lakehouse.nearest(old, new))
 
 
 def changes_of(

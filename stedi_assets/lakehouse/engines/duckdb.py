@@ -31,6 +31,9 @@ from stedi_assets.lakehouse.query import Query
 from stedi_assets.lakehouse.storage.durable import make_folder
 from stedi_assets.lakehouse.storage.storage import Storage
 
+_ROW_GROUPS = "ROW_GROUP_SIZE_BYTES '64MB'"
+"""Rows of long texts would fill the memory before there are enough of them for a group."""
+
 _WILDCARD = re.compile(r"[*?[]")
 
 Item = TypeVar("Item")
@@ -194,6 +197,22 @@ class DuckDBEngine:
         """
         return self._copy(self.backend.con, query.sql(), folder, field_ids)
 
+    def merge(
+        self,
+        files: Sequence[str],
+        types: Mapping[str, str],
+        folder: str,
+        field_ids: Mapping[str, int],
+    ) -> str:
+        """Write the rows of Parquet files, which have some, as one file below `folder`."""
+        options = f"FORMAT parquet, {_ROW_GROUPS}{_ids(field_ids)}"
+        path = f"{folder}/{uuid4().hex}.parquet"
+        rows = _rows_of(tuple(files), types)
+        self._make_folder(folder)
+        self.backend.con.execute(f"COPY ({rows}) TO {sql_text(path)} ({options})")
+        self._storage.check_written([path])
+        return path
+
     def write_batches(
         self, query: str, batches: pa.RecordBatchReader, folder: str, field_ids: Mapping[str, int]
     ) -> list[str]:
@@ -215,14 +234,11 @@ class DuckDBEngine:
         folder: str,
         field_ids: Mapping[str, int],
     ) -> list[str]:
-        if "://" not in folder:
-            make_folder(Path(folder))
-        ids = ", ".join(f"{identifier(name)}: {id_}" for name, id_ in field_ids.items())
-        # Rows of long texts would fill the memory before there are enough of them for a group.
+        self._make_folder(folder)
         statistics = connection.execute(
             f"COPY ({query}) TO {sql_text(f'{folder}/{uuid4().hex}')} (FORMAT parquet, "
-            "PER_THREAD_OUTPUT, FILE_SIZE_BYTES '512MB', ROW_GROUP_SIZE_BYTES '64MB', RETURN_STATS"
-            f"{f', FIELD_IDS {{{ids}}}' if ids else ''})"
+            f"PER_THREAD_OUTPUT, FILE_SIZE_BYTES '512MB', {_ROW_GROUPS}, RETURN_STATS"
+            f"{_ids(field_ids)})"
         ).fetchall()
         files = []
         for path, rows, *_ in statistics:
@@ -233,6 +249,10 @@ class DuckDBEngine:
         self._storage.check_written(files)
         return files
 
+    def _make_folder(self, folder: str) -> None:
+        if "://" not in folder:
+            make_folder(Path(folder))
+
     def spread(
         self,
         work: Callable[["DuckDBEngine", Sequence[Item]], Result],
@@ -241,6 +261,12 @@ class DuckDBEngine:
     ) -> list[Result]:
         """Do the work here, all at once."""
         return [work(self, items)]
+
+
+def _ids(field_ids: Mapping[str, int]) -> str:
+    """The option that writes Iceberg's id of each column."""
+    ids = ", ".join(f"{identifier(name)}: {id_}" for name, id_ in field_ids.items())
+    return f", FIELD_IDS {{{ids}}}" if ids else ""
 
 
 def _httpfs() -> Path:
