@@ -26,6 +26,7 @@ from stedi_assets.lakehouse.faults import (
 )
 from stedi_assets.lakehouse.manifests import (
     METRICS,
+    Changes,
     ExactSnapshot,
     files_of,
     published_ids,
@@ -187,7 +188,7 @@ class Catalog:
         with (
             conflicts(table),
             naming_damage(iceberg, main),
-            iceberg.transaction() as transaction,
+            Changes(iceberg) as transaction,
             ExactSnapshot(transaction, iceberg.io, files, summary, base=main, branch=AUDIT),
         ):
             pass
@@ -258,7 +259,7 @@ class Catalog:
         ):
             raise PublishConflictError(_conflict(candidate.table))
         try:
-            with conflicts(candidate.table), iceberg.transaction() as transaction:
+            with conflicts(candidate.table), Changes(iceberg) as transaction:
                 with ManageSnapshots(transaction) as manage:
                     manage.set_current_snapshot(candidate.id)
                 _require(transaction, candidate)

@@ -5,7 +5,7 @@ because of it. States of before keep their files until they expire.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,7 +14,13 @@ from stedi_assets.lakehouse.catalog import PublishConflictError
 from stedi_assets.lakehouse.engines.duckdb import DuckDBEngine
 from stedi_assets.lakehouse.faults import LakehouseError, is_damage, sentence
 from stedi_assets.lakehouse.lakehouse import Lakehouse
-from stedi_assets.lakehouse.landing.ledger import LEDGER, Entry, read_ledger, write_ledger
+from stedi_assets.lakehouse.landing.ledger import (
+    LEDGER,
+    LedgerReader,
+    Segment,
+    merge_segments,
+    write_ledger,
+)
 from stedi_assets.lakehouse.state import ROWS_SINCE, SAME_ROWS, Snapshot, TableState
 
 TARGET = 128 << 20
@@ -42,6 +48,20 @@ def files_to_merge(sizes: Mapping[str, int]) -> list[list[str]]:
         groups[-1].append(file)
         total += size
     return [group for group in groups if len(group) > 1]
+
+
+def segments_to_merge(segments: Iterable[Segment]) -> int:
+    """How many of the last parts of a ledger become one: each until it is as large as those after.
+
+    None, or two and more.
+    """
+    number = total = 0
+    for segment in reversed(list(segments)):
+        if segment.size > max(total, ALIKE):
+            break
+        number += 1
+        total += segment.size
+    return number if number > 1 else 0
 
 
 @dataclass(frozen=True)
@@ -119,14 +139,14 @@ class _Compaction:
             self._lakehouse.progress.begin(f"merging small files of {name}")
             groups = files_to_merge(_sizes(published))
             ledger = published.properties[LEDGER] if of_ledger else None
-            entries = read_ledger(ledger, self._catalog.io) if ledger else []
-            rejects = self._groups_of_rejects(entries)
-            if not (groups or rejects):
+            segments = LedgerReader(self._catalog.io).segments(ledger) if ledger else {}
+            rejects = self._groups_of_rejects(segments.values())
+            if not (groups or rejects or segments_to_merge(segments.values())):
                 return
             if not self._dry_run:
                 properties, renamed = dict[str, str](), self._merged(rejects, self._quarantine)
-                if renamed:
-                    properties[LEDGER] = self._ledger(entries, renamed, state)
+                if ledger:
+                    properties[LEDGER] = self._ledger(segments, renamed, state)
                 if not self._publish(published, self._merged(groups, name), properties):
                     return
                 self._renamed |= renamed
@@ -141,9 +161,9 @@ class _Compaction:
             if published and self._renamed:
                 self._publish(published, self._renamed, {})
 
-    def _groups_of_rejects(self, entries: Sequence[Entry]) -> list[list[str]]:
+    def _groups_of_rejects(self, segments: Iterable[Segment]) -> list[list[str]]:
         """Files of quarantine to merge, of those that a ledger names."""
-        named = {entry.rejects for entry in entries if entry.rejects}
+        named = {entry.rejects for part in segments for entry in part.entries if entry.rejects}
         try:
             state = self._ready(self._quarantine) if named else None
             sizes = _sizes(state.published) if state and state.published else {}
@@ -155,11 +175,23 @@ class _Compaction:
         return files_to_merge({file: sizes[file] for file in named if file in sizes})
 
     def _ledger(
-        self, entries: Sequence[Entry], renamed: Mapping[str, str], state: TableState
+        self, segments: Mapping[str, Segment], renamed: Mapping[str, str], state: TableState
     ) -> str:
-        """Write a ledger anew that names files of quarantine as they are called now."""
-        after = [replace(e, rejects=renamed.get(e.rejects or "", e.rejects)) for e in entries]
-        return write_ledger(f"{state.location}/{LEDGER}", after, self._catalog.io)
+        """A ledger with fewer parts, that names files of quarantine as they are called now."""
+        parts = list(segments.items())
+        concerned = [
+            number
+            for number, (_, part) in enumerate(parts)
+            if any(entry.rejects in renamed for entry in part.entries)
+        ]
+        first = min(len(parts) - segments_to_merge(segments.values()), *concerned, len(parts) - 1)
+        if first == len(parts) - 1 and not concerned:
+            return parts[-1][0]
+        merged, gone = merge_segments([part for _, part in parts[first:]])
+        after = [replace(e, rejects=renamed.get(e.rejects or "", e.rejects)) for e in merged]
+        before = [path for path, _ in parts[:first]]
+        folder = f"{state.location}/{LEDGER}"
+        return write_ledger(folder, after, self._catalog.io, before, gone if before else [])
 
     @contextmanager
     def _noting_damage(self, name: str) -> Iterator[None]:

@@ -33,6 +33,22 @@ METRICS = {"write.metadata.metrics.default": "counts"}
 _BOUNDS = ("lower_bounds", "upper_bounds")
 
 
+class Changes(Transaction):
+    """A transaction that works out what it makes of a table's metadata once for each change.
+
+    PyIceberg copies all snapshots of the table each time that it looks at one of them.
+    """
+
+    _worked_out: tuple[tuple[TableUpdate, ...], TableMetadata] | None = None
+
+    @property
+    def table_metadata(self) -> TableMetadata:
+        """The metadata with the changes so far."""
+        if self._worked_out is None or self._worked_out[0] is not self._updates:
+            self._worked_out = self._updates, super().table_metadata
+        return self._worked_out[1]
+
+
 class ExactSnapshot(_SnapshotProducer["ExactSnapshot"]):
     """A snapshot of exactly these files, in one manifest of its own."""
 

@@ -14,7 +14,7 @@ from pyiceberg.table.snapshots import Snapshot
 from stedi_assets.lakehouse.catalog import Catalog, conflicts
 from stedi_assets.lakehouse.compaction import Compacted
 from stedi_assets.lakehouse.faults import LakehouseError, is_damage, sentence
-from stedi_assets.lakehouse.landing.ledger import LEDGER, read_ledger
+from stedi_assets.lakehouse.landing.ledger import LEDGER, LedgerReader, Segment
 from stedi_assets.lakehouse.manifests import files_of, holds_values, published_ids, rewrite
 from stedi_assets.lakehouse.progress import SILENT, Progress
 from stedi_assets.lakehouse.state import AUDIT
@@ -246,12 +246,16 @@ def _in_use(table: IcebergTable, storage: Storage, without: Collection[int]) -> 
     yield from (file.statistics_path for file in metadata.partition_statistics)
     snapshots = [snapshot for snapshot in metadata.snapshots if snapshot.snapshot_id not in without]
     yield from files_of(snapshots, table.io)
+    segments: dict[str, Segment] = {}
+    reader = LedgerReader(storage.io)
     for snapshot in snapshots:
         properties = snapshot.summary.additional_properties if snapshot.summary else {}
         if ledger := properties.get(f"stedi.{LEDGER}"):
-            yield ledger
-            # Quarantine may be about to take them in.
-            yield from (entry.rejects for entry in read_ledger(ledger, storage.io) if entry.rejects)
+            segments |= reader.segments(ledger)
+    for path, segment in segments.items():
+        yield path
+        # Quarantine may be about to take them in.
+        yield from (entry.rejects for entry in segment.entries if entry.rejects)
 
 
 def _assert_whole(

@@ -30,15 +30,17 @@ def files(settings: Settings) -> set[Path]:
     return {path for path in Path(settings.lakehouse).rglob("*.parquet")}
 
 
-def test_vacuum_job_removes_what_no_snapshot_refers_to(
+def test_vacuum_job_merges_small_files_and_removes_what_no_snapshot_refers_to(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = files(settings)
     assert vacuum(settings).success
-    assert files(settings) == before  # they are too young
+    merged = files(settings) - before
+    assert {file.parent.name for file in merged} == {"data", "ledger"}
+    assert files(settings) > before  # they are too young
     monkeypatch.setattr(jobs, "SAFETY_AGE", timedelta(0))
     assert vacuum(settings).success
-    assert files(settings) < before
+    assert files(settings) == merged
 
 
 def test_vacuum_job_has_nothing_to_do_before_the_first_refresh(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,10 +13,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from stedi_assets.lakehouse.catalog import Catalog, PublishConflictError
-from stedi_assets.lakehouse.compaction import ALIKE, LARGE, TARGET, compact, files_to_merge
+from stedi_assets.lakehouse.compaction import (
+    ALIKE,
+    LARGE,
+    TARGET,
+    compact,
+    files_to_merge,
+    segments_to_merge,
+)
 from stedi_assets.lakehouse.engines.duckdb import DuckDBEngine
 from stedi_assets.lakehouse.faults import LakehouseError
-from stedi_assets.lakehouse.landing.ledger import read_ledger
+from stedi_assets.lakehouse.landing.ledger import LedgerReader, Segment
 from stedi_assets.lakehouse.vacuum import vacuum
 from stedi_assets.privacy import retention
 from stedi_assets.privacy.policy import policy_of
@@ -161,13 +169,21 @@ def test_tables_have_fewer_files_and_the_same_rows(
     assert {name: catalog_of(settings).state(name).account for name in TABLES} == accounts
     assert is_up_to_date(settings)
     assert compacted(settings).files == {}
-    catalog = catalog_of(settings)
-    [rejects] = {
-        entry.rejects
-        for entry in read_ledger(after["step_trainer_landing"].properties["ledger"], catalog.io)
-        if entry.rejects
-    }
-    assert (rejects,) == after["quarantine"].files
+    for name in LANDING:
+        [old, new] = [ledger_of(settings, states[name]) for states in (before, after)]
+        assert (len(old), len(new)) == (DELIVERIES + 1, 1)
+        [taken, kept] = [[e for part in parts for e in part.entries] for parts in (old, new)]
+        assert [replace(entry, rejects=None) for entry in kept] == [
+            replace(entry, rejects=None) for entry in taken
+        ]
+        named = {entry.rejects for entry in kept if entry.rejects}
+        assert named == ({*after["quarantine"].files} if name == "step_trainer_landing" else set())
+
+
+def ledger_of(settings: Settings, snapshot: Snapshot) -> list[Segment]:
+    """The parts of a landing table's ledger."""
+    path = snapshot.properties["ledger"]
+    return list(LedgerReader(catalog_of(settings).io).segments(path).values())
 
 
 def test_table_is_derived_from_what_came_after_a_compaction(
@@ -347,6 +363,22 @@ def test_files_are_merged_with_those_that_are_as_small() -> None:
     assert files_to_merge(middle | {"like it": 10 * ALIKE}) == [["like it", "middle"]]
     halves = {f"half-{i}": LARGE - 1 for i in range(4)}
     assert [len(group) for group in files_to_merge(halves)] == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "number"),
+    [
+        ([], 0),
+        ([1], 0),
+        ([1, 1, 1], 3),
+        ([10 * ALIKE, 1, 1], 2),
+        ([10 * ALIKE, 9 * ALIKE], 0),
+        ([2 * ALIKE, ALIKE, ALIKE], 3),
+        ([9 * ALIKE, 2 * ALIKE, ALIKE, ALIKE], 3),
+    ],
+)
+def test_last_parts_of_a_ledger_are_merged(sizes: list[int], number: int) -> None:
+    assert segments_to_merge([Segment((), (), (), size) for size in sizes]) == number
 
 
 def test_every_byte_is_rewritten_a_few_times_in_all() -> None:

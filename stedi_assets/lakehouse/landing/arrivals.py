@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from stedi_assets.lakehouse.catalog import Catalog
 from stedi_assets.lakehouse.faults import LakehouseError
@@ -12,6 +13,7 @@ from stedi_assets.lakehouse.landing.ledger import (
     Entry,
     LandingFile,
     LandingFolder,
+    LedgerReader,
     Listing,
     read_ledger,
 )
@@ -210,8 +212,12 @@ class Ledgers:
             return []
         path = snapshot.properties[LEDGER]
         if path not in self._ledgers:
-            self._ledgers[path] = read_ledger(path, self._catalog.io)
+            self._ledgers[path] = self._ledger_reader.entries(path)
         return self._ledgers[path]
+
+    @cached_property
+    def _ledger_reader(self) -> LedgerReader:
+        return LedgerReader(self._catalog.io)
 
 
 def _as_listed(file: LandingFile | Entry) -> LandingFile:

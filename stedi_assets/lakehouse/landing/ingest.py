@@ -228,8 +228,13 @@ class Ingest(Ledgers):
             results.add(self._without(parsed, reasons), reasons, batch.limit)
         self._assert_unchanged(batch)
         entries = [results.complete(entry) for entry in entries]
+        base = batch.base.properties[LEDGER] if batch.base else None
         ledger = write_ledger(
-            f"{state.location}/{LEDGER}", [*batch.unchanged.values(), *entries], self._catalog.io
+            f"{state.location}/{LEDGER}",
+            entries,
+            self._catalog.io,
+            before=list(self._ledger_reader.segments(base)) if base else [],
+            gone=[entry.path for entry in batch.arrived.held_back_gone],
         )
         properties = {
             "run-id": run_id,

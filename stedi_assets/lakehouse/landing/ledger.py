@@ -1,17 +1,20 @@
 """Landing files, and the ledger of those a landing table has taken in."""
 
 import hashlib
+import json
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
+from functools import partial
+from os import SEEK_END
 from typing import Any, BinaryIO
 from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyiceberg.io import FileIO, InputStream
+from pyiceberg.io import FileIO
 
 from stedi_assets.lakehouse.faults import LakehouseError, damaged, is_transient, sentence
 from stedi_assets.lakehouse.landing.text import BLOCK, DamagedFileError, read_blocks
@@ -249,29 +252,111 @@ def _is_landing_file(path: str) -> bool:
     return path.lower().removesuffix(".gz").endswith(ENDINGS)
 
 
+@dataclass(frozen=True)
+class Segment:
+    """A part of a ledger; it never changes.
+
+    Attributes:
+        entries: What it adds to the parts before it, or says instead of them, by path.
+        before: Paths of the parts before it, the oldest first.
+        gone: Paths of files of which the parts before it say what is no longer so.
+        size: Its bytes.
+    """
+
+    entries: tuple[Entry, ...]
+    before: tuple[str, ...]
+    gone: tuple[str, ...]
+    size: int
+
+
+_BEFORE, _GONE = b"stedi.before", b"stedi.gone"
+
+
+def merge_segments(segments: Iterable[Segment]) -> tuple[list[Entry], list[str]]:
+    """What parts of a ledger say together: entries, and paths that are gone."""
+    entries: dict[str, Entry] = {}
+    gone: dict[str, None] = {}
+    for segment in segments:
+        for path in (*segment.gone, *(entry.path for entry in segment.entries)):
+            entries.pop(path, None)
+        gone |= dict.fromkeys(segment.gone)
+        entries |= {entry.path: entry for entry in segment.entries}
+    return list(entries.values()), list(gone)
+
+
+class LedgerReader:
+    """Reads ledgers. Each is the last of some parts, which name those before them.
+
+    So a refresh writes only what is new, and ledgers that follow each other share most parts, which
+    are read once.
+    """
+
+    def __init__(self, io: FileIO) -> None:
+        """Read with this."""
+        self._io = io
+        self._segments: dict[str, Segment] = {}
+
+    def entries(self, path: str) -> list[Entry]:
+        """The ledger that a snapshot of a landing table points to."""
+        return merge_segments(self.segments(path).values())[0]
+
+    def segments(self, path: str) -> dict[str, Segment]:
+        """The parts of a ledger by path, the oldest first."""
+        paths = (*self._segment(path).before, path)
+        with ThreadPoolExecutor() as pool:
+            return dict(zip(paths, pool.map(self._segment, paths), strict=True))
+
+    def _segment(self, path: str) -> Segment:
+        if path not in self._segments:
+            with damaged(path), self._io.new_input(path).open() as file:
+                parquet = pq.ParquetFile(file)
+                entries = tuple(Entry(**row) for row in parquet.read().to_pylist())
+                size = file.seek(0, SEEK_END)
+                before, gone = _noted(parquet)
+            self._segments[path] = Segment(entries, before, gone, size)
+        return self._segments[path]
+
+
 def read_ledger(path: str, io: FileIO) -> list[Entry]:
     """The ledger that a snapshot of a landing table points to."""
-    with damaged(path), io.new_input(path).open() as file:
-        return [Entry(**row) for row in _rows(file)]
+    return LedgerReader(io).entries(path)
 
 
 def read_rejects(path: str, io: FileIO) -> tuple[set[str], int]:
     """The Parquet files with what was quarantined of a ledger's files, and the rows in them."""
-    with damaged(path), io.new_input(path).open() as file:
-        entries = _rows(file, "rejects", "quarantined")
-    rejected = [entry for entry in entries if entry["rejects"]]
+    last, before = _rejects_in(path, io)
+    with ThreadPoolExecutor() as pool:
+        parts = [last, *(rejects for rejects, _ in pool.map(partial(_rejects_in, io=io), before))]
+    # A file that was read anew had been held back, and nothing of such a file is in quarantine.
+    rejected = [entry for part in parts for entry in part if entry["rejects"]]
     return {entry["rejects"] for entry in rejected}, sum(entry["quarantined"] for entry in rejected)
 
 
-def _rows(file: InputStream, *columns: str) -> list[dict[str, Any]]:
-    # `read_table` would import pandas.
-    rows: list[dict[str, Any]] = pq.ParquetFile(file).read(list(columns) or None).to_pylist()
-    return rows
+def _rejects_in(path: str, io: FileIO) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
+    with damaged(path), io.new_input(path).open() as file:
+        parquet = pq.ParquetFile(file)
+        # `read_table` would import pandas.
+        return parquet.read(["rejects", "quarantined"]).to_pylist(), _noted(parquet)[0]
 
 
-def write_ledger(folder: str, entries: Iterable[Entry], io: FileIO) -> str:
-    """Write a ledger below `folder`; returns its path."""
+def _noted(parquet: pq.ParquetFile) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The parts before this one, and the paths of which they say what is no longer so."""
+    metadata = parquet.schema_arrow.metadata or {}
+    before, gone = (tuple(json.loads(metadata.get(key, b"[]"))) for key in (_BEFORE, _GONE))
+    return before, gone
+
+
+def write_ledger(
+    folder: str,
+    entries: Iterable[Entry],
+    io: FileIO,
+    before: Sequence[str] = (),
+    gone: Sequence[str] = (),
+) -> str:
+    """Write a ledger below `folder`, or what it adds to its parts before; returns its path."""
     path = f"{folder}/{uuid4().hex}.parquet"
+    noted = {_BEFORE: json.dumps(before).encode(), _GONE: json.dumps(gone).encode()}
+    schema = _SCHEMA.with_metadata(noted)
     with io.new_output(path).create() as file:
-        pq.write_table(pa.Table.from_pylist([asdict(e) for e in entries], schema=_SCHEMA), file)
+        pq.write_table(pa.Table.from_pylist([asdict(e) for e in entries], schema=schema), file)
     return path

@@ -1,10 +1,11 @@
 """The Glue Data Catalog: the tables of one lakehouse in a Glue database."""
 
+from functools import cached_property
 from typing import Any
 
 import boto3
 from botocore.config import Config
-from pyiceberg.catalog import WAREHOUSE_LOCATION
+from pyiceberg.catalog import ICEBERG, METADATA_LOCATION, TABLE_TYPE, WAREHOUSE_LOCATION
 from pyiceberg.catalog.glue import GlueCatalog
 from pyiceberg.exceptions import (
     NoSuchIcebergTableError,
@@ -16,6 +17,7 @@ from pyiceberg.typedef import Identifier
 
 from stedi_assets.lakehouse.faults import LakehouseError
 from stedi_assets.lakehouse.storage.aws_faults import retry_cut_answers
+from stedi_assets.lakehouse.storage.metadata_files import MetadataFiles
 from stedi_assets.lakehouse.table import OWNER, PERSONAL
 
 ATTEMPTS = 10
@@ -68,6 +70,24 @@ class GlueTables(GlueCatalog):
             f"The table {name} in the Glue database {database} is not one of the lakehouse "
             f"{self.properties[WAREHOUSE_LOCATION]}: set STEDI_DATABASE to a database of its own."
         )
+
+    def _convert_glue_to_iceberg(self, glue_table: Any) -> Table:
+        parameters = glue_table.get("Parameters") or {}
+        location = parameters.get(METADATA_LOCATION)
+        if location is None or parameters.get(TABLE_TYPE, "").lower() != ICEBERG:
+            return super()._convert_glue_to_iceberg(glue_table)  # raises what is wrong
+        metadata = self._metadata_files.read(location, self._load_file_io(location=location))
+        return Table(
+            (glue_table["DatabaseName"], glue_table["Name"]),
+            metadata,
+            location,
+            self._load_file_io(metadata.properties, location),
+            self,
+        )
+
+    @cached_property
+    def _metadata_files(self) -> MetadataFiles:
+        return MetadataFiles()
 
     def _is_own(self, location: str) -> bool:
         return location.startswith(f"{self.properties[WAREHOUSE_LOCATION]}/")

@@ -13,11 +13,13 @@ from typing import Any, BinaryIO
 
 from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
 from pyiceberg.io import FileIO
+from pyiceberg.table import Table
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from stedi_assets.lakehouse.faults import WAY_BACK, LakehouseError
 from stedi_assets.lakehouse.storage import durable, walk
+from stedi_assets.lakehouse.storage.metadata_files import MetadataFiles
 from stedi_assets.lakehouse.storage.sqlite_faults import name_file, opening
 from stedi_assets.lakehouse.storage.storage import HINT, StoredFile
 
@@ -34,6 +36,27 @@ class CatalogLostError(LakehouseError):
     """The catalog is missing or empty, but its tables exist."""
 
     is_damage = True
+
+
+class _SqlTables(SqlCatalog):
+    """The tables of a SQLite file."""
+
+    def _convert_orm_to_iceberg(self, orm_table: IcebergTables) -> Table:
+        location = orm_table.metadata_location
+        if location is None:
+            return super()._convert_orm_to_iceberg(orm_table)  # raises what is wrong
+        metadata = self._metadata_files.read(location, self._load_file_io(location=location))
+        return Table(
+            (*self.identifier_to_tuple(orm_table.table_namespace), orm_table.table_name),
+            metadata,
+            location,
+            self._load_file_io(metadata.properties, location),
+            self,
+        )
+
+    @cached_property
+    def _metadata_files(self) -> MetadataFiles:
+        return MetadataFiles()
 
 
 @dataclass(frozen=True)
@@ -77,7 +100,7 @@ class LocalStorage:
         io = f"{durable.LocalFileIO.__module__}.{durable.LocalFileIO.__name__}"
         uri = f"sqlite:///{self._file}?timeout={BUSY}"
         with opening(self._file):
-            catalog = SqlCatalog(NAMESPACE, uri=uri, warehouse=self.root, **{"py-io-impl": io})
+            catalog = _SqlTables(NAMESPACE, uri=uri, warehouse=self.root, **{"py-io-impl": io})
         name_file(catalog.engine, self._file)
         return catalog
 
