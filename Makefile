@@ -15,9 +15,10 @@ setup: $(VENV)/ready ## install what `stedi` needs, in .venv
 setup-dev: $(VENV)/ready-dev ## install what tests and checks need, too
 
 # The versions that the tests ran with (`make lock` writes them anew), by uv, which takes a fifth of
-# pip's time. Where only pip is configured for the package index at hand, pip does it.
+# pip's time. Where only pip is configured for the package index at hand, pip does it. Both compile
+# what they install: where PYTHONDONTWRITEBYTECODE is set, Python would do so at each start.
 install = { $(BIN)/python -m pip install --quiet uv \
-	&& $(BIN)/uv pip install --quiet --constraint constraints.txt --editable $(1); } \
+	&& $(BIN)/uv pip install --quiet --compile-bytecode --constraint constraints.txt --editable $(1); } \
 	|| $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable $(1)
 
 $(VENV)/ready: pyproject.toml setup.py constraints.txt
