@@ -139,7 +139,8 @@ def test_narrow_terminal_keeps_the_rows(landing: Path) -> None:
             check=True,
         )
         lines = [line.rstrip() for line in said.stdout.splitlines()]
-        assert max(map(len, lines)) <= int(width)
+        # In a pipe a sentence stays in one line; only tables are as wide as is asked for.
+        assert max(len(line) for line in lines if line.startswith(" ")) <= int(width)
         for table in TABLES:
             [line] = [each for each in lines if each.split()[:1] == [table]]
             assert line.split()[1].isdecimal()
