@@ -105,8 +105,10 @@ def _break_rule(table: str, patch: pytest.MonkeyPatch) -> None:
 def _break_contract(table: str, patch: pytest.MonkeyPatch) -> None:
     check = gate.check_contract
 
-    def broken(contract: type[Contract], candidate: Snapshot, lakehouse: Lakehouse) -> Finding:
-        found = check(contract, candidate, lakehouse)
+    def broken(
+        contract: type[Contract], candidate: Snapshot, lakehouse: Lakehouse, **how: bool
+    ) -> Finding:
+        found = check(contract, candidate, lakehouse, **how)
         broken = contract.Config.name == table
         return Finding("contract", False, "Broken.") if broken else found
 
