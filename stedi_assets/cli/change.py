@@ -37,7 +37,6 @@ def refresh(
     """Take in new landing files and bring the tables up to date, all unless some are named."""
     settings = load_settings()
     with shown_progress(out):
-        from stedi_assets.cli.explain import explain as tell  # noqa: PLC0415
         from stedi_assets.cli.refresh import ALL  # noqa: PLC0415
         from stedi_assets.cli.refresh import refresh as run  # noqa: PLC0415
 
@@ -45,6 +44,8 @@ def refresh(
         if name not in ALL:
             raise stop(f"There is no table {name}; there are: {', '.join(ALL)}.")
     if explain:
+        from stedi_assets.cli.explain import explain as tell  # noqa: PLC0415
+
         tell(settings, out, table or ALL, full=full)
     elif not run(settings, out, tables=table or ALL, full=full):
         raise typer.Exit(1)

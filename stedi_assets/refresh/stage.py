@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 
-from stedi_assets.lakehouse.changes.change import Rows, UnderivableError
+from stedi_assets.lakehouse.changes.change import Change, UnderivableError
 from stedi_assets.lakehouse.lakehouse import Lakehouse
 from stedi_assets.lakehouse.query import Query
 from stedi_assets.lakehouse.staging import files_with_change
-from stedi_assets.lakehouse.state import SAME_ROWS, Snapshot, TableState
+from stedi_assets.lakehouse.state import SAME_ROWS, TableState
 from stedi_assets.refresh.anomaly_checks import row_history
 from stedi_assets.refresh.method import ADDED, REMOVED, Method, changes_of, derive, method_of
 from stedi_assets.refresh.view import SEEN
@@ -33,7 +33,8 @@ def stage(table: str, query: Query, properties: Mapping[str, str], lakehouse: La
     """
     catalog = lakehouse.catalog
     state = catalog.state(table)
-    method = method_of(state, query, inputs_now(query, lakehouse), lakehouse)
+    now = {name: lakehouse.published(name) for name in query.tables}
+    method = method_of(state, query, now, lakehouse)
     if method.kind == "unchanged":
         catalog.discard_candidate(table)
         return method
@@ -43,9 +44,12 @@ def stage(table: str, query: Query, properties: Mapping[str, str], lakehouse: La
     says = properties_of(state, query, properties, lakehouse)
     if method.before is not None:
         try:
-            return _stage_change(state, query, method, says, lakehouse)
+            changes = changes_of(method.before, now, lakehouse)
+            _stage_change(state, query, changes, {**says, MADE: method.sentence}, lakehouse)
         except UnderivableError as error:
             method = Method("anew", str(error), method.changed, method.rows)
+        else:
+            return method
     lakehouse.progress.begin(f"computing {table}")
     files = write_all(state, query, lakehouse)
     catalog.stage(table, files, {**says, MADE: method.sentence})
@@ -67,23 +71,16 @@ def write_all(state: TableState, query: Query, lakehouse: Lakehouse) -> list[str
     return lakehouse.engine.write(rows, folder, state.field_ids)
 
 
-def inputs_now(query: Query, lakehouse: Lakehouse) -> dict[str, Snapshot]:
-    """The published states of the tables that a rule reads."""
-    return {name: lakehouse.published(name) for name in query.tables}
-
-
 def _stage_change(
     state: TableState,
     query: Query,
-    method: Method,
+    changes: Mapping[str, Change],
     says: Mapping[str, str],
     lakehouse: Lakehouse,
-) -> Method:
-    published, before, engine = state.published, method.before, lakehouse.engine.immediate
+) -> None:
+    published, engine = state.published, lakehouse.engine.immediate
     assert published is not None
-    assert before is not None
     lakehouse.progress.begin(f"deriving {published.table} from what changed")
-    changes = changes_of(before, inputs_now(query, lakehouse), lakehouse)
     rows = derive(state, query, changes, lakehouse)
     files = files_with_change(published, rows, state, engine)
     added, removed = (engine.held_rows(part) for part in rows)
@@ -92,13 +89,12 @@ def _stage_change(
     candidate = lakehouse.catalog.stage(
         published.table,
         files,
-        {**says, MADE: method.sentence, ADDED: str(added), REMOVED: str(removed), **same},
+        {**says, ADDED: str(added), REMOVED: str(removed), **same},
     )
     if candidate.rows != published.rows + added - removed:
         lakehouse.catalog.drop_candidate(candidate)
         raise UnderivableError("its files and what was derived of them do not add up")
-    lakehouse.remember(published, candidate, Rows(*rows))
-    return method
+    lakehouse.remember(published, candidate, rows)
 
 
 def seen_by_checks(table: TableDefinition, lakehouse: Lakehouse) -> dict[str, str]:

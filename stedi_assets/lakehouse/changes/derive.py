@@ -146,12 +146,7 @@ class Derivation:
         return Rows(*(None if part is None else _on(op, part) for part in rows))
 
     def _project(self, op: ops.Project) -> Rows:
-        values = op.values.values()
-        windows = [
-            window
-            for value in values
-            for window in value.find(ops.WindowFunction, filter=ops.Value)
-        ]
+        values, windows = op.values.values(), windows_of(op.values.values())
         if not windows:
             if _computes(values):
                 raise UnderivableError("a projection that computes over rows cannot be derived")
@@ -201,10 +196,14 @@ class Derivation:
         """Whether anything changed that a relation is made from."""
         return any(not self._inputs[leaf.name].rows.is_none for leaf in op.find(ops.UnboundTable))
 
-    def _touch(self, op: ops.Relation, names: tuple[str, ...]) -> ir.Table | None:
+    def _touch(  # noqa: PLR0911  (one for each operation)
+        self, op: ops.Relation, names: tuple[str, ...]
+    ) -> ir.Table | None:
         below: Mapping[str, ops.Value] | None = None
         match op:
-            case ops.Filter() | ops.DropColumns() | ops.Distinct():
+            case ops.Filter() if not _computes(op.predicates):
+                return self.touched(op.parent, names)
+            case ops.DropColumns() | ops.Distinct():
                 return self.touched(op.parent, names)
             case ops.FillNull() if not filled(op) & set(names):
                 return self.touched(op.parent, names)
@@ -247,8 +246,8 @@ class Derivation:
             for name, value in root.values.items()
         ):
             root = root.parent
-        metrics = list(op.metrics.values())
-        return op == root and [type(metric) for metric in metrics] == [ops.CountStar]
+        metrics = [(type(m), getattr(m, "where", None)) for m in op.metrics.values()]
+        return op == root and metrics == [(ops.CountStar, None)]
 
     def _counted(self, op: ops.Aggregate, published: ir.Table) -> Rows:
         """Counts by group: those of the changed rows are added to those that were published."""

@@ -49,6 +49,8 @@ class _Restriction:
         self, op: ops.Relation, columns: Columns
     ) -> ops.Relation:
         match op:
+            case ops.Filter() if windows_of(op.predicates):  # a window needs all of its rows
+                return self._here(op, columns)
             case ops.Filter() | ops.DropColumns() | ops.Distinct():
                 return op.replace({op.parent: self.of(op.parent, columns)})
             case ops.FillNull() if not columns.keys() & filled(op):
@@ -70,13 +72,13 @@ class _Restriction:
         rows, keys = op.to_expr(), self.keys.table
         if len(columns) < len(keys.columns):
             keys = keys.select(*columns.values()).distinct()
-        if self.keys.have_nulls:
-            return rows.semi_join(
-                keys, [rows[column].identical_to(keys[key]) for column, key in columns.items()]
-            ).op()
-        return rows.semi_join(
-            keys, [rows[column] == keys[key] for column, key in columns.items()]
-        ).op()
+        conditions = [
+            rows[column].identical_to(keys[key])
+            if self.keys.have_nulls
+            else rows[column] == keys[key]
+            for column, key in columns.items()
+        ]
+        return rows.semi_join(keys, conditions).op()
 
     def _below(
         self, op: ops.Relation, parent: ops.Relation, passed_on: Columns, columns: Columns
