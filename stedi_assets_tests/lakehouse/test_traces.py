@@ -253,7 +253,7 @@ def telling(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     plain = "stedi_assets.lakehouse.manifests"
     monkeypatch.setattr(f"{plain}._without_bounds", lambda file: file)
     monkeypatch.setattr(
-        f"{plain}.parquet_files_to_data_files",
+        "pyiceberg.io.pyarrow.parquet_files_to_data_files",
         lambda io, metadata, files: parquet_files_to_data_files(
             io, metadata.model_copy(update={"properties": {}}), files
         ),

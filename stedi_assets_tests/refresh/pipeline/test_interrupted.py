@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pyiceberg.table import Table as IcebergTable
+from pyiceberg.catalog.sql import SqlCatalog
 
 from stedi_assets.lakehouse.catalog import Catalog
 from stedi_assets.settings import Settings
@@ -57,20 +57,20 @@ def test_run_after_an_interrupted_one_neither_loses_nor_repeats_a_row(
 
 
 @on_this_machine
-@pytest.mark.parametrize("call", [1, 9])
-def test_run_after_one_interrupted_while_it_made_a_table_succeeds(
+@pytest.mark.parametrize("call", [1, 2, 9, 16])
+def test_run_after_one_interrupted_while_it_wrote_to_the_catalog_succeeds(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, call: int
 ) -> None:
-    original, calls = IcebergTable.transaction, 0
+    original, calls = SqlCatalog.commit_table, 0
 
-    def interrupted(table: IcebergTable) -> Any:
+    def interrupted(*args: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls == call:
             raise RuntimeError("interrupted")
-        return original(table)
+        return original(*args)
 
-    monkeypatch.setattr(IcebergTable, "transaction", interrupted)
+    monkeypatch.setattr(SqlCatalog, "commit_table", interrupted)
     assert not refresh(settings).success
     monkeypatch.undo()
     assert refresh(settings).success
