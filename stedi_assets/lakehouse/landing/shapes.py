@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -46,17 +46,20 @@ class Shape:
 
     Attributes:
         keys: The keys, spelled as in the lines.
-        nulls: Keys that say whose a row is and are null.
+        identities: Keys that say whose a row is.
+        nulls: Those of them that are null.
         needed: Keys that each line has.
     """
 
     keys: tuple[str, ...]
+    identities: frozenset[str]
     nulls: frozenset[str]
     needed: frozenset[str]
 
     def with_line(self, other: "Shape") -> "Shape | None":
         """The shape of the lines of both; None if they are too different."""
-        if self.nulls != other.nulls:
+        # Lines that say in different keys whose they are have different shapes.
+        if (self.identities, self.nulls) != (other.identities, other.nulls):
             return None
         keys, place = list(self.keys), 0
         for key in other.keys:
@@ -67,7 +70,7 @@ class Shape:
             place = keys.index(key) + 1
         if len(keys) > _MOST_KEYS:
             return None
-        return Shape(tuple(keys), self.nulls, self.needed & other.needed)
+        return replace(self, keys=tuple(keys), needed=self.needed & other.needed)
 
 
 class Shapes:
@@ -112,18 +115,16 @@ class Shapes:
             return None
         if not all(map(key_pattern, fields)) or len({k.lower() for k in fields}) < len(fields):
             return None
-        nulls = (k for k, v in fields.items() if v is None and k.lower() in self._table.one_of)
-        return Shape(tuple(fields), frozenset(nulls), frozenset(fields))
+        identities = frozenset(key for key in fields if key.lower() in self._table.one_of)
+        nulls = frozenset(key for key in identities if fields[key] is None)
+        return Shape(tuple(fields), identities, nulls, frozenset(fields))
 
     def _is_complete(self, shape: Shape) -> bool:
         """Whether each line that has the shape gives a row."""
-        needed = {key.lower() for key in shape.needed - shape.nulls}
-        required = {c.name for c in self._columns.values() if not c.nullable}
-        identities = {key.lower() for key in shape.keys} & set(self._table.one_of)
-        if self._table.one_of and not identities & needed:
+        if self._table.one_of and shape.identities <= shape.nulls:
             return False
-        # Lines that say in different keys whose they are have different shapes.
-        return required <= needed and identities <= {key.lower() for key in shape.needed}
+        required = {column.name for column in self._columns.values() if not column.nullable}
+        return required <= {key.lower() for key in shape.needed - shape.nulls}
 
     def _pair(self, key: str, shape: Shape) -> "_Pair":
         column = self._columns.get(key.lower())

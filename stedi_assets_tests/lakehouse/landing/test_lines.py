@@ -235,6 +235,21 @@ def test_keys_may_be_missing_in_some_lines() -> None:
     assert assert_alike(content.encode(), "customer").plain > 900
 
 
+@pytest.mark.parametrize(
+    "others",
+    [
+        {"serialNumber": "b9b9"},
+        {"user": None, "serialNumber": "b9b9"},
+        {"user": "ann@x.io", "serialNumber": "b9b9"},
+    ],
+    ids=["a device", "null and a device", "both"],
+)
+def test_lines_that_say_differently_whose_they_are_are_read_at_once(others: dict[str, Any]) -> None:
+    rest = {key: value for key, value in READING.items() if key != "user"}
+    content = (json.dumps(READING) + "\n" + json.dumps(others | rest) + "\n") * 100
+    assert assert_alike(content.encode(), "accelerometer").plain == 200
+
+
 def with_keys(*keys: str, first: bool = True) -> str:
     unknown: dict[str, Any] = dict.fromkeys(keys, 1)
     return json.dumps(unknown | READING if first else READING | unknown) + "\n"
