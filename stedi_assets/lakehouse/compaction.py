@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from stedi_assets.lakehouse.catalog import PublishConflictError
-from stedi_assets.lakehouse.engines.duckdb import DuckDBEngine
+from stedi_assets.lakehouse.engines.duckdb import FILE_SIZE, DuckDBEngine
 from stedi_assets.lakehouse.faults import LakehouseError, is_damage, sentence
 from stedi_assets.lakehouse.lakehouse import Lakehouse
 from stedi_assets.lakehouse.landing.ledger import (
@@ -23,14 +23,24 @@ from stedi_assets.lakehouse.landing.ledger import (
 )
 from stedi_assets.lakehouse.state import ROWS_SINCE, SAME_ROWS, Snapshot, TableState
 
-TARGET = 128 << 20
-"""Bytes that a merged file has at most: a row that goes has all others of its file rewritten."""
+_FEW = 1_000
+"""Files of the usual size that a table may have; a commit reads and writes a line for each file."""
 
-LARGE = TARGET // 2
-"""Bytes from which on a file is left as it is."""
+_LARGEST = 128 << 20
+"""Bytes of a merged file in the largest tables."""
 
 ALIKE = 1 << 20
 """Bytes up to which files count as equally small."""
+
+
+def target_size(table: int) -> int:
+    """Bytes that a merged file has at most, in a table of so many bytes.
+
+    A row that goes has all others of its file rewritten, so files stay as small as DuckDB writes
+    them. Only in a table that would have thousands of them they grow with it. A file of half this
+    size or more is left as it is.
+    """
+    return min(max(FILE_SIZE, table // _FEW), _LARGEST)
 
 
 def files_to_merge(sizes: Mapping[str, int]) -> list[list[str]]:
@@ -39,10 +49,12 @@ def files_to_merge(sizes: Mapping[str, int]) -> list[list[str]]:
     A file waits until the smaller ones together are as large as it is. So a row is written anew a
     few times in all, not each night, and there are a few files for each power of two.
     """
+    target = target_size(sum(sizes.values()))
+    small = sorted((size, file) for file, size in sizes.items() if size < target // 2)
     groups: list[list[str]] = [[]]
     total = 0
-    for size, file in sorted((size, file) for file, size in sizes.items() if size < LARGE):
-        if size > max(total, ALIKE) or total + size > TARGET:
+    for size, file in small:
+        if size > max(total, ALIKE) or total + size > target:
             groups.append([])
             total = 0
         groups[-1].append(file)

@@ -5,6 +5,8 @@ deleted files in all later snapshots.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from pyiceberg.exceptions import ValidationException
 from pyiceberg.io import FileIO
@@ -73,7 +75,7 @@ class ExactSnapshot(_SnapshotProducer["ExactSnapshot"]):
             branch: The branch that will point to it, if any.
         """
         # It imports pandas; whoever only reads what is published needs neither.
-        from pyiceberg.io.pyarrow import parquet_files_to_data_files  # noqa: PLC0415
+        from pyiceberg.io.pyarrow import parquet_file_to_data_file  # noqa: PLC0415
 
         super().__init__(
             Operation.OVERWRITE,
@@ -90,9 +92,11 @@ class ExactSnapshot(_SnapshotProducer["ExactSnapshot"]):
             else:
                 self.delete_data_file(entry.data_file)  # for the summary alone
         existing = {entry.data_file.file_path for entry in self._existing}
-        added = (file for file in files if file not in existing)
-        for file in parquet_files_to_data_files(io, _lenient(transaction.table_metadata), added):
-            self.append_data_file(_without_bounds(file))
+        added = [file for file in files if file not in existing]
+        read = partial(parquet_file_to_data_file, io, _lenient(transaction.table_metadata))
+        with ThreadPoolExecutor() as pool:
+            for file in pool.map(read, added):
+                self.append_data_file(_without_bounds(file))
         self.snapshot_properties[REQUIRED] = ",".join(self._required())
 
     def _required(self) -> Iterator[str]:

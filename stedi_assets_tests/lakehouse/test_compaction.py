@@ -16,13 +16,12 @@ from stedi_assets.definitions import lakehouse_definitions
 from stedi_assets.lakehouse.catalog import Catalog, PublishConflictError
 from stedi_assets.lakehouse.compaction import (
     ALIKE,
-    LARGE,
-    TARGET,
     compact,
     files_to_merge,
     segments_to_merge,
+    target_size,
 )
-from stedi_assets.lakehouse.engines.duckdb import DuckDBEngine
+from stedi_assets.lakehouse.engines.duckdb import FILE_SIZE, DuckDBEngine
 from stedi_assets.lakehouse.faults import LakehouseError
 from stedi_assets.lakehouse.landing.ledger import LedgerReader, Segment
 from stedi_assets.lakehouse.vacuum import vacuum
@@ -355,15 +354,26 @@ def test_table_that_waits_or_is_damaged_or_written_to_is_left_alone(
 def test_files_are_merged_with_those_that_are_as_small() -> None:
     tiny = {f"tiny-{i}": 1_000 for i in range(20)}
     small = {"small": ALIKE}
-    middle = {"middle": 10 * ALIKE}
-    large = {"large": LARGE, "larger": 10 * TARGET}
+    middle = {"middle": 3 * ALIKE}
+    large = {"large": FILE_SIZE // 2, "as written": FILE_SIZE + 1, "larger": 10 * FILE_SIZE}
     assert [sorted(g) for g in files_to_merge(tiny | small | middle | large)] == [
         sorted([*tiny, *small])
     ]
     assert files_to_merge(middle | large) == []
-    assert files_to_merge(middle | {"like it": 10 * ALIKE}) == [["like it", "middle"]]
-    halves = {f"half-{i}": LARGE - 1 for i in range(4)}
+    assert files_to_merge(middle | {"like it": 3 * ALIKE}) == [["like it", "middle"]]
+    halves = {f"half-{i}": FILE_SIZE // 2 - 1 for i in range(4)}
     assert [len(group) for group in files_to_merge(halves)] == [2, 2]
+
+
+def test_table_of_many_files_gets_larger_ones() -> None:
+    hundreds = {str(number): FILE_SIZE for number in range(900)}
+    assert files_to_merge(hundreds) == []
+    thousands = {str(number): FILE_SIZE for number in range(4_000)}
+    groups = files_to_merge(thousands)
+    assert {len(group) for group in groups} == {4}
+    assert len(groups) == 1_000
+    assert files_to_merge({str(number): 4 * FILE_SIZE for number in range(1_000)}) == []
+    assert target_size(1 << 50) == 128 << 20
 
 
 @pytest.mark.parametrize(
@@ -392,8 +402,8 @@ def test_every_byte_is_rewritten_a_few_times_in_all() -> None:
             size = sum(sizes.pop(file) for file in group)
             sizes[f"{number}-{group[0]}"] = size
             written += size
-            assert size <= TARGET
+            assert size <= FILE_SIZE
         most = max(most, len(sizes))
     assert sum(sizes.values()) == nights * night
     assert written < 10 * nights * night
-    assert most < nights * night / LARGE + 12
+    assert most < nights * night / (FILE_SIZE / 2) + 12

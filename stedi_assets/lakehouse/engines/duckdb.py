@@ -31,6 +31,13 @@ from stedi_assets.lakehouse.query import Query
 from stedi_assets.lakehouse.storage.durable import make_folder
 from stedi_assets.lakehouse.storage.storage import Storage
 
+FILE_SIZE = 8 << 20
+"""Bytes of a file after which rows go to the next one: a row that goes has its file rewritten.
+
+Of 45 million rows, taking out 10 people costs a quarter of what it costs with files of 128 MB, and
+writing, committing and reading cost the same.
+"""
+
 _ROW_GROUPS = "ROW_GROUP_SIZE_BYTES '64MB'"
 """Rows of long texts would fill the memory before there are enough of them for a group."""
 
@@ -237,7 +244,7 @@ class DuckDBEngine:
         self._make_folder(folder)
         statistics = connection.execute(
             f"COPY ({query}) TO {sql_text(f'{folder}/{uuid4().hex}')} (FORMAT parquet, "
-            f"PER_THREAD_OUTPUT, FILE_SIZE_BYTES '512MB', {_ROW_GROUPS}, RETURN_STATS"
+            f"PER_THREAD_OUTPUT, FILE_SIZE_BYTES {FILE_SIZE}, {_ROW_GROUPS}, RETURN_STATS"
             f"{_ids(field_ids)})"
         ).fetchall()
         files = []

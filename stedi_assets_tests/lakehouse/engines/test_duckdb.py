@@ -13,7 +13,13 @@ import ibis
 import pytest
 
 from stedi_assets.lakehouse.engines import duckdb as duckdb_engine
-from stedi_assets.lakehouse.engines.duckdb import DuckDBEngine, drop_leftovers, shared_engine
+from stedi_assets.lakehouse.engines.duckdb import (
+    FILE_SIZE,
+    DuckDBEngine,
+    drop_leftovers,
+    shared_engine,
+)
+from stedi_assets.lakehouse.query import Query
 from stedi_assets.lakehouse.storage.local import LocalStorage
 
 
@@ -109,3 +115,21 @@ def test_threads_that_need_the_engine_first_at_once_share_one_that_is_set_up(
         backends = list(pool.map(first, [engine] * 4))
     assert len(made) == 1
     assert all(backend is made[0] for backend in backends)
+
+
+def test_rows_that_come_together_stay_together_in_files_of_a_few_megabytes(tmp_path: Path) -> None:
+    """Else each person who withdraws would have all of a table rewritten."""
+    engine = DuckDBEngine(LocalStorage(tmp_path), threads=2)
+    rows = "SELECT n // 100 AS person, random() AS x FROM range(6_000_000) t(n)"
+    engine.backend.raw_sql(f"COPY ({rows}) TO '{tmp_path}/rows.parquet' (FORMAT parquet)")
+    types = {"person": "int64", "x": "float64"}
+    table = engine.open("rows", [f"{tmp_path}/rows.parquet"], types)
+    files = engine.write(Query.of(table), str(tmp_path / "written"), {})
+    sizes = sorted(Path(file).stat().st_size for file in files)
+    assert sum(size < FILE_SIZE for size in sizes) <= 2  # the last one of each thread
+    assert sizes[-1] < 1.5 * FILE_SIZE
+    [[most]] = engine.backend.raw_sql(
+        "SELECT max(files) FROM (SELECT count(DISTINCT filename) AS files "
+        f"FROM read_parquet({files!r}, filename=true) GROUP BY person)"
+    ).fetchall()
+    assert most <= 2
