@@ -19,7 +19,6 @@ from stedi_assets.lakehouse.landing.shapes import ODD, Kinds, LineMatcher, Match
 from stedi_assets.lakehouse.landing.unreadable import Unreadable
 
 _NEWLINE = ord("\n")
-_WORD = 8
 _LONGEST_JOINT = 3
 _LONG_LINES = 2 << 10
 """Average bytes of a line from which on lines hold several objects."""
@@ -87,7 +86,7 @@ class _Chunk:
 
     def read(self, rows: Rows, matchers: Matchers) -> Iterator[PlainLines | Row | Unreadable]:
         lines = self._array(pa.binary())
-        kinds, shapes = matchers.classify(lines)
+        kinds, shapes = matchers.classify(lines, self._text)
         yield from self._scan(rows, kinds)
         texts = self._array(pa.string())
         for number, matcher in enumerate(shapes):
@@ -140,12 +139,7 @@ class _Chunk:
 
 def _line_ends(text: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
     """Where lines end, behind the line break."""
-    is_end = np.zeros(-(-len(text) // _WORD) * _WORD, bool)
-    np.equal(text, _NEWLINE, out=is_end[: len(text)])
-    # Finding words that are not zero first takes a fifth of the time.
-    words = np.flatnonzero(is_end.view(np.uint64))
-    word, place = np.nonzero(is_end.reshape(-1, _WORD)[words])
-    ends: npt.NDArray[np.int64] = words[word] * _WORD + place + 1
+    ends: npt.NDArray[np.int64] = np.flatnonzero(text == _NEWLINE) + 1
     return ends
 
 

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from stedi_assets.lakehouse.landing import lines as lines_module
+from stedi_assets.lakehouse.landing import shapes as shapes_module
 from stedi_assets.lakehouse.landing.lines import PlainLines, read_lines
 from stedi_assets.lakehouse.landing.parquet import rows_of_lines
 from stedi_assets.lakehouse.landing.rows import Rows
@@ -138,6 +139,18 @@ def test_lines_of_several_objects_are_read_alike(
         patch.setattr(lines_module, "_LONG_LINES", 100)
         assert_alike(content, source, size)
         assert_alike(content.replace(b"\n", b""), source, size)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(drawn=files(), size=st.integers(100, 1000))
+def test_text_that_is_matched_as_a_whole_first_is_read_alike(
+    drawn: tuple[str, bytes], size: int
+) -> None:
+    source, content = drawn
+    clean = (json.dumps(CLEAN[source]) + "\n").encode() * 10
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shapes_module, "_LONG_TEXT", 1)
+        assert_alike(clean + content + b"\n" + clean, source, size)
 
 
 @pytest.mark.parametrize("separator", ["\ufeff", "\u3000", "\u2003", "\xa0", "\x1e", " "])
@@ -293,6 +306,16 @@ def test_files_with_an_unknown_key_each_cost_little_more_than_others() -> None:
 def test_pattern_that_is_too_large_matches_nothing() -> None:
     matcher = LineMatcher("(?:[a-z]{1000}){1000}", (), commas=False)
     assert matcher.matches(pa.array([b"abc", b"{}"])).to_pylist() == [False, False]
+    assert not matcher.matches_all(pa.py_buffer(b"abc\n"))
+
+
+@pytest.mark.parametrize(
+    ("text", "is_whole"),
+    [(b"a\n", True), (b"a\r\na\n", True), (b"a\na", False), (b"a\n\na\n", False), (b"", False)],
+)
+def test_text_is_whole_if_each_line_has_the_shape_and_an_end(text: bytes, is_whole: bool) -> None:
+    matcher = LineMatcher("a", (), commas=False)
+    assert matcher.matches_all(pa.py_buffer(text)) == is_whole
 
 
 def test_odd_lines_in_between_leave_the_others_to_be_read_at_once() -> None:
