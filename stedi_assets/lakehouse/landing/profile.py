@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from statistics import median
 from typing import Any, Self
 
@@ -26,6 +27,9 @@ _MOST_KEYS = 50
 _LONGEST_KEY = 40
 _LONGEST_OBJECT = 64 << 10
 """Characters of the longest object that is looked at."""
+
+_OBJECTS = json.JSONDecoder(parse_int=str, parse_float=str)
+"""Reads numbers as the texts that they are. `json.loads` would make a decoder for each object."""
 
 _NAME = re.compile(r"[^\W\d][\w.-]*")
 _MOST_DIGITS = 4
@@ -68,6 +72,8 @@ class Profiler:
         self._times = {column.name for column in columns if column.is_time}
         self._zero_is_none = {column.name for column in columns if column.zero_is_none}
         self._landed_at = landed_at
+        self._latest = landed_at + DAY
+        self._keys: dict[str, tuple[str, bool, bool]] = {}
         self._looks: list[tuple[Mapping[str, bool], float | None]] = []
         self._step, self._passed = 1, 0
 
@@ -78,7 +84,7 @@ class Profiler:
             return
         for line in lines.take(pa.array(chosen, pa.int64())).to_pylist():
             if len(line) <= _LONGEST_OBJECT:
-                self._look(json.loads(line.strip(" \t\r\n,"), parse_int=str, parse_float=str))
+                self._look(_OBJECTS.decode(line.strip(" \t\r\n,")))
 
     def look_at(self, pairs: Iterable[tuple[str, Any]]) -> None:
         """Look at an object, if it is its turn."""
@@ -89,10 +95,9 @@ class Profiler:
         """What the objects look like; None if there were none."""
         if not self._looks:
             return None
-        present, valued = Counter[str](), Counter[str]()
-        for keys, _ in self._looks:
-            present.update(keys.keys())
-            valued.update(key for key, has_value in keys.items() if has_value)
+        seen = [keys for keys, _ in self._looks]
+        present = Counter(chain.from_iterable(seen))
+        valued = Counter(key for keys in seen for key, has_value in keys.items() if has_value)
         ages = [self._landed_at - newest for _, newest in self._looks if newest is not None]
         return Profile(
             len(self._looks),
@@ -112,15 +117,20 @@ class Profiler:
     def _look(self, fields: Mapping[str, Any]) -> None:
         keys, times = dict[str, bool](), list[float]()
         for key, value in fields.items():
-            name = key.lower()
+            if key not in self._keys:
+                self._keys[key] = self._meaning(key.lower())
+            shown, is_time, zero_is_none = self._keys[key]
             is_none = value is None or (isinstance(value, str) and not value.strip())
-            number = _number(value) if name in self._times else None
-            is_none |= number == 0 and name in self._zero_is_none
-            shown = name_of_key(name)
+            if is_time and (number := _number(value)) is not None:
+                is_none |= number == 0 and zero_is_none
+                if EARLIEST <= number <= self._latest:
+                    times.append(number)
             keys[shown] = keys.get(shown, False) or not is_none
-            if number is not None and EARLIEST <= number <= self._landed_at + DAY:
-                times.append(number)
         self._looks.append((keys, max(times, default=None)))
+
+    def _meaning(self, name: str) -> tuple[str, bool, bool]:
+        """How a key is shown, whether its value is a time, and whether 0 is no time there."""
+        return name_of_key(name), name in self._times, name in self._zero_is_none
 
 
 def _number(value: Any) -> float | None:
