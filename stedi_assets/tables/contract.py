@@ -1,8 +1,8 @@
 """Contracts: the one place that names a table's columns, types and personal data.
 
 Everything else that needs a column list (landing reader, Iceberg schema, Dagster column schema,
-docs/tables.md) derives it from the contract. So does the pandera model that checks a table, see
-`breaches`: most commands check none, and pandera takes long to import.
+docs/tables.md) derives it from the contract. So do the query that checks a table, see `breaches`,
+and the pandera model that says what is wrong with it, see `pandera_model`.
 """
 
 import hashlib

@@ -15,6 +15,7 @@ from stedi_assets.lakehouse.table import Zone
 from stedi_assets.tables.breaches import breaches
 from stedi_assets.tables.contract import table_of
 from stedi_assets.tables.curated.machine_learning_curated import MachineLearningCuratedIdentified
+from stedi_assets.tables.pandera_model import broken_requirements
 from stedi_assets.tables.policy import Policy
 from stedi_assets_tests.support import DAY_ONE
 
@@ -199,6 +200,20 @@ def test_not_a_number_and_infinity_break_the_contract(name: str, column: Any) ->
     broken = found(name, **{column.name: [NAN, INF, -INF, 1.0, None]})
     assert sum(broken.values()) == 3
     assert all(rule.startswith(f"{column.name}: ") for rule in broken)
+
+
+EDGES: dict[str, list[Any]] = {
+    "string": ["", "a", "a" * 31, "a" * 32, "a" * 33, "sole_claim", "customer", None],
+    "int64": [-1, 0, 1, *TURN_OF_2000, DAY_ONE, None],
+    "float64": [NAN, INF, -INF, MAX, -MAX, 0.0, None],
+}
+
+
+@pytest.mark.parametrize(("name", "column"), COLUMNS, ids=ids)
+def test_rows_that_pandera_finds_broken_are_never_passed(name: str, column: Any) -> None:
+    for value in EDGES[column.type]:
+        table = rows(name, **{column.name: [value, *VALUES[column.type][:4]]})
+        assert broken_by(name, table) == broken_requirements(CONTRACTS[name], table), value
 
 
 NEVER_REPEATED = {
