@@ -1,6 +1,7 @@
 """The history of a lakehouse's runs, which lies with the lakehouse."""
 
 import contextlib
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,14 +10,27 @@ import dagster as dg
 
 from stedi_assets.settings import PROJECT, Settings
 
-_CONFIGURATION = "dagster.yaml"
+_CONFIGURATION, _HOME = "dagster.yaml", "DAGSTER_HOME"
 
 
 @contextlib.contextmanager
 def instance_of(settings: Settings) -> Iterator[dg.DagsterInstance]:
     """Dagster's instance with the runs of this lakehouse, and of no other."""
-    with dg.DagsterInstance.from_config(str(prepare_history(settings))) as instance:
+    home = str(prepare_history(settings))
+    with _dagster_home(home), dg.DagsterInstance.from_config(home) as instance:
         yield instance
+
+
+@contextlib.contextmanager
+def _dagster_home(home: str) -> Iterator[None]:
+    """Let the configuration find the folder that it is in."""
+    before = os.environ.get(_HOME)
+    os.environ[_HOME] = home
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_HOME]
 
 
 def prepare_history(settings: Settings) -> Path:

@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner, Result
 
+from stedi_assets.cli.history import instance_of
 from stedi_assets.cli.main import app
 from stedi_assets.read import UnknownSnapshotError, UnknownTableError, read_table
 from stedi_assets.settings import PROJECT, Settings
@@ -151,7 +152,7 @@ def test_each_lakehouse_has_the_history_of_its_own_runs(
         monkeypatch.setenv("STEDI_LAKEHOUSE", str(lakehouse))
         assert stedi("sample", "--customers", "20", "--files", "1").exit_code == 0
         assert stedi("refresh").exit_code == 0
-        with dg.DagsterInstance.from_config(str(lakehouse / "history")) as instance:
+        with instance_of(Settings.load(lakehouse=str(lakehouse))) as instance:
             [run] = instance.get_runs()
         runs.append(run.run_id)
     assert len(set(runs)) == 2
