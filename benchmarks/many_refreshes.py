@@ -20,7 +20,7 @@ from typing import Any
 
 import dagster as dg
 
-from stedi_assets.definitions import lakehouse_definitions
+from stedi_assets.defs.project import lakehouse_definitions
 from stedi_assets.lakehouse.lakehouse import Lakehouse
 from stedi_assets.privacy.policy import policy_of
 from stedi_assets.privacy.retention import vacuum

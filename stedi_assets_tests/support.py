@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 import pytest
 from pyiceberg.table import StaticTable
 
-from stedi_assets import definitions as loaded_by_dagster
 from stedi_assets import tables as definitions
-from stedi_assets.definitions import lakehouse_definitions
+from stedi_assets.defs import project as loaded_by_dagster
+from stedi_assets.defs.project import lakehouse_definitions
 from stedi_assets.lakehouse.catalog import Catalog
 from stedi_assets.lakehouse.landing.ledger import LandingFolder
 from stedi_assets.lakehouse.state import Snapshot

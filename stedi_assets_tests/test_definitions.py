@@ -16,7 +16,7 @@ import dagster as dg
 import pytest
 from dagster_aws.s3 import S3Resource
 
-from stedi_assets.definitions import lakehouse_definitions
+from stedi_assets.defs.project import lakehouse_definitions
 from stedi_assets.lakehouse.storage.s3 import S3Storage
 from stedi_assets.resources import open_lakehouse
 from stedi_assets.settings import Settings

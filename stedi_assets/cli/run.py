@@ -17,10 +17,10 @@ from rich.markup import escape
 from stedi_assets.cli import BEGAN, interrupts
 from stedi_assets.cli.history import instance_of
 from stedi_assets.cli.terminal import tell
-from stedi_assets.definitions import lakehouse_definitions
 from stedi_assets.defs.all_files import ALL_FILES
 from stedi_assets.defs.checks import UNCHANGED
 from stedi_assets.defs.jobs import REFRESH
+from stedi_assets.defs.project import lakehouse_definitions
 from stedi_assets.lakehouse.faults import LakehouseError
 from stedi_assets.lakehouse.progress import Progress
 from stedi_assets.settings import Settings

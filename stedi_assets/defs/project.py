@@ -1,4 +1,4 @@
-"""What Dagster loads: the tables, their checks, and the lakehouse they live in."""
+"""The project as Dagster sees it: the tables, their checks, and the lakehouse they live in."""
 
 import dagster as dg
 
@@ -56,6 +56,3 @@ def lakehouse_definitions(settings: Settings, progress: Progress = SILENT) -> dg
 
 def _with_freshness(spec: dg.AssetSpec) -> dg.AssetSpec:
     return spec.replace_attributes(freshness_policy=FRESHNESS)
-
-
-defs = lakehouse_definitions(Settings.load())

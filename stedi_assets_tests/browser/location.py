@@ -6,7 +6,8 @@ from pathlib import Path
 import ibis
 import ibis.expr.types as ir
 
-from stedi_assets import definitions, tables
+from stedi_assets import tables
+from stedi_assets.defs import project
 from stedi_assets.settings import Settings
 from stedi_assets.tables.trusted import customer_trusted as right
 
@@ -23,9 +24,9 @@ def customer_trusted(customer_landing: ir.Table, quarantine: ir.Table) -> ir.Tab
 
 
 if MISTAKE.exists():
-    definitions.TABLES = tuple(  # type: ignore[attr-defined]  # it is only imported there
+    project.TABLES = tuple(  # type: ignore[attr-defined]  # it is only imported there
         replace(table, rule=customer_trusted) if table.name == "customer_trusted" else table
         for table in tables.TABLES
     )
 
-defs = definitions.lakehouse_definitions(Settings.load())
+defs = project.lakehouse_definitions(Settings.load())

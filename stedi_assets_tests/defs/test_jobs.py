@@ -5,8 +5,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from stedi_assets.definitions import lakehouse_definitions
 from stedi_assets.defs import jobs
+from stedi_assets.defs.project import lakehouse_definitions
 from stedi_assets.settings import Settings
 from stedi_assets_tests.support import customer, deliver, refresh, under
 

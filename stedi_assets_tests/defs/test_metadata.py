@@ -11,8 +11,8 @@ import dagster as dg
 import ibis.expr.types as ir
 import pytest
 
-from stedi_assets.definitions import lakehouse_definitions
 from stedi_assets.defs.metadata import lineage_metadata
+from stedi_assets.defs.project import lakehouse_definitions
 from stedi_assets.settings import Settings
 from stedi_assets.tables import definition, version_of
 from stedi_assets.tables.contract import table_of

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 import pytest
 
-from stedi_assets.definitions import lakehouse_definitions
+from stedi_assets.defs.project import lakehouse_definitions
 from stedi_assets.lakehouse.catalog import Catalog, PublishConflictError
 from stedi_assets.lakehouse.compaction import (
     ALIKE,

@@ -15,7 +15,7 @@ import duckdb
 import pytest
 from pyiceberg.table import StaticTable
 
-from stedi_assets.definitions import lakehouse_definitions
+from stedi_assets.defs.project import lakehouse_definitions
 from stedi_assets.lakehouse.faults import LakehouseError, explain
 from stedi_assets.read import read_table
 from stedi_assets.settings import Settings

@@ -13,7 +13,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from stedi_assets.definitions import lakehouse_definitions
+from stedi_assets.defs.project import lakehouse_definitions
 from stedi_assets.lakehouse.landing.ledger import LandingFolder
 from stedi_assets.read import read_table
 from stedi_assets_tests.commands import Answer, deliver_people, isolate, stedi

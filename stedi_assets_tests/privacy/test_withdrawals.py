@@ -11,7 +11,7 @@ from rich.console import Console
 
 from stedi_assets import resources
 from stedi_assets.cli.refresh import refresh
-from stedi_assets.definitions import lakehouse_definitions
+from stedi_assets.defs.project import lakehouse_definitions
 from stedi_assets.lakehouse.catalog import Catalog, PublishConflictError
 from stedi_assets.lakehouse.engines.glue import GlueEngine
 from stedi_assets.lakehouse.lakehouse import Lakehouse

@@ -9,7 +9,7 @@ import ibis
 import ibis.expr.types as ir
 import pytest
 
-from stedi_assets.definitions import lakehouse_definitions
+from stedi_assets.defs.project import lakehouse_definitions
 from stedi_assets.defs.run_failures import failed_checks
 from stedi_assets.lakehouse.changes.change import Change, Rows
 from stedi_assets.lakehouse.lakehouse import Lakehouse

@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 import ibis
 
-from stedi_assets.definitions import lakehouse_definitions
+from stedi_assets.defs.project import lakehouse_definitions
 from stedi_assets.settings import Settings
 from stedi_assets.tables import TABLES
 from stedi_assets.tables.definition import query_of, takes_policy

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from stedi_assets.cli.main import app
-from stedi_assets.definitions import lakehouse_definitions
+from stedi_assets.defs.project import lakehouse_definitions
 from stedi_assets.defs.report import REPORT
 from stedi_assets.report.charts import Theme, svg
 from stedi_assets.report.figures import Bars, History

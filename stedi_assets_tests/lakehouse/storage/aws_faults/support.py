@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from stedi_assets.definitions import lakehouse_definitions
+from stedi_assets.defs.project import lakehouse_definitions
 from stedi_assets.lakehouse.catalog import Catalog
 from stedi_assets.lakehouse.state import Snapshot
 from stedi_assets.settings import Settings

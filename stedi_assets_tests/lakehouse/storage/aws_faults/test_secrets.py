@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 import pytest
 
-from stedi_assets.definitions import lakehouse_definitions
+from stedi_assets.defs.project import lakehouse_definitions
 from stedi_assets.resources import open_storage
 from stedi_assets_tests.aws_servers import Identity
 from stedi_assets_tests.conftest import Aws
