@@ -63,7 +63,9 @@ class Query:
         return {name: parts_of(table.get_name())[1] for name, table in self.tables.items()}
 
     def select(self, columns: Sequence[str]) -> "Query":
-        """Some of its columns."""
+        """Some of its columns; where these are all, itself: its SQL is compiled already."""
+        if tuple(columns) == self.schema.names:
+            return self
         return Query(_Select(self.build, tuple(columns)), self.tables)
 
     def fingerprint(self, contract: str = "") -> str:

@@ -15,8 +15,8 @@ from sqlglot import exp, parse_one
 from sqlglot.optimizer.scope import Scope, build_scope, find_all_in_scope
 
 from stedi_assets.lakehouse.table import LANDED_AT, PERSON, SOURCE_FILE
-from stedi_assets.tables import SOURCES, TABLES
-from stedi_assets.tables.definition import TableDefinition, apply
+from stedi_assets.tables import SOURCES, TABLES, any_key
+from stedi_assets.tables.definition import TableDefinition, query_of
 from stedi_assets.tables.policy import Policy
 from stedi_assets.tables.sources import files_of
 
@@ -59,7 +59,7 @@ class Lineage:
         """Lineage of these tables under this policy."""
         self._tables = {table.name: table for table in tables}
         # Lineage does not depend on the key, and can be cached without it.
-        self._policy = replace(policy, subject_key=_no_key)
+        self._policy = replace(policy, subject_key=any_key)
 
     def of(self, table: str) -> TableLineage:
         """Lineage of a table, one step back."""
@@ -123,20 +123,15 @@ def _of_files(table: TableDefinition) -> TableLineage:
 
 def _of_rule(table: TableDefinition, policy: Policy) -> TableLineage:
     types = {each.name: each.table(policy).types for each in TABLES}
-    tables = {name: ibis.table(columns, name=name) for name, columns in types.items()}
+    tables = {name: ibis.table(types[name], name=name) for name in table.inputs}
     assert table.rule
-    expression = apply(table.rule, tables, policy)
-    columns = [name for name in types[table.name] if name in expression.columns]
-    sql = ibis.to_sql(expression.select(columns), dialect=_DIALECT)
-    scope = _scope(sql, {name: dict(columns) for name, columns in types.items()})
+    rows = query_of(table.rule, tables, policy)
+    columns = [name for name in types[table.name] if name in rows.schema]
+    scope = _scope(rows.sql(_DIALECT), {name: dict(columns) for name, columns in types.items()})
     return TableLineage(
         {column: _sorted(_origins(column, scope)) for column in columns},
         _sorted(source for part in scope.traverse() for source in _conditions(part)),
     )
-
-
-def _no_key() -> str:
-    return "-" * 64
 
 
 def _scope(sql: str, columns: dict[str, Any]) -> Scope:
