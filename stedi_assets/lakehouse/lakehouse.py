@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from stedi_assets.lakehouse.catalog import Catalog
 from stedi_assets.lakehouse.changes.change import Change, Rows, net
+from stedi_assets.lakehouse.changes.workspace import Workspace
 from stedi_assets.lakehouse.engines.duckdb import drop_leftovers
 from stedi_assets.lakehouse.engines.engine import Engine
 from stedi_assets.lakehouse.faults import LakehouseError
@@ -55,6 +56,11 @@ class Lakehouse:
         self.engine = engine
         self.progress = SILENT
         self._changes: dict[tuple[str, str, str], Rows] = {}
+
+    @cached_property
+    def workspace(self) -> Workspace:
+        """Keeps what is computed to derive changes, for the rest of this run."""
+        return Workspace(self.engine.immediate.hold)
 
     @cached_property
     def catalog(self) -> Catalog:
@@ -110,11 +116,13 @@ class Lakehouse:
         """What became of a table from one state to a later one."""
         known = self._changes.get((old.table, old.rows_id, new.rows_id))
         if old.rows_id == new.rows_id:
-            known = Rows()
-        elif known is None:
-            old, new = self.nearest(old, new)
-            known = self._change_of_files(old, new)
-        return Change(self.open(old), self.open(new), known)
+            return Change(self.open(old), self.open(new), Rows())
+        old, new = self.nearest(old, new)
+        kept, beside = self._files_apart(old, new)
+        if known is None:
+            # A file that was written anew has mostly the rows of the one whose place it took.
+            known = beside if len(beside.both) < len(beside) else net(beside, self.workspace.hold)
+        return Change(self.open(old), self.open(new), known, kept, beside)
 
     def nearest(self, old: Snapshot, new: Snapshot) -> tuple[Snapshot, Snapshot]:
         """Snapshots with the rows of two states that have as many files in common as can be.
@@ -136,19 +144,21 @@ class Lakehouse:
         """Keep what a state has more and less than the one before, for the rest of this run."""
         self._changes[old.table, old.rows_id, new.rows_id] = rows
 
-    def _change_of_files(self, old: Snapshot, new: Snapshot) -> Rows:
-        def rows_of(one: Snapshot, other: Snapshot) -> ir.Table | None:
-            files = [file for file in one.files if file not in set(other.files)]
-            name = view_name(f"{one.table}_alone", f"{one.rows_id}_{other.rows_id}")
-            return self.engine.open(name, files, new.types) if files else None
+    def _files_apart(self, old: Snapshot, new: Snapshot) -> tuple[ir.Table | None, Rows]:
+        """The rows of the files that two states have in common, and of those that one has alone."""
 
-        rows = Rows(rows_of(new, old), rows_of(old, new))
-        # A file that was written anew has mostly the rows of the one whose place it took.
-        return rows if len(rows.both) < len(rows) else net(rows, self.engine.hold)
+        def rows_of(files: set[str], kind: str) -> ir.Table | None:
+            name = view_name(f"{old.table}_{kind}", f"{old.rows_id}_{new.rows_id}")
+            return self.engine.open(name, sorted(files), new.types) if files else None
+
+        before, now = set(old.files), set(new.files)
+        beside = Rows(rows_of(now - before, "came"), rows_of(before - now, "went"))
+        return rows_of(before & now, "kept"), beside
 
     def _forget(self) -> None:
         if self._changes:
             self._changes.clear()
+            self.workspace.forget()
             with suppress(Exception):  # they go with the process
                 self.engine.let_go()
 

@@ -53,7 +53,7 @@ def _sums(function: Callable[..., Any], view: View) -> dict[str, int]:
     """What the change of its tables adds to the column `rows` of a check, by the other column."""
     changes = view.change_of(function)
     rows = summands(view.query(function).build(unbound(changes)).op())
-    derived = Derivation(rows, changes, view.engine.hold, summed=[_ROWS]).rows()
+    derived = Derivation(rows, changes, view.workspace, summed=[_ROWS]).gross()
     totals: Counter[str] = Counter()
     for part, sign in ((derived.added, 1), (derived.removed, -1)):
         if part is None:

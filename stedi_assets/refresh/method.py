@@ -11,8 +11,6 @@ from stedi_assets.lakehouse.changes.derive import Derivation
 from stedi_assets.lakehouse.lakehouse import Lakehouse, rows_apart
 from stedi_assets.lakehouse.query import Query
 from stedi_assets.lakehouse.state import Snapshot, TableState
-from stedi_assets.tables import definition
-from stedi_assets.tables.contract import unique_column
 
 FEW_ROWS = 200_000
 """Rows of all inputs up to which a table is made anew: to derive many small steps takes longer."""
@@ -128,9 +126,7 @@ def derive(
     assert state.published is not None
     rule = query.select(tuple(state.types)).build(unbound(changes))
     published = lakehouse.open(state.published)
-    engine = lakehouse.engine.immediate
-    key = unique_column(definition(state.published.table).contract)
-    return Derivation(rule, changes, engine.hold, published=published, key=key).rows()
+    return Derivation(rule, changes, lakehouse.workspace, published=published).rows()
 
 
 def unbound(changes: Mapping[str, Change]) -> dict[str, ibis.Table]:

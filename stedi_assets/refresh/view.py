@@ -6,6 +6,7 @@ from typing import Any
 import ibis.expr.types as ir
 
 from stedi_assets.lakehouse.changes.change import Change, UnderivableError
+from stedi_assets.lakehouse.changes.workspace import Workspace
 from stedi_assets.lakehouse.engines.engine import Engine
 from stedi_assets.lakehouse.lakehouse import Lakehouse
 from stedi_assets.lakehouse.query import Query
@@ -87,6 +88,11 @@ class View(Mapping[str, ir.Table]):
     def engine(self) -> Engine:
         """What computes small things."""
         return self._lakehouse.engine.immediate
+
+    @property
+    def workspace(self) -> Workspace:
+        """Keeps what is computed to derive changes."""
+        return self._lakehouse.workspace
 
     def known_account(self) -> dict[str, int]:
         """Where the rows of what is published went, instead of the candidate's.

@@ -39,6 +39,9 @@ class Rows(NamedTuple):
         return [rows for rows in self if rows is not None]
 
 
+NO_ROWS = Rows()
+
+
 @dataclass(frozen=True)
 class Change:
     """A table before and after a change.
@@ -48,11 +51,15 @@ class Change:
         new: Its rows after.
         rows: What `new` has more and less than `old`. A row that is in both may be counted as
             removed and as added.
+        kept: Most of what both have, if it is known.
+        beside: What `new` and `old` have beside that.
     """
 
     old: ir.Table
     new: ir.Table
     rows: Rows
+    kept: ir.Table | None = None
+    beside: Rows = NO_ROWS
 
 
 def together(tables: list[ir.Table]) -> ir.Table | None:

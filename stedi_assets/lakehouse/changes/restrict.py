@@ -4,13 +4,17 @@ No engine does that by itself through a group, a window or a join: each would co
 keep a few of them.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import ibis.expr.operations as ops
 import ibis.expr.types as ir
+from ibis.common.graph import Graph
 
-from stedi_assets.lakehouse.changes.change import Hold, union
+from stedi_assets.lakehouse.changes.change import union
+from stedi_assets.lakehouse.changes.keys import Columns, Keys, matching
 
 _CERTAIN = {"inner", "semi"}
 """Joins of which each row in the output has found a row."""
@@ -18,32 +22,43 @@ _CERTAIN = {"inner", "semi"}
 JOINS = _CERTAIN | {"left", "anti"}
 """Joins that can be narrowed, and whose change can be derived."""
 
-Columns = Mapping[str, str]
-"""Columns of a relation, each with the column of the keys that it has to equal."""
+
+class Side(Protocol):
+    """The tables before a change, or after it."""
+
+    def bound(self, op: ops.Relation) -> ir.Table:
+        """A relation of these tables."""
+
+    def narrowed(
+        self, leaf: ops.UnboundTable, names: Collection[str], columns: Columns, keys: Keys
+    ) -> ir.Table:
+        """The rows of a table with these keys; only columns with these names have their values."""
+
+    def hold(self, rows: ir.Table) -> ir.Table | None:
+        """Compute rows once; None if there are none."""
 
 
-@dataclass(frozen=True)
-class Keys:
-    """Values that rows may have, each once.
+def restrict(
+    op: ops.Relation, columns: Columns, keys: Keys, side: Side, names: Collection[str] | None = None
+) -> ir.Table:
+    """The rows of a relation whose columns have values that are among the keys.
 
-    Attributes:
-        table: The values.
-        have_nulls: Whether a null is one of them, which then equals a null.
+    Args:
+        op: The relation.
+        columns: Its columns that have to equal a column of the keys.
+        keys: The keys.
+        side: Has the tables that it is made of.
+        names: The columns that are needed, by default all.
     """
-
-    table: ir.Table
-    have_nulls: bool = False
-
-
-def restrict(rows: ir.Table, columns: Columns, keys: Keys, hold: Hold) -> ir.Table:
-    """The rows whose columns have values that are among the keys."""
-    return _Restriction(keys, hold).of(rows.op(), columns).to_expr()
+    needed = needed_columns(op, op.schema.names if names is None else {*names, *columns})
+    return side.bound(_Restriction(keys, side, needed).of(op, columns))
 
 
 @dataclass(frozen=True)
 class _Restriction:
     keys: Keys
-    hold: Hold
+    side: Side
+    needed: Mapping[ops.Relation, set[str]]
 
     def of(  # noqa: PLR0911  (one for each operation)
         self, op: ops.Relation, columns: Columns
@@ -69,16 +84,9 @@ class _Restriction:
                 return self._here(op, columns)
 
     def _here(self, op: ops.Relation, columns: Columns) -> ops.Relation:
-        rows, keys = op.to_expr(), self.keys.table
-        if len(columns) < len(keys.columns):
-            keys = keys.select(*columns.values()).distinct()
-        conditions = [
-            rows[column].identical_to(keys[key])
-            if self.keys.have_nulls
-            else rows[column] == keys[key]
-            for column, key in columns.items()
-        ]
-        return rows.semi_join(keys, conditions).op()
+        if isinstance(op, ops.UnboundTable):
+            return self.side.narrowed(op, self.needed[op], columns, self.keys).op()
+        return matching(op.to_expr(), columns, self.keys).op()
 
     def _below(
         self, op: ops.Relation, parent: ops.Relation, passed_on: Columns, columns: Columns
@@ -92,12 +100,14 @@ class _Restriction:
 
     def _join(self, op: ops.JoinChain, columns: Columns) -> ops.Relation:
         sides = {ref: self._columns_of(ref, op, columns) for ref in op.tables}
+        quick = {ref: _stored(ref.parent, side) for ref, side in sides.items()}
+        # What can only be computed whole is better narrowed to what it is joined with.
+        sides = quick if any(quick.values()) else sides
         narrowed = {ref: self.of(ref.parent, side).to_expr() for ref, side in sides.items() if side}
         if not narrowed:
             return self._here(op, columns)
-        for ref in op.tables:  # what is joined with few rows needs few rows itself
-            if ref not in narrowed and needs_work(ref.parent):
-                narrowed |= self._sideways(ref, op, narrowed)
+        while more := self._sideways(op, narrowed):  # few rows are joined with few rows
+            narrowed |= more
         replaced = op.replace(
             {ref: ops.JoinReference(rows.op(), ref.identifier) for ref, rows in narrowed.items()}
         )
@@ -113,24 +123,113 @@ class _Restriction:
         }
 
     def _sideways(
-        self, ref: ops.JoinReference, op: ops.JoinChain, narrowed: dict[ops.JoinReference, ir.Table]
+        self, op: ops.JoinChain, narrowed: Mapping[ops.JoinReference, ir.Table]
     ) -> dict[ops.JoinReference, ir.Table]:
-        """The table narrowed to what those that are narrowed already can be joined with."""
-        for other, rows in narrowed.items():
-            pairs = {ours.name: theirs.name for ours, theirs in equal_fields(op, ref, other)}
-            if not pairs:
-                continue
-            held = self.hold(rows)
-            if held is None:  # nothing to join
-                return {other: rows.limit(0), ref: ref.parent.to_expr().limit(0)}
-            keys = Keys(held.select(*dict.fromkeys(pairs.values())).drop_null().distinct())
-            return {other: held, ref: restrict(ref.parent.to_expr(), pairs, keys, self.hold)}
+        """One more table narrowed to what those that are narrowed already can be joined with."""
+        certain = {op.first, *(link.table for link in op.rest if link.how in _CERTAIN)}
+        for ref in op.tables:
+            for other, rows in narrowed.items():
+                pairs = {ours.name: theirs.name for ours, theirs in equal_fields(op, ref, other)}
+                if ref in narrowed or other not in certain or not pairs:
+                    continue
+                held = self.side.hold(self.side.bound(rows.op()))
+                if held is None:  # nothing to join
+                    return {other: rows.limit(0), ref: ref.parent.to_expr().limit(0)}
+                keys = Keys(held.select(*dict.fromkeys(pairs.values())).drop_null().distinct())
+                below = _Restriction(keys, self.side, self.needed)
+                return {other: held, ref: below.of(ref.parent, pairs).to_expr()}
         return {}
 
 
-def needs_work(op: ops.Relation) -> bool:
-    """Whether a relation takes more to compute than a look at each row."""
-    return bool(op.find((ops.Aggregate, ops.Distinct, ops.WindowFunction, ops.JoinChain)))
+def _stored(op: ops.Relation, columns: Columns) -> Columns:
+    """Those of the columns that have values which are stored."""
+    return {name: key for name, key in columns.items() if is_stored(op, name)}
+
+
+def is_stored(op: ops.Relation, name: str) -> bool:  # noqa: PLR0911  (one for each operation)
+    """Whether a column has values of a table as they are, so that they can be looked up there."""
+    match op:
+        case ops.UnboundTable():
+            return True
+        case ops.Filter() | ops.DropColumns() | ops.Distinct():
+            return is_stored(op.parent, name)
+        case ops.FillNull() if name not in filled(op):
+            return is_stored(op.parent, name)
+        case ops.Union():
+            return is_stored(op.left, name) and is_stored(op.right, name)
+        case ops.Project():
+            value, parent = op.values[name], op.parent
+            if any(value not in window.group_by for window in windows_of(op.values.values())):
+                return False
+        case ops.Aggregate() if name in op.groups:
+            value, parent = op.groups[name], op.parent
+        case ops.JoinChain():
+            outer = {link.table for link in op.rest if link.how == "left"}
+            value = op.values[name]
+            if not isinstance(value, ops.Field) or value.rel in outer:
+                return False
+            parent = value.rel.parent
+        case _:
+            return False
+    return isinstance(value, ops.Field) and is_stored(parent, value.name)
+
+
+def needed_columns(op: ops.Relation, names: Collection[str]) -> dict[ops.Relation, set[str]]:
+    """Of each relation that another is made from, the columns that some of its columns need."""
+    needed: dict[ops.Relation, set[str]] = defaultdict(set)
+    needed[op] = set(names)
+    for relation in from_the_top(op):
+        for parent, columns in _needed_of_parents(relation, needed[relation]):
+            needed[parent] |= columns
+    return needed
+
+
+def _needed_of_parents(
+    op: ops.Relation, names: set[str]
+) -> Iterator[tuple[ops.Relation, set[str]]]:
+    match op:
+        case ops.Project():
+            yield op.parent, fields_of((op.values[name] for name in names), op.parent)
+        case ops.Aggregate():
+            metrics = (op.metrics[name] for name in names & op.metrics.keys())
+            yield op.parent, fields_of([*op.groups.values(), *metrics], op.parent)
+        case ops.Filter():
+            yield op.parent, names | fields_of(op.predicates, op.parent)
+        case ops.DropColumns() | ops.FillNull():
+            yield op.parent, names
+        case ops.Union() if not op.distinct:
+            yield from ((op.left, names), (op.right, names))
+        case ops.JoinChain():
+            values = [op.values[name] for name in names]
+            values += [predicate for link in op.rest for predicate in link.predicates]
+            yield from ((ref.parent, fields_of(values, ref)) for ref in op.tables)
+        case _:
+            yield from ((parent, {*parent.schema.names}) for parent in parents_of(op))
+
+
+def from_the_top(op: ops.Relation) -> Iterator[ops.Relation]:
+    """The relations of an expression, each before those it is made from."""
+    order, _ = Graph(op).toposort()
+    for node in reversed(order):
+        if isinstance(node, ops.Relation) and not isinstance(node, ops.Reference):
+            yield node
+
+
+def parents_of(op: ops.Relation) -> Iterator[ops.Relation]:
+    """The relations that one is made from."""
+    todo = list(op.__children__)
+    while todo:
+        child = todo.pop()
+        if isinstance(child, ops.Relation):
+            yield child.parent if isinstance(child, ops.Reference) else child
+        else:
+            todo += child.__children__
+
+
+def fields_of(values: Iterable[ops.Value], rel: ops.Relation) -> set[str]:
+    """Columns of a relation that values are computed from."""
+    fields = (field for value in values for field in value.find(ops.Field, filter=ops.Value))
+    return {field.name for field in fields if field.rel == rel}
 
 
 def filled(op: ops.FillNull) -> set[str]:

@@ -5,13 +5,17 @@ changed can be counted by themselves: what they add to a sum is all that matters
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import ibis.expr.operations as ops
-from ibis.common.graph import Graph
 
-from stedi_assets.lakehouse.changes.restrict import windows_of
+from stedi_assets.lakehouse.changes.restrict import (
+    fields_of,
+    from_the_top,
+    parents_of,
+    windows_of,
+)
 
 
 @dataclass
@@ -41,21 +45,13 @@ def partial_groups(rows: ops.Relation, summed: Iterable[str]) -> set[ops.Aggrega
     summed = set(summed)
     uses[rows] = _Use(set(rows.schema.names) - summed, summed)
     partial = set()
-    for op in _from_the_top(rows):
+    for op in from_the_top(rows):
         use = uses[op]
         if isinstance(op, ops.Aggregate) and _is_partial(op, use):
             partial.add(op)
         for parent, its_use in _of_parents(op, use, is_partial=op in partial):
             uses[parent] |= its_use
     return partial
-
-
-def _from_the_top(rows: ops.Relation) -> Iterator[ops.Relation]:
-    """The relations of an expression, each before those it is made from."""
-    order, _ = Graph(rows).toposort()
-    for op in reversed(order):
-        if isinstance(op, ops.Relation) and not isinstance(op, ops.Reference):
-            yield op
 
 
 def _is_partial(op: ops.Aggregate, use: _Use) -> bool:
@@ -88,7 +84,7 @@ def _of_parents(
         case ops.Project():
             yield op.parent, _of_columns(op, op.parent, op.values, use)
         case ops.Filter() if not _has_windows(op):
-            values = _named(op.predicates, op.parent)
+            values = fields_of(op.predicates, op.parent)
             yield op.parent, _Use(use.values | values, use.sums - values, use.counted)
         case ops.DropColumns():
             yield op.parent, use
@@ -97,17 +93,17 @@ def _of_parents(
         case ops.JoinChain():
             yield from _of_joined(op, use)
         case _:
-            yield from ((parent, _everything(parent)) for parent in _parents(op))
+            yield from ((parent, _everything(parent)) for parent in parents_of(op))
 
 
 def _of_groups(op: ops.Aggregate) -> _Use:
-    use = _Use(_named(op.groups.values(), op.parent))
+    use = _Use(fields_of(op.groups.values(), op.parent))
     for metric in map(_unsigned, op.metrics.values()):
         if isinstance(metric, ops.Sum) and isinstance(metric.arg, ops.Field):
             use.sums.add(metric.arg.name)
         else:
             use.counted = True
-            use.values |= _named([metric], op.parent)
+            use.values |= fields_of([metric], op.parent)
     return use
 
 
@@ -122,7 +118,7 @@ def _of_columns(
             if source.rel == rel:
                 below.sums.add(source.name)
         elif name in use.sums or name in use.values:
-            below.values |= _named([value], rel)
+            below.values |= fields_of([value], rel)
             below.counted |= name in use.sums
     return below
 
@@ -134,7 +130,7 @@ def _of_joined(op: ops.JoinChain, use: _Use) -> Iterable[tuple[ops.Relation, _Us
     hows = {link.table: link.how for link in op.rest}
     for ref in op.tables:
         below = _of_columns(op, ref, op.values, use)
-        below.values |= _named(compared, ref)
+        below.values |= fields_of(compared, ref)
         # Its rows are multiplied by those of others, unless the sums come from it alone.
         below.counted |= summed != {ref} or hows.get(ref, "inner") != "inner"
         yield ref.parent, below
@@ -144,22 +140,5 @@ def _has_windows(op: ops.Relation) -> bool:
     return bool(windows_of(op.predicates if isinstance(op, ops.Filter) else op.values.values()))
 
 
-def _named(values: Iterable[ops.Value], rel: ops.Relation) -> set[str]:
-    """Columns of a relation that values are computed from."""
-    fields = (field for value in values for field in value.find(ops.Field, filter=ops.Value))
-    return {field.name for field in fields if field.rel == rel}
-
-
 def _everything(op: ops.Relation) -> _Use:
     return _Use(set(op.schema.names), counted=True)
-
-
-def _parents(op: ops.Relation) -> Iterator[ops.Relation]:
-    """The relations that one is made from."""
-    todo = list(op.__children__)
-    while todo:
-        child = todo.pop()
-        if isinstance(child, ops.Relation):
-            yield child.parent if isinstance(child, ops.Reference) else child
-        else:
-            todo += child.__children__

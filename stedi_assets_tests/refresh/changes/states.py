@@ -13,6 +13,7 @@ import pyarrow as pa
 from stedi_assets import tables as definitions
 from stedi_assets.lakehouse.changes.change import Change, Rows
 from stedi_assets.lakehouse.changes.derive import Derivation
+from stedi_assets.lakehouse.changes.workspace import Workspace
 from stedi_assets.lakehouse.engines.duckdb import DuckDBEngine, backend_table
 from stedi_assets.lakehouse.query import Query
 from stedi_assets.lakehouse.storage.local import LocalStorage
@@ -33,6 +34,7 @@ class States:
         self._policy = policy
         self.engine = DuckDBEngine(LocalStorage(folder), threads=1)
         self._number = 0
+        self._workspace = Workspace(self.engine.hold)
         self._now: dict[str, ir.Table] = {}
 
     def derive(self, landing: Landing) -> None:
@@ -53,6 +55,7 @@ class States:
                     changes[table.name] = self._derived(table, before, changes)
         if before:
             self._compare_checks(before, changes)
+        self._workspace.forget()
         self.engine.let_go()
 
     def _landed(self, name: str, rows: list[dict[str, Any]]) -> ir.Table:
@@ -78,7 +81,14 @@ class States:
             hold(ibis.difference(one, other, distinct=False))
             for one, other in ((new, old), (old, new))
         )
-        return Change(old, new, Rows(added, removed))
+        return self._with_kept(old, new, Rows(added, removed))
+
+    def _with_kept(self, old: ir.Table, new: ir.Table, rows: Rows) -> Change:
+        """A change that tells what was kept, as that of a table in files does, or does not."""
+        if self._number % 2:
+            return Change(old, new, rows)
+        kept = new if rows.added is None else ibis.difference(new, rows.added, distinct=False)
+        return Change(old, new, rows, self.engine.hold(kept), rows)
 
     def _derived(
         self, table: TableDefinition, before: Mapping[str, ir.Table], changes: Mapping[str, Change]
@@ -87,12 +97,12 @@ class States:
         assert rule
         expression = apply(rule, self._unbound(inputs_of(rule)), self._policy).select(*types)
         old, new = before[table.name], self._now[table.name]
-        rows = Derivation(expression, changes, self.engine.hold, published=old).rows()
+        rows = Derivation(expression, changes, self._workspace, published=old).rows()
         gone, came = self._bag(old), self._bag(new)
         assert (self._bag(rows.added), self._bag(rows.removed)) == (came - gone, gone - came), (
             table.name
         )
-        return Change(old, new, rows)
+        return self._with_kept(old, new, rows)
 
     def _compare_checks(
         self, before: Mapping[str, ir.Table], changes: Mapping[str, Change]
@@ -101,7 +111,7 @@ class States:
             for check in filter(None, (table.serial_numbers, table.account)):
                 expression = apply(check, self._unbound(inputs_of(check)), self._policy)
                 rows = Derivation(
-                    summands(expression.op()), changes, self.engine.hold, summed=["rows"]
+                    summands(expression.op()), changes, self._workspace, summed=["rows"]
                 ).rows()
                 derived = Counter(self._sums(rows.added))
                 derived.subtract(self._sums(rows.removed))
