@@ -90,7 +90,7 @@ class Workspace:
         self, table: ir.Table, names: Collection[str], columns: Columns, keys: Keys
     ) -> ir.Table | None:
         """Rows of a stored table with these keys: those that are not known yet are looked up."""
-        wanted = keys.table.select(**{column: keys.table[key] for column, key in columns.items()})
+        wanted = keys.table.select(**{name: keys.table[columns[name]] for name in sorted(columns)})
         if len(columns) < len(keys.table.columns):
             wanted = wanted.distinct()
         place = table.op(), frozenset(columns)
