@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 import pytest
 from pyiceberg.avro.file import AvroFile
-from pyiceberg.io.pyarrow import parquet_files_to_data_files
+from pyiceberg.io.pyarrow import parquet_file_to_data_file
 from pyiceberg.manifest import ManifestEntryStatus
 from pyiceberg.typedef import Record
 
@@ -253,9 +253,9 @@ def telling(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     plain = "stedi_assets.lakehouse.manifests"
     monkeypatch.setattr(f"{plain}._without_bounds", lambda file: file)
     monkeypatch.setattr(
-        "pyiceberg.io.pyarrow.parquet_files_to_data_files",
-        lambda io, metadata, files: parquet_files_to_data_files(
-            io, metadata.model_copy(update={"properties": {}}), files
+        "pyiceberg.io.pyarrow.parquet_file_to_data_file",
+        lambda io, metadata, file: parquet_file_to_data_file(
+            io, metadata.model_copy(update={"properties": {}}), file
         ),
     )
     return monkeypatch
