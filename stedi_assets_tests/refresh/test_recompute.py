@@ -272,6 +272,30 @@ def test_failed_audit_of_what_was_derived_deletes_it(
     assert catalog_of(settings).candidate("accelerometer_trusted") is None
 
 
+def test_full_result_that_a_check_holds_back_waits_and_is_published_when_the_check_passes(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, held_back = "accelerometer_trusted", {("accelerometer_trusted", "completeness")}
+    deliver_more(settings)
+    with monkeypatch.context() as patch:
+        plant(patch, table, FAULTS[table])
+        assert refresh(settings).success
+    wrong = rows(settings, table)
+    with monkeypatch.context() as patch:
+        change_table(patch, table, account=nothing_is_accounted_for)
+        assert failed(recompute(settings)) == held_back | {(table, "recomputed")}
+        assert failed(refresh(settings)) == held_back
+        assert rows(settings, table) == wrong
+    assert refresh(settings).success
+    assert rows(settings, table) == right_rows(tmp_path / "other", settings, table) != wrong
+
+
+def nothing_is_accounted_for(accelerometer_landing: ir.Table) -> ir.Table:
+    """No row is kept or withheld."""
+    none = accelerometer_landing.limit(0)
+    return none.select(outcome=ibis.literal("kept"), rows=ibis.literal(0, "int64"))
+
+
 def test_derived_rows_are_audited_in_full(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
