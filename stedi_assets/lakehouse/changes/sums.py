@@ -1,7 +1,7 @@
 """Which groups of an expression need not be whole, because their numbers are only added up.
 
-An account counts rows by group, joins the groups, and adds the counts up. There, the rows that
-changed can be counted by themselves: what they add to a sum is all that matters of them.
+A check or an account adds up counts of rows. There, the rows that changed can be counted by
+themselves: what they add to a sum is all that matters of them.
 """
 
 from collections import defaultdict
@@ -90,8 +90,6 @@ def _of_parents(
             yield op.parent, use
         case ops.Union() if not op.distinct:
             yield from ((op.left, use), (op.right, use))
-        case ops.JoinChain():
-            yield from _of_joined(op, use)
         case _:
             yield from ((parent, _everything(parent)) for parent in parents_of(op))
 
@@ -121,19 +119,6 @@ def _of_columns(
             below.values |= fields_of([value], rel)
             below.counted |= name in use.sums
     return below
-
-
-def _of_joined(op: ops.JoinChain, use: _Use) -> Iterable[tuple[ops.Relation, _Use]]:
-    compared = [p for link in op.rest for p in link.predicates]
-    sources = {name: _unsigned(value) for name, value in op.values.items()}
-    summed = {sources[n].rel for n in use.sums if isinstance(sources[n], ops.Field)}
-    hows = {link.table: link.how for link in op.rest}
-    for ref in op.tables:
-        below = _of_columns(op, ref, op.values, use)
-        below.values |= fields_of(compared, ref)
-        # Its rows are multiplied by those of others, unless the sums come from it alone.
-        below.counted |= summed != {ref} or hows.get(ref, "inner") != "inner"
-        yield ref.parent, below
 
 
 def _has_windows(op: ops.Relation) -> bool:
