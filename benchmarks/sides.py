@@ -10,6 +10,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from compileall import compile_dir
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -202,6 +203,7 @@ class Stage:
     def _checkout(self, folder: Path, landing: Path) -> Place:
         checkout = folder / "checkout"
         shutil.copytree(PROJECT / "stedi_assets", checkout / "stedi_assets")
+        compile_dir(checkout / "stedi_assets", quiet=1)  # as it is after the first command
         for name in ("workspace.yaml", "dagster.yaml"):
             shutil.copy(PROJECT / name, checkout)
         return Place(checkout, landing, self._timeout, self._memory, self._check)
