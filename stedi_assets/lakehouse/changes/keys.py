@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import ibis.expr.operations as ops
 import ibis.expr.types as ir
 
 Columns = Mapping[str, str]
@@ -24,6 +25,8 @@ class Keys:
 
 def matching(rows: ir.Table, columns: Columns, keys: Keys) -> ir.Table:
     """The rows whose columns have values that are among the keys."""
+    if isinstance(op := rows.op(), ops.JoinChain):  # or it takes the next join for one of its own
+        rows = ops.Project(op, {name: ops.Field(op, name) for name in op.schema.names}).to_expr()
     table = keys.table
     if len(columns) < len(table.columns):
         table = table.select(*dict.fromkeys(columns.values())).distinct()

@@ -116,11 +116,14 @@ def account(
 def _resolved(readings: ir.Table, customer_landing: ir.Table) -> ir.Table:
     """Readings with the `person` they belong to, and how many e-mails claim their device."""
     claims = claims_by_device(customer_landing)
-    by_device = readings.left_join(claims, [("serialnumber", "claimed")])
+    named = readings.filter(readings.user.notnull())
+    by_device = readings.filter(readings.user.isnull()).left_join(
+        claims, [("serialnumber", "claimed")]
+    )
     alone = ibis.ifelse(by_device.claimants == 1, by_device.claimant, ibis.null("string"))
-    person = ibis.coalesce(by_device.user, alone)
-    claimants = ibis.ifelse(by_device.user.isnull(), by_device.claimants, 0)
-    return by_device.mutate(person=person, claimants=claimants)
+    return named.select(*readings.columns, person="user", claimants=ibis.literal(0, "int64")).union(
+        by_device.select(*readings.columns, person=alone, claimants="claimants")
+    )
 
 
 ACCELEROMETER_TRUSTED = TableDefinition(
