@@ -1,8 +1,8 @@
-WITH "t16" AS (
+WITH "t18" AS (
   SELECT
     "t9"."serialnumber",
     "t9"."email",
-    "t10"."since"
+    "t11"."since"
   FROM (
     SELECT
       "t1"."serialnumber",
@@ -14,12 +14,12 @@ WITH "t16" AS (
       "t2"."email",
       "t2"."sharewithresearchasofdate" AS "since"
     FROM "customers_curated" AS "t2"
-  ) AS "t10"
-    ON "t9"."email" = "t10"."email"
-), "t27" AS (
+  ) AS "t11"
+    ON "t9"."email" = "t11"."email"
+), "t29" AS (
   SELECT
-    "t26"."user" AS "email",
-    "t26"."timestamp" AS "sensorreadingtime"
+    "t28"."user" AS "email",
+    "t28"."timestamp" AS "sensorreadingtime"
   FROM (
     SELECT
       *
@@ -34,34 +34,34 @@ WITH "t16" AS (
       FROM "accelerometer_landing" AS "t3"
       WHERE
         "t3"."person" IS NOT NULL
-    ) AS "t11"
+    ) AS "t12"
     UNION ALL
     SELECT
       *
     FROM (
       SELECT
-        "t14"."timestamp",
-        "t14"."x",
-        "t14"."y",
-        "t14"."z",
-        "t14"."serialnumber",
-        "t21"."claimant" AS "user"
+        "t16"."timestamp",
+        "t16"."x",
+        "t16"."y",
+        "t16"."z",
+        "t16"."serialnumber",
+        "t23"."claimant" AS "user"
       FROM (
         SELECT
           *
         FROM "accelerometer_landing" AS "t3"
         WHERE
           "t3"."person" IS NULL
-      ) AS "t14"
+      ) AS "t16"
       INNER JOIN (
         SELECT
-          "t15"."serialnumber" AS "claimed",
-          "t15"."email" AS "claimant"
+          "t17"."serialnumber" AS "claimed",
+          "t17"."email" AS "claimant"
         FROM (
           SELECT
-            "t13"."serialnumber",
-            MIN("t13"."email") AS "email",
-            MAX("t13"."email") AS "other"
+            "t14"."serialnumber",
+            MIN("t14"."email") AS "email",
+            MAX("t14"."email") AS "other"
           FROM (
             SELECT
               "t4"."serialnumber",
@@ -69,16 +69,16 @@ WITH "t16" AS (
             FROM "customer_landing" AS "t4"
             WHERE
               "t4"."serialnumber" IS NOT NULL
-          ) AS "t13"
+          ) AS "t14"
           GROUP BY
             1
-        ) AS "t15"
+        ) AS "t17"
         WHERE
-          "t15"."email" = "t15"."other"
-      ) AS "t21"
-        ON "t14"."serialnumber" = "t21"."claimed"
-    ) AS "t24"
-  ) AS "t26"
+          "t17"."email" = "t17"."other"
+      ) AS "t23"
+        ON "t16"."serialnumber" = "t23"."claimed"
+    ) AS "t26"
+  ) AS "t28"
 )
 SELECT
   "t8"."sensorreadingtime",
@@ -91,26 +91,26 @@ FROM (
     "t0"."distancefromobject"
   FROM "step_trainer_landing" AS "t0"
 ) AS "t8"
-SEMI JOIN "t16" AS "t18"
-  ON "t8"."serialnumber" = "t18"."serialnumber"
-  AND "t8"."sensorreadingtime" >= "t18"."since"
+SEMI JOIN "t18" AS "t20"
+  ON "t8"."serialnumber" = "t20"."serialnumber"
+  AND "t8"."sensorreadingtime" >= "t20"."since"
 ANTI JOIN (
   SELECT
-    "t25"."sensorreadingtime",
-    "t25"."serialnumber",
-    "t25"."distancefromobject",
-    "t25"."email"
+    "t27"."sensorreadingtime",
+    "t27"."serialnumber",
+    "t27"."distancefromobject",
+    "t27"."email"
   FROM (
     SELECT
-      "t22".*
+      "t24".*
       EXCLUDE ("since")
     FROM (
       SELECT
         "t8"."sensorreadingtime",
         "t8"."serialnumber",
         "t8"."distancefromobject",
-        "t19"."email",
-        "t19"."since"
+        "t21"."email",
+        "t21"."since"
       FROM (
         SELECT
           "t0"."sensorreadingtime",
@@ -118,18 +118,26 @@ ANTI JOIN (
           "t0"."distancefromobject"
         FROM "step_trainer_landing" AS "t0"
       ) AS "t8"
-      SEMI JOIN "t16" AS "t18"
-        ON "t8"."serialnumber" = "t18"."serialnumber"
-        AND "t8"."sensorreadingtime" >= "t18"."since"
-      INNER JOIN "t16" AS "t19"
-        ON "t8"."serialnumber" = "t19"."serialnumber"
-    ) AS "t22"
-  ) AS "t25"
-  ANTI JOIN "t27" AS "t29"
-    ON "t25"."email" = "t29"."email"
-    AND "t25"."sensorreadingtime" = "t29"."sensorreadingtime"
-  SEMI JOIN "t27" AS "t30"
-    ON "t25"."sensorreadingtime" = "t30"."sensorreadingtime"
-) AS "t32"
-  ON "t8"."serialnumber" = "t32"."serialnumber"
-  AND "t8"."sensorreadingtime" = "t32"."sensorreadingtime"
+      SEMI JOIN "t18" AS "t20"
+        ON "t8"."serialnumber" = "t20"."serialnumber"
+        AND "t8"."sensorreadingtime" >= "t20"."since"
+      INNER JOIN "t18" AS "t21"
+        ON "t8"."serialnumber" = "t21"."serialnumber"
+    ) AS "t24"
+  ) AS "t27"
+  SEMI JOIN (
+    SELECT
+      "t1"."serialnumber"
+    FROM "device_ownership" AS "t1"
+    WHERE
+      "t1"."matched" < "t1"."readings"
+  ) AS "t15"
+    ON "t27"."serialnumber" = "t15"."serialnumber"
+  ANTI JOIN "t29" AS "t31"
+    ON "t27"."email" = "t31"."email"
+    AND "t27"."sensorreadingtime" = "t31"."sensorreadingtime"
+  SEMI JOIN "t29" AS "t32"
+    ON "t27"."sensorreadingtime" = "t32"."sensorreadingtime"
+) AS "t34"
+  ON "t8"."serialnumber" = "t34"."serialnumber"
+  AND "t8"."sensorreadingtime" = "t34"."sensorreadingtime"
