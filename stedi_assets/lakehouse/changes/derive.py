@@ -17,6 +17,7 @@ from itertools import pairwise
 import ibis
 import ibis.expr.operations as ops
 import ibis.expr.types as ir
+from ibis.common.exceptions import IbisError
 
 from stedi_assets.lakehouse.changes.change import Change, Rows, UnderivableError, net, together
 from stedi_assets.lakehouse.changes.keys import Columns, Keys, matching
@@ -77,7 +78,11 @@ class Derivation:
         Raises:
             UnderivableError: It does something whose change cannot be derived.
         """
-        return self._of(self._root)
+        try:
+            return self._of(self._root)
+        except IbisError as error:  # to make the table anew is always right
+            kind = type(error).__name__
+            raise UnderivableError(f"what narrows it cannot be expressed ({kind})") from error
 
     def _of(self, op: ops.Relation) -> Rows:
         if op not in self._rows:
