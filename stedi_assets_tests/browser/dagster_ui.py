@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -139,7 +139,15 @@ class DagsterUI:
     def wait_for_end(self, run: str, how: str) -> None:
         """Wait until a run has ended as it should, with SUCCESS or FAILURE."""
         self.open(f"/runs/{run}")
-        expect(self.page.get_by_text(f"RUN_{how}", exact=True).first).to_be_visible(timeout=90_000)
+        ended = self.page.get_by_text(f"RUN_{how}", exact=True).first
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            # The page has the part of the log that it is scrolled to, which may not be the end.
+            with suppress(AssertionError):
+                expect(ended).to_be_visible(timeout=20_000)
+                return
+            self.page.reload()
+        expect(ended).to_be_visible(timeout=20_000)
 
     def reload_definitions(self) -> None:
         """Press Reload definitions, and wait until they are."""
