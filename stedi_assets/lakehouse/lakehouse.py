@@ -156,9 +156,9 @@ class Lakehouse:
         return rows_of(before & now, "kept"), beside
 
     def _forget(self) -> None:
-        if self._changes:
-            self._changes.clear()
-            self.workspace.forget()
+        self._changes.clear()
+        # Also where nothing came of it: names of what is held are given again.
+        if self.__dict__.pop("workspace", None) is not None:
             with suppress(Exception):  # they go with the process
                 self.engine.let_go()
 

@@ -250,7 +250,7 @@ class Derivation:
         if not self._changes(ref.parent):
             return None
         steps = _way(op, ref, owner)
-        keys = self.touched(ref.parent, tuple(steps[0].keys))
+        keys = self.touched(ref.parent, tuple(dict.fromkeys(steps[0].pairs.values())))
         for step in steps:
             if keys is None:
                 return None
@@ -347,11 +347,6 @@ class _Step:
     table: ops.JoinReference
     pairs: Columns
     onward: tuple[str, ...]
-
-    @property
-    def keys(self) -> list[str]:
-        """The columns of the table before."""
-        return list(dict.fromkeys(self.pairs.values()))
 
 
 def _way(op: ops.JoinChain, ref: ops.JoinReference, owner: ops.JoinReference) -> list[_Step]:

@@ -5,7 +5,7 @@ themselves: what they add to a sum is all that matters of them.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import ibis.expr.operations as ops
@@ -82,7 +82,7 @@ def _of_parents(
         case ops.Aggregate():
             yield op.parent, _of_groups(op) if is_partial else _everything(op.parent)
         case ops.Project():
-            yield op.parent, _of_columns(op, op.parent, op.values, use)
+            yield op.parent, _of_columns(op, use)
         case ops.Filter() if not _has_windows(op):
             values = fields_of(op.predicates, op.parent)
             yield op.parent, _Use(use.values | values, use.sums - values, use.counted)
@@ -105,18 +105,15 @@ def _of_groups(op: ops.Aggregate) -> _Use:
     return use
 
 
-def _of_columns(
-    op: ops.Relation, rel: ops.Relation, values: Mapping[str, ops.Value], use: _Use
-) -> _Use:
-    """How columns computed from a relation use it."""
+def _of_columns(op: ops.Project, use: _Use) -> _Use:
+    """How columns use the relation that they are computed from."""
     below = _Use(counted=use.counted or _has_windows(op))
-    for name, value in values.items():
+    for name, value in op.values.items():
         source = _unsigned(value)
         if name in use.sums and isinstance(source, ops.Field):
-            if source.rel == rel:
-                below.sums.add(source.name)
+            below.sums.add(source.name)
         elif name in use.sums or name in use.values:
-            below.values |= fields_of([value], rel)
+            below.values |= fields_of([value], op.parent)
             below.counted |= name in use.sums
     return below
 

@@ -33,27 +33,19 @@ class Workspace:
     """Rows that were computed. The rule of a table and its checks often need the same."""
 
     def __init__(self, hold: Hold) -> None:
-        """Keep rows by means of an engine, until they are forgotten."""
+        """Keep rows by means of an engine; it is of no use once the engine has let them go."""
         self._hold = hold
         self._held: dict[ops.Relation, ir.Table | None] = {}
         self._found: dict[tuple[ops.Relation, frozenset[str]], list[_Found]] = defaultdict(list)
 
     def hold(self, rows: ir.Table) -> ir.Table | None:
-        """Compute rows unless that was done before; None if there are none.
-
-        A planner then knows how few they are, and whatever depends on no rows at all ends there.
-        """
+        """Compute rows unless that was done before; None if there are none."""
         op = rows.op()
         if op not in self._held:
             held = self._held[op] = self._hold(rows)
             if held is not None:
                 self._held[held.op()] = held
         return self._held[op]
-
-    def forget(self) -> None:
-        """Forget all rows, which the engine lets go."""
-        self._held.clear()
-        self._found.clear()
 
     def matching(
         self, change: Change, names: Collection[str], columns: Columns, keys: Keys, *, is_new: bool

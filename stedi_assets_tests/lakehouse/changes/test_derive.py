@@ -16,6 +16,7 @@ from stedi_assets.lakehouse.changes.change import Change, Rows, UnderivableError
 from stedi_assets.lakehouse.changes.derive import Derivation
 from stedi_assets.lakehouse.changes.workspace import Workspace
 from stedi_assets.lakehouse.engines.duckdb import DuckDBEngine, backend_table
+from stedi_assets.lakehouse.lakehouse import Lakehouse
 from stedi_assets.lakehouse.query import Query
 from stedi_assets.lakehouse.storage.local import LocalStorage
 
@@ -170,3 +171,14 @@ def test_what_ibis_refuses_is_not_derived(tables: Tables, monkeypatch: pytest.Mo
     with pytest.raises(UnderivableError, match="IntegrityError") as refused:
         Derivation(build(*unbound()), tables.changes, Workspace(tables.engine.hold)).rows()
     assert "Bob" not in str(refused.value)
+
+
+def test_what_a_run_held_is_let_go_whatever_came_of_it(tmp_path: Path) -> None:
+    storage = LocalStorage(tmp_path)
+    lakehouse = Lakehouse(storage, engine := DuckDBEngine(storage, threads=1))
+    for number in (1, 2):  # names of what is held are given again
+        with lakehouse.locked(warn=print):
+            held = lakehouse.workspace.hold(ibis.range(number).unnest().name("n").as_table())
+            assert held is not None
+            assert engine.fetch(Query.of(held)).num_rows == number
+        assert "held" not in str(engine.backend.raw_sql("SHOW TABLES").fetchall())

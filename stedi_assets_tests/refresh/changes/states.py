@@ -55,8 +55,8 @@ class States:
                     changes[table.name] = self._derived(table, before, changes)
         if before:
             self._compare_checks(before, changes)
-        self._workspace.forget()
         self.engine.let_go()
+        self._workspace = Workspace(self.engine.hold)
 
     def _landed(self, name: str, rows: list[dict[str, Any]]) -> ir.Table:
         table = definition(name).table(self._policy)
