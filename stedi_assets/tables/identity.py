@@ -59,6 +59,18 @@ def pseudonym(email: ir.StringValue, policy: Policy) -> ir.StringValue:
     Nested as in HMAC, with two keys derived from the one: without the key nobody can tell whose
     pseudonym it is by hashing e-mails, or link it to one made under another key.
     """
+    inner, outer = _hash_keys(policy)
+    return (outer + (inner + email).hexdigest("sha256")).hexdigest("sha256")[:32]
+
+
+def subject_id(person: str, policy: Policy) -> str:
+    """The pseudonym of one person, as `pseudonym` gives it for a column."""
+    inner, outer = _hash_keys(policy)
+    nested = hashlib.sha256((inner + person).encode()).hexdigest()
+    return hashlib.sha256((outer + nested).encode()).hexdigest()[:32]
+
+
+def _hash_keys(policy: Policy) -> tuple[str, str]:
     key = policy.subject_key().encode()
     inner, outer = (hmac.digest(key, use, hashlib.sha256).hex() for use in (b"inner", b"outer"))
-    return (outer + (inner + email).hexdigest("sha256")).hexdigest("sha256")[:32]
+    return inner, outer

@@ -1,0 +1,211 @@
+"""Who a person is to the lakehouse: every value that names them, in the landing zone."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+
+import ibis
+import ibis.expr.types as ir
+
+from stedi_assets.lakehouse.landing.person import person as spelled
+from stedi_assets.privacy.policy import policy_of
+from stedi_assets.read import UnknownTableError, read_table
+from stedi_assets.settings import Settings
+from stedi_assets.tables import definition
+from stedi_assets.tables.identity import subject_id
+from stedi_assets.tables.policy import Policy
+
+_NAME, _PHONE, _SERIAL = "customername", "phone", "serialnumber"
+
+
+@dataclass(frozen=True)
+class SerialNumber:
+    """A serial number on a person's records, or of a device that is theirs.
+
+    Attributes:
+        is_claimed: Whether a record of theirs has it.
+        basis: What proves that the device is theirs; None if it is not theirs.
+        other_claimants: How many other people have a record with it.
+        other_users: How many other people's phones have readings at times of the device's; some
+            of them move in the same millisecond by chance.
+    """
+
+    is_claimed: bool
+    basis: str | None
+    other_claimants: int
+    other_users: int
+
+    @property
+    def is_theirs_alone(self) -> bool:
+        """Whether nobody else has to do with it, so that it names them."""
+        return not (self.other_claimants or self.other_users)
+
+
+@dataclass(frozen=True)
+class Person:
+    """A person, by all that names them. Personal data: never to be logged.
+
+    Other people are those who were not asked for together with this one.
+
+    Attributes:
+        person: Their e-mail in its one spelling, as in the column `person`.
+        subject_id: Their pseudonym in training sets that were made under the present key.
+        emails: Their e-mail as it was delivered, in each spelling.
+        names: Their names, each with the number of other people who have it, too.
+        phones: Their phones, likewise.
+        serial_numbers: Those on their records, and those of devices that are theirs.
+    """
+
+    person: str
+    subject_id: str
+    emails: tuple[str, ...] = ()
+    names: Mapping[str, int] = field(default_factory=dict)
+    phones: Mapping[str, int] = field(default_factory=dict)
+    serial_numbers: Mapping[str, SerialNumber] = field(default_factory=dict)
+
+    @property
+    def devices(self) -> dict[str, str]:
+        """Serial numbers of the devices that are theirs, with what proves it."""
+        return {number: each.basis for number, each in self.serial_numbers.items() if each.basis}
+
+
+def find_people(emails: Iterable[str], settings: Settings) -> list[Person]:
+    """Find all that names people, in the published tables of the landing zone.
+
+    It takes the same few queries however many people there are.
+
+    Args:
+        emails: Addresses in any spelling; several spellings of one person are one person.
+        settings: Which lakehouse.
+
+    Returns:
+        The people in the order of their addresses, also those of whom nothing is held.
+
+    Raises:
+        ValueError: An address has no letter; it is not quoted.
+        SettingsError: There is no key of `subject_id`.
+    """
+    people = list(dict.fromkeys(map(one_spelling, emails)))
+    if not people:
+        return []
+    asked = ibis.memtable({"person": people})
+    records = rows_of(landed("customer_landing", settings), asked)
+    readings = rows_of(landed("accelerometer_landing", settings), asked)
+    owned = rows_of(landed("device_ownership", settings), asked, "email")
+    spellings = _values(records, "email"), _values(readings, "user")
+    claimed = _values(records, _SERIAL)
+    bases = _by_person(owned.select("serialnumber", "basis", person="email"))
+    devices = {row["serialnumber"] for rows in bases.values() for row in rows}
+    shared = _shared(records, devices, asked, settings)
+    users = _other_users({*devices, *_all(claimed)}, asked, settings)
+    names, phones = _values(records, _NAME), _values(records, _PHONE)
+    policy = policy_of(settings)
+
+    def found(person: str) -> Person:
+        basis = {row["serialnumber"]: row["basis"] for row in bases[person]}
+        return Person(
+            person,
+            subject_id(person, policy),
+            emails=tuple(sorted({each for values in spellings for each in values[person]})),
+            names={name: shared[_NAME, name] for name in sorted(names[person])},
+            phones={phone: shared[_PHONE, phone] for phone in sorted(phones[person])},
+            serial_numbers={
+                number: SerialNumber(
+                    is_claimed=number in claimed[person],
+                    basis=basis.get(number),
+                    other_claimants=shared[_SERIAL, number],
+                    other_users=users[number],
+                )
+                for number in sorted({*claimed[person], *basis})
+            },
+        )
+
+    return list(map(found, people))
+
+
+def one_spelling(email: str) -> str:
+    """The one spelling of an address that somebody gave.
+
+    Raises:
+        ValueError: No letter is left of it.
+    """
+    person = spelled(email)
+    if person is None:
+        raise ValueError("An e-mail address is empty.")
+    return person
+
+
+def landed(name: str, settings: Settings) -> ir.Table:
+    """A table of the landing zone as published; without rows where it never was."""
+    try:
+        return read_table(name, settings=settings)
+    except UnknownTableError:
+        return ibis.memtable([], schema=definition(name).table(Policy()).types)
+
+
+def rows_of(rows: ir.Table, asked: ir.Table, column: str = "person") -> ir.Table:
+    """Rows of the people asked for (person), by a column with the one spelling."""
+    return rows.semi_join(asked, rows[column] == asked.person)
+
+
+Values = Mapping[str, Collection[str]]
+
+
+def _values(rows: ir.Table, column: str) -> Values:
+    """The values of a column, by person."""
+    pairs = rows.filter(rows[column].notnull()).select("person", value=column).distinct()
+    return defaultdict(
+        set,
+        {person: {row["value"] for row in values} for person, values in _by_person(pairs).items()},
+    )
+
+
+def _all(values: Values) -> set[str]:
+    return {each for some in values.values() for each in some}
+
+
+def _by_person(rows: ir.Table) -> defaultdict[str, list[dict[str, str]]]:
+    grouped: defaultdict[str, list[dict[str, str]]] = defaultdict(list)
+    for row in rows.to_pyarrow().to_pylist():
+        grouped[row["person"]].append(row)
+    return grouped
+
+
+def _shared(
+    records: ir.Table, devices: Collection[str], asked: ir.Table, settings: Settings
+) -> defaultdict[tuple[str, str], int]:
+    """How many other people have a record with a name, phone or serial number: (kind, value)."""
+    kinds = (_NAME, _PHONE, _SERIAL)
+    theirs = _melted(records, kinds).drop("person").distinct()
+    if devices:
+        also = ibis.memtable({"value": sorted(devices)})
+        theirs = theirs.union(also.select("value", kind=ibis.literal(_SERIAL))).distinct()
+    others = _melted(landed("customer_landing", settings), kinds).anti_join(asked, "person")
+    counts = others.semi_join(theirs, ["value", "kind"]).group_by("kind", "value")
+    found = counts.agg(people=ibis._.person.nunique()).to_pyarrow().to_pylist()
+    return defaultdict(int, {(row["kind"], row["value"]): row["people"] for row in found})
+
+
+def _melted(records: ir.Table, kinds: Iterable[str]) -> ir.Table:
+    """Each person's value of each kind: (person, value, kind)."""
+    columns = [
+        records.filter(records[kind].notnull()).select(
+            "person", value=kind, kind=ibis.literal(kind)
+        )
+        for kind in kinds
+    ]
+    return ibis.union(*columns)
+
+
+def _other_users(
+    serial_numbers: Collection[str], asked: ir.Table, settings: Settings
+) -> defaultdict[str, int]:
+    """How many other people's phones have readings at a device's times."""
+    if not serial_numbers:
+        return defaultdict(int)
+    wanted = ibis.memtable({"serialnumber": sorted(serial_numbers)})
+    matches = landed("device_matches", settings).semi_join(wanted, "serialnumber")
+    others = matches.anti_join(asked, matches.user == asked.person)
+    counts = others.group_by("serialnumber").agg(users=others.user.nunique())
+    found = counts.to_pyarrow().to_pylist()
+    return defaultdict(int, {row["serialnumber"]: row["users"] for row in found})

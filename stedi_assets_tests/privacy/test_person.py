@@ -1,0 +1,111 @@
+"""All that names a person is found, and what others have in common with them is told apart."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import ibis
+import pytest
+
+from stedi_assets.privacy.person import Person, SerialNumber, find_people
+from stedi_assets.privacy.policy import policy_of
+from stedi_assets.tables.identity import pseudonym
+from stedi_assets_tests.support import (
+    ANN,
+    BOB,
+    CY,
+    customer,
+    deliver,
+    device,
+    phone,
+    refresh,
+    subject_id,
+    under,
+)
+
+if TYPE_CHECKING:
+    from stedi_assets.settings import Settings
+
+ANNS, SHARED, BOBS = "annsdevice", "shareddevice", "bobsdevice"
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Ann has two names, and a phone and a serial number that Bob has, too."""
+    folder = tmp_path_factory.mktemp("folder")
+    deliver(
+        folder / "landing",
+        "first.json",
+        customer=[
+            customer(" Ann@X.io", ANNS, customername="Ann A", phone="0123"),
+            customer("ann@x.io", SHARED, customername="Ann B", phone="0123"),
+            customer(BOB, SHARED, customername="Bob", phone="0123"),
+            customer(CY, None, sharewithresearchasofdate=None),
+        ],
+        accelerometer=[*phone("ANN@x.io", *range(6)), *phone(BOB, *range(20, 26), 3)],
+        step_trainer=[*device(ANNS, *range(6)), *device(BOBS, *range(20, 26))],
+    )
+    settings = under(folder)
+    assert refresh(settings).success
+    return settings
+
+
+def test_all_that_names_a_person_is_found(settings: Settings) -> None:
+    assert find_people(["ANN@X.IO\u200b "], settings) == [
+        Person(
+            ANN,
+            subject_id(ANN),
+            emails=(" Ann@X.io", "ANN@x.io", "ann@x.io"),
+            names={"Ann A": 0, "Ann B": 0},
+            phones={"0123": 1},
+            serial_numbers={
+                ANNS: SerialNumber(True, "shared_readings", other_claimants=0, other_users=1),
+                SHARED: SerialNumber(True, None, other_claimants=1, other_users=0),
+            },
+        )
+    ]
+
+
+def test_device_that_nobody_claims_is_its_proven_owners(settings: Settings) -> None:
+    [bob] = find_people([BOB], settings)
+    assert bob.devices == {BOBS: "shared_readings"}
+    assert bob.serial_numbers[BOBS].is_theirs_alone
+    assert not bob.serial_numbers[BOBS].is_claimed
+    assert not bob.serial_numbers[SHARED].is_theirs_alone
+
+
+def test_those_asked_for_together_are_no_others_to_each_other(settings: Settings) -> None:
+    bob, ann = find_people([BOB, ANN, BOB.upper()], settings)
+    assert (bob.person, ann.person) == (BOB, ANN)
+    assert ann.phones == bob.phones == {"0123": 0}
+    assert all(number.is_theirs_alone for number in ann.serial_numbers.values())
+
+
+def test_of_a_stranger_nothing_is_found(settings: Settings) -> None:
+    assert find_people(["dee@x.io", CY], settings) == [
+        Person("dee@x.io", subject_id("dee@x.io")),
+        Person(CY, subject_id(CY), emails=(CY,)),
+    ]
+    assert find_people([], settings) == []
+
+
+def test_thousand_people_are_found_at_once(settings: Settings) -> None:
+    people = find_people([*(f"{i}@x.io" for i in range(999)), ANN], settings)
+    assert [person.person for person in people if person.emails] == [ANN]
+
+
+def test_before_anything_landed_nothing_is_found(settings: Settings) -> None:
+    empty = settings.model_copy(update={"lakehouse": f"{settings.lakehouse}/none"})
+    assert find_people([ANN], empty) == [Person(ANN, subject_id(ANN))]
+
+
+@pytest.mark.parametrize("address", ["", " \u200b"])
+def test_address_without_a_letter_is_refused(address: str, settings: Settings) -> None:
+    with pytest.raises(ValueError, match="An e-mail address is empty"):
+        find_people([ANN, address], settings)
+
+
+def test_pseudonym_is_that_of_the_training_sets(settings: Settings) -> None:
+    column = pseudonym(ibis.literal("ånn@x.io"), policy_of(settings))
+    [person] = find_people(["Ånn@x.io"], settings)
+    assert person.subject_id == ibis.duckdb.connect().execute(column)
