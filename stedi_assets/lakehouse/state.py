@@ -216,6 +216,12 @@ class TableState:
             if snapshot.snapshot_id in ids and not _is_start(snapshot)
         ]
 
+    @property
+    def all_snapshots(self) -> list[Snapshot]:
+        """Every state whose files are still there, oldest first; also what nobody ever saw."""
+        snapshots = self._iceberg.metadata.snapshots
+        return [self._snapshot(each) for each in snapshots if not _is_start(each)]
+
     def is_unpublished(self, name: str) -> bool:
         """Whether this is the id or tag of a snapshot that was never published."""
         metadata = self._iceberg.metadata

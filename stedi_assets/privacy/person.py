@@ -1,12 +1,16 @@
 """Who a person is to the lakehouse: every value that names them, in the landing zone."""
 
+import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import ibis
 import ibis.expr.types as ir
 
+from stedi_assets.lakehouse.faults import LakehouseError, explain
+from stedi_assets.lakehouse.landing.person import SEPARATOR
 from stedi_assets.lakehouse.landing.person import person as spelled
 from stedi_assets.privacy.policy import policy_of
 from stedi_assets.read import UnknownTableError, read_table
@@ -16,6 +20,10 @@ from stedi_assets.tables.identity import subject_id
 from stedi_assets.tables.policy import Policy
 
 _NAME, _PHONE, _SERIAL = "customername", "phone", "serialnumber"
+
+
+class LandingZoneError(LakehouseError):
+    """The landing zone cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +75,18 @@ class Person:
     def devices(self) -> dict[str, str]:
         """Serial numbers of the devices that are theirs, with what proves it."""
         return {number: each.basis for number, each in self.serial_numbers.items() if each.basis}
+
+    @property
+    def sole_claims(self) -> list[str]:
+        """Serial numbers that no record of other people has.
+
+        A phone reading that carries one of them instead of a user is theirs.
+        """
+        return [
+            number
+            for number, each in self.serial_numbers.items()
+            if each.is_claimed and not each.other_claimants
+        ]
 
 
 def find_people(emails: Iterable[str], settings: Settings) -> list[Person]:
@@ -146,6 +166,73 @@ def landed(name: str, settings: Settings) -> ir.Table:
 def rows_of(rows: ir.Table, asked: ir.Table, column: str = "person") -> ir.Table:
     """Rows of the people asked for (person), by a column with the one spelling."""
     return rows.semi_join(asked, rows[column] == asked.person)
+
+
+def naming_column(columns: Collection[str]) -> str | None:
+    """The column that says whose the rows of a table are, in any zone and as of any time."""
+    names = ("person", "email", "user", "subject_id", "serialnumber")
+    return next((name for name in names if name in columns), None)
+
+
+def is_theirs(rows: ir.Table, people: Collection[Person]) -> ir.BooleanValue:
+    """Whether a row of a table is one of these people's, never null.
+
+    It serves every table and every state of it. Sensor readings are theirs whose device is theirs,
+    also where somebody else was on it; phone readings without a user where they alone claim the
+    serial number; objects in quarantine that name one of them, or such a device. Rows of a training
+    set are looked up by the present key.
+    """
+    column = naming_column(rows.columns)
+    persons = [each.person for each in people]
+    match column:
+        case "person" if "raw" in rows.columns:
+            found = _is_about(rows, people)
+        case "person" if "user" in rows.columns:
+            sole = [number for each in people for number in each.sole_claims]
+            nameless = rows.person.isnull() & rows.serialnumber.isin(sole)
+            found = rows.person.isin(persons) | nameless
+        case "person":
+            found = rows.person.isin(persons)
+        case "email" | "user":  # an older landing table has it as it was delivered
+            spellings = {spelling for each in people for spelling in (each.person, *each.emails)}
+            found = rows[column].isin(sorted(spellings))
+        case "subject_id":
+            found = rows.subject_id.isin([each.subject_id for each in people])
+        case "serialnumber":
+            found = rows.serialnumber.isin([number for each in people for number in each.devices])
+        case _:
+            return ibis.literal(False)
+    return found.fill_null(False)
+
+
+def _is_about(rejects: ir.Table, people: Collection[Person]) -> ir.BooleanValue:
+    """Whether an object in quarantine names one of these people, or a device of theirs."""
+    persons = ibis.literal([each.person for each in people], "array<string>")
+    found = rejects.person.split(SEPARATOR).intersect(persons).length() > 0
+    devices = "|".join(re.escape(number) for each in people for number in each.devices)
+    if not devices:
+        return found
+    named = rejects.raw.re_search(f'"({devices})"')
+    return found.fill_null(False) | ((rejects.source == "step_trainer") & named)
+
+
+@contextmanager
+def landing_zone(purpose: str) -> Iterator[None]:
+    """Say in a sentence that the landing zone is needed, where it cannot be read.
+
+    Raises:
+        LandingZoneError: It cannot be read.
+    """
+    try:
+        yield
+    except Exception as error:
+        message = explain(error)
+        if message is None and not isinstance(error, OSError | UnknownTableError):
+            raise
+        raise LandingZoneError(
+            f"{purpose} needs the landing zone, which cannot be read here: ask somebody who "
+            f"may read it. {message or ''}".strip()
+        ) from None
 
 
 Values = Mapping[str, Collection[str]]

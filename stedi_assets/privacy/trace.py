@@ -1,16 +1,14 @@
 """Tells which landing files a training row came from, without telling whose it is."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import ibis
 import ibis.expr.types as ir
 
-from stedi_assets.lakehouse.faults import LakehouseError, explain
+from stedi_assets.privacy.person import landing_zone
 from stedi_assets.privacy.policy import policy_of
 from stedi_assets.privacy.training_sets import TRAINING_SET
-from stedi_assets.read import UnknownTableError, read_table
+from stedi_assets.read import read_table
 from stedi_assets.settings import Settings
 from stedi_assets.tables.identity import owned_readings, pseudonym
 
@@ -27,10 +25,6 @@ _LANDING = (
 
 class UnknownRowError(LookupError):
     """The training set has no such row."""
-
-
-class LandingZoneError(LakehouseError):
-    """The landing zone cannot be read."""
 
 
 def trace(
@@ -63,7 +57,7 @@ def trace(
             f"{TRAINING_SET} has no row of that subject_id at {sensorreadingtime}; take both from "
             "one of its rows as it is published now."
         )
-    with _landing_zone():
+    with landing_zone("Tracing a row"):
         landing = {name: read_table(name, settings=settings) for name in _LANDING}
         files = landing_files(str(subject_id), int(sensorreadingtime), settings, **landing)
         origins: pd.DataFrame = files.to_pandas()
@@ -104,17 +98,3 @@ def landing_files(  # noqa: PLR0913  (the tables it is made from)
     ]
     columns = ("source", "source_file", "readings")
     return ibis.union(*files).select(*columns).order_by(ibis.desc("source"), "source_file")
-
-
-@contextmanager
-def _landing_zone() -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:
-        message = explain(error)
-        if message is None and not isinstance(error, OSError | UnknownTableError):
-            raise
-        raise LandingZoneError(
-            "Tracing a row needs the landing zone, which cannot be read here: ask somebody who "
-            f"may read it. {message or ''}".strip()
-        ) from None

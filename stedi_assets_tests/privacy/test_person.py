@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import ibis
 import pytest
 
-from stedi_assets.privacy.person import Person, SerialNumber, find_people
+from stedi_assets.privacy.person import Person, SerialNumber, find_people, is_theirs
 from stedi_assets.privacy.policy import policy_of
+from stedi_assets.read import read_table
 from stedi_assets.tables.identity import pseudonym
 from stedi_assets_tests.support import (
     ANN,
@@ -39,13 +40,24 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
         customer=[
             customer(" Ann@X.io", ANNS, customername="Ann A", phone="0123"),
             customer("ann@x.io", SHARED, customername="Ann B", phone="0123"),
-            customer(BOB, SHARED, customername="Bob", phone="0123"),
+            customer(BOB, SHARED, customername="Bob", phone="0123", sharewithresearchasofdate=None),
             customer(CY, None, sharewithresearchasofdate=None),
         ],
-        accelerometer=[*phone("ANN@x.io", *range(6)), *phone(BOB, *range(20, 26), 3)],
-        step_trainer=[*device(ANNS, *range(6)), *device(BOBS, *range(20, 26))],
+        accelerometer=[
+            *phone("ANN@x.io", *range(6)),
+            *phone(None, 50, serialnumber=ANNS),
+            *phone(BOB, *range(20, 26), 3),
+            {"user": BOB, "timestamp": "noon"},
+            {"user": [ANN, BOB], "timestamp": "noon"},
+        ],
+        step_trainer=[
+            *device(ANNS, *range(6)),
+            *device(BOBS, *range(20, 26)),
+            {"serialNumber": ANNS, "sensorReadingTime": "noon"},
+            {"serialNumber": f"{ANNS}2", "sensorReadingTime": "noon"},
+        ],
     )
-    settings = under(folder)
+    settings = under(folder, max_quarantine_share=1)
     assert refresh(settings).success
     return settings
 
@@ -109,3 +121,40 @@ def test_pseudonym_is_that_of_the_training_sets(settings: Settings) -> None:
     column = pseudonym(ibis.literal("ånn@x.io"), policy_of(settings))
     [person] = find_people(["Ånn@x.io"], settings)
     assert person.subject_id == ibis.duckdb.connect().execute(column)
+
+
+def theirs(table: str, settings: Settings, *people: str) -> int:
+    """How many rows of a table are these people's; all others are not."""
+    rows = read_table(table, settings=settings)
+    own = is_theirs(rows, find_people(people, settings))
+    found, others, whole = (
+        each.count().to_pyarrow().as_py() for each in (rows.filter(own), rows.filter(~own), rows)
+    )
+    assert found + others == whole
+    return int(found)
+
+
+@pytest.mark.parametrize(
+    ("table", "anns", "bobs"),
+    [
+        ("customer_landing", 2, 1),
+        ("accelerometer_landing", 7, 7),
+        ("step_trainer_landing", 6, 6),
+        ("quarantine", 2, 2),
+        ("device_matches", 1, 2),
+        ("device_ownership", 1, 1),
+        ("customer_trusted", 1, 0),
+        ("accelerometer_trusted", 7, 0),
+        ("customers_curated", 1, 0),
+        ("step_trainer_trusted", 6, 0),
+        ("machine_learning_curated", 6, 0),
+    ],
+)
+def test_rows_of_every_table_are_told_whose_they_are(
+    table: str, anns: int, bobs: int, settings: Settings
+) -> None:
+    assert theirs(table, settings, ANN) == anns
+    assert theirs(table, settings, BOB) == bobs
+    assert theirs(table, settings, ANN, BOB) == anns + bobs - (table == "quarantine")
+    assert theirs(table, settings, "dee@x.io") == 0
+    assert theirs(table, settings) == 0

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic import SecretStr
 
-from stedi_assets.privacy.trace import LandingZoneError, UnknownRowError, trace
+from stedi_assets.privacy.person import LandingZoneError
+from stedi_assets.privacy.trace import UnknownRowError, trace
 from stedi_assets.read import read_table
 from stedi_assets_tests.support import (
     ANN,
