@@ -16,6 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from stedi_assets.cli import interrupts
 from stedi_assets.cli.change import dev, rebuild, refresh, sample, tag, vacuum
+from stedi_assets.cli.rights import person
 from stedi_assets.cli.show import report, show, status
 from stedi_assets.cli.terminal import stop
 from stedi_assets.lakehouse.faults import sentence, unforeseen
@@ -41,7 +42,7 @@ class _Group(_WithoutTypesOfFlags, TyperGroup):
 
 
 app = typer.Typer(cls=_Group, no_args_is_help=True, pretty_exceptions_enable=False)
-for _command in (refresh, dev, rebuild, status, tag, vacuum, show, report, sample):
+for _command in (refresh, dev, rebuild, status, tag, vacuum, show, report, person, sample):
     app.command(cls=_Command)(_command)
 
 
@@ -110,7 +111,8 @@ def _run() -> int:
 
 
 def _describe_unforeseen(error: Exception) -> str:
-    command = shlex.join(["python", "-X", "dev", "-m", "stedi_assets", *sys.argv[1:]])
+    words = ["EMAIL" if "@" in word else word for word in sys.argv[1:]]  # a screen may be shared
+    command = shlex.join(["python", "-X", "dev", "-m", "stedi_assets", *words])
     return (
         f"{unforeseen(error)} What is published stays. Its message may quote data and is not shown "
         f"here; {command} shows all of it."

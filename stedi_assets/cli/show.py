@@ -207,11 +207,11 @@ def report(
     lakehouse = open_lakehouse(settings)
     with shown_progress(out) as lakehouse.progress:
         available, missing = pictures(lakehouse)
-        _write(file, page(overview, [draw(picture) for picture in available], missing))
+        write_whole(file, page(overview, [draw(picture) for picture in available], missing))
     say(f"{len(available)} pictures in {file.resolve()}")
 
 
-def _write(file: Path, text: str) -> None:
+def write_whole(file: Path, text: str) -> None:
     """Write a file whole or not at all."""
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
     try:

@@ -17,7 +17,7 @@ from stedi_assets.cli import main
 from stedi_assets_tests.commands import Answer, deliver_people, isolate, stedi
 from stedi_assets_tests.support import TABLES, refresh, under
 
-COMMANDS = ("refresh", "rebuild", "status", "vacuum", "show", "report", "sample")
+COMMANDS = ("refresh", "rebuild", "status", "vacuum", "show", "report", "person", "sample")
 
 
 @pytest.fixture(scope="module")

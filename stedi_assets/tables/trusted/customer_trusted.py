@@ -38,9 +38,19 @@ class CustomerTrusted(CustomerRecord):
 
 def customer_trusted(customer_landing: ir.Table, quarantine: ir.Table) -> ir.Table:
     """The latest record of each person who is not suspended, if it consents to research."""
-    records = customer_landing
+    latest = ranked(customer_landing)
+    trusted = latest.filter(latest["rank"] == 0, consents(latest))
+    trusted = trusted.anti_join(suspended(customer_landing, quarantine), "person")
+    # `drop` of several columns leaves the others in another order in each process, and the table's
+    # fingerprint is made of this SQL.
+    not_kept = cols("rank", "person", "source_file", "landed_at")
+    return trusted.mutate(email="person").select(~not_kept)
+
+
+def ranked(records: ir.Table) -> ir.Table:
+    """Customer records with their rank among those of the same person; that of the latest is 0."""
     updated = ibis.coalesce(records.lastupdatedate, records.registrationdate, records.landed_at)
-    latest = records.mutate(
+    return records.mutate(
         rank=ibis.row_number().over(
             group_by=records.person,
             order_by=[
@@ -51,12 +61,6 @@ def customer_trusted(customer_landing: ir.Table, quarantine: ir.Table) -> ir.Tab
             ],
         )
     )
-    trusted = latest.filter(latest["rank"] == 0, consents(latest))
-    trusted = trusted.anti_join(suspended(customer_landing, quarantine), "person")
-    # `drop` of several columns leaves the others in another order in each process, and the table's
-    # fingerprint is made of this SQL.
-    not_kept = cols("rank", "person", "source_file", "landed_at")
-    return trusted.mutate(email="person").select(~not_kept)
 
 
 def consents(records: ir.Table) -> ir.BooleanValue:

@@ -1,0 +1,100 @@
+"""The commands for people's rights, as a data-protection officer uses them."""
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from stedi_assets_tests.commands import deliver_people, isolate, stedi
+from stedi_assets_tests.conftest import Lakehouses
+
+ANN = "ann@x.io"
+
+
+def make(folder: Path) -> None:
+    deliver_people(folder / "lakehouse/landing")
+    with pytest.MonkeyPatch.context() as patch:
+        isolate(patch, folder)
+        assert stedi(patch, "refresh").code == 0
+
+
+@pytest.fixture
+def folder(lakehouses: Lakehouses, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a refreshed lakehouse of Ann and Bob."""
+    folder = lakehouses.as_made(make)
+    isolate(monkeypatch, folder)
+    return folder
+
+
+def files(folder: Path) -> dict[str, tuple[int, int]]:
+    """Every file below a folder, as it is now."""
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in paths}
+
+
+def test_what_is_held_about_a_person_is_shown_and_nothing_is_written(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    before = files(folder)
+    said = stedi(monkeypatch, "person", " Ann@X.io")
+    assert files(folder) == before
+    assert (said.code, said.err) == (0, "")
+    assert f"{ANN}, used: their latest record consents to research since 2022-06-18" in said.out
+    for shown in ("dev-ann", "shared_readings", "customer/landing/", "machine_learning_curated"):
+        assert shown in said.out
+    assert "bob" not in said.out
+
+
+def test_who_does_not_consent_is_not_used(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = stedi(monkeypatch, "person", "bob@x.io").out
+    assert "bob@x.io, not used: their latest record has no research consent." in said
+    assert "machine_learning_curated" not in said
+
+
+def test_address_can_come_from_standard_input(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("ANN@x.io\n"))
+    assert json.loads(stedi(monkeypatch, "person", "-", "--json").out)["person"] == ANN
+
+
+def test_export_is_a_copy_for_its_owner_alone(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = folder / "ann.json"
+    said = stedi(monkeypatch, "person", ANN, "--export", str(target))
+    assert said.code == 0
+    assert "1 customer records, 12 readings, 1 serial numbers, 0 unreadable objects" in said.out
+    assert ANN not in said.text
+    copy = json.loads(target.read_text())
+    assert [len(copy[f"{source}_landing"]) for source in ("accelerometer", "step_trainer")] == [
+        6,
+        6,
+    ]
+    assert target.stat().st_mode & 0o077 == 0
+
+
+def test_of_a_stranger_nothing_is_held(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = stedi(monkeypatch, "person", "dee@x.io")
+    assert (said.code, said.out) == (0, "Nothing is held about this person.\n")
+
+
+def test_empty_address_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = stedi(monkeypatch, "person", " ")
+    assert (said.code, said.out, said.err) == (1, "", "The e-mail address is empty.\n")
+
+
+def test_unforeseen_error_does_not_repeat_the_address(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError(ANN)
+
+    monkeypatch.setattr("stedi_assets.privacy.access.find_people", fail)
+    said = stedi(monkeypatch, "person", ANN)
+    assert said.code == 1
+    assert "stedi_assets person EMAIL" in said.err
+    assert ANN not in said.text
