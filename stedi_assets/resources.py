@@ -28,6 +28,7 @@ _TABLE_SETTINGS = {
     "s3_kms_key",
     "consent_scope",
     "pseudonymize",
+    "times",
 }
 """Settings that say where tables are and which rows they have; no secrets."""
 

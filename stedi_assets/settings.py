@@ -117,6 +117,11 @@ class Settings(BaseSettings):
     pseudonymize: bool = Field(
         True, description="`false` adds `user` and `serialnumber` to machine_learning_curated"
     )
+    times: Literal["exact", "shifted"] = Field(
+        "exact",
+        description="times in machine_learning_curated: `exact`, by which people can be "
+        "recognized, or `shifted`, those of each person by a secret span of up to 795 days",
+    )
     pseudonym_key: SecretStr | None = Field(
         None,
         min_length=MIN_KEY,

@@ -93,5 +93,5 @@ def _used(schema: ibis.Schema, table: Table) -> ibis.Schema:
 
 def _properties(rows: Query, policy: Policy) -> dict[str, str]:
     """What a snapshot says of the policy that its rows depend on."""
-    key = {"key-id": key_id(policy)} if "subject_id" in rows.schema else {}
-    return {"consent-scope": policy.consent_scope, **key}
+    names = {"key-id": key_id(policy), "times": policy.times} if "subject_id" in rows.schema else {}
+    return {"consent-scope": policy.consent_scope, **names}

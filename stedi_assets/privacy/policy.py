@@ -9,4 +9,9 @@ from stedi_assets.tables.policy import Policy
 
 def policy_of(settings: Settings) -> Policy:
     """What the rules depend on under these settings; the key is read when a rule needs it."""
-    return Policy(settings.consent_scope, settings.pseudonymize, partial(subject_key, settings))
+    return Policy(
+        settings.consent_scope,
+        settings.pseudonymize,
+        settings.times,
+        partial(subject_key, settings),
+    )

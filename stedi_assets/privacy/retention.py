@@ -21,15 +21,16 @@ from stedi_assets.tables.consent import without_consent
 from stedi_assets.tables.curated.machine_learning_curated import IDENTIFYING, pseudonymous
 from stedi_assets.tables.identity import key_id
 from stedi_assets.tables.landing.quarantine import QUARANTINE
+from stedi_assets.tables.policy import Policy, Times
 
 
 def rows_of_withdrawn(
-    training_set: ir.Table, customer_trusted: ir.Table, settings: Settings
+    training_set: ir.Table, customer_trusted: ir.Table, policy: Policy
 ) -> ir.IntegerScalar:
     """Rows of people who consent no longer or, under `from_consent_date`, from before its date."""
     rows = training_set.select(person="subject_id", time="sensorreadingtime")
-    since = pseudonymous(customer_trusted, policy_of(settings))
-    return without_consent(rows, since.select("person"), since, policy_of(settings))
+    since = pseudonymous(customer_trusted, policy)
+    return without_consent(rows, since.select("person"), since, policy)
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ class Release:
     Attributes:
         tags: Tags of a day except its last, and of all days except the newest STEDI_TRAINING_SETS.
             Also any tag of a set that has rows of people who withdrew longer than STEDI_RETENTION
-            ago, that has columns STEDI_PSEUDONYMIZE now leaves out, or that is damaged.
+            ago, that has columns STEDI_PSEUDONYMIZE now leaves out, that has exact times where
+            STEDI_TIMES now shifts them, or that is damaged.
         unknown: Tags of sets made under another key, whose people cannot be looked up.
     """
 
@@ -68,7 +70,8 @@ def tags_to_release(lakehouse: Lakehouse, settings: Settings) -> Release:
     for name, training_set in sets.items():
         key = _key(training_set)
         is_ours = no_customers or (key == own_key if key else is_keyless_ours)
-        if unwanted & set(training_set.types):
+        is_exact = _times(training_set) == "exact"
+        if unwanted & set(training_set.types) or (settings.times == "shifted" and is_exact):
             release.append(name)
         elif not is_ours and training_set.rows:
             unknown.append(name)
@@ -81,8 +84,9 @@ def _has_withdrawals(
     lakehouse: Lakehouse, training_set: Snapshot, customers: ir.Table, settings: Settings
 ) -> bool:
     """Whether a set has rows of people who withdrew; a damaged set counts as if it had."""
+    policy = replace(policy_of(settings), times=_times(training_set))
     try:
-        rows = rows_of_withdrawn(lakehouse.open(training_set), customers, settings)
+        rows = rows_of_withdrawn(lakehouse.open(training_set), customers, policy)
         return bool(rows.to_pyarrow().as_py())
     except Exception as error:
         if is_damage(error):
@@ -108,6 +112,11 @@ def _recent_customers(lakehouse: Lakehouse, settings: Settings) -> ir.Table:
 def _key(training_set: Snapshot) -> str | None:
     """Id of the key it was made under; older ones do not have it."""
     return training_set.properties.get("key-id")
+
+
+def _times(training_set: Snapshot) -> Times:
+    """Whether its times are shifted; older ones do not say so, and are not."""
+    return "shifted" if training_set.properties.get("times") == "shifted" else "exact"
 
 
 def superseded_tags(tags: list[str], days: int) -> list[str]:

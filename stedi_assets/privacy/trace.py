@@ -10,7 +10,7 @@ from stedi_assets.privacy.policy import policy_of
 from stedi_assets.privacy.training_sets import TRAINING_SET
 from stedi_assets.read import read_table
 from stedi_assets.settings import Settings
-from stedi_assets.tables.identity import owned_readings, pseudonym
+from stedi_assets.tables.identity import owned_readings, pseudonym, time_shift
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,7 +59,10 @@ def trace(
         )
     with landing_zone("Tracing a row"):
         landing = {name: read_table(name, settings=settings) for name in _LANDING}
-        files = landing_files(str(subject_id), int(sensorreadingtime), settings, **landing)
+        time = _measured_at(
+            str(subject_id), int(sensorreadingtime), settings, landing["device_ownership"]
+        )
+        files = landing_files(str(subject_id), time, settings, **landing)
         origins: pd.DataFrame = files.to_pandas()
     if origins.empty:
         raise UnknownRowError(
@@ -67,6 +70,17 @@ def trace(
             "STEDI_PSEUDONYM_KEY to the key it was made with."
         )
     return origins
+
+
+def _measured_at(subject_id: str, time: int, settings: Settings, device_ownership: ir.Table) -> int:
+    """When the readings of a training row were measured, whose time may be shifted."""
+    policy = policy_of(settings)
+    if policy.shifts_times:
+        email = device_ownership.email
+        owned = device_ownership.filter(pseudonym(email, policy) == subject_id)
+        shifts = owned.select(shift=time_shift(email, policy)).limit(1).to_pyarrow().to_pylist()
+        time -= sum(row["shift"] for row in shifts)
+    return time
 
 
 def landing_files(  # noqa: PLR0913  (the tables it is made from)

@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 
+import ibis
 import ibis.expr.types as ir
 
 from stedi_assets.tables.policy import Policy
@@ -59,8 +60,7 @@ def pseudonym(email: ir.StringValue, policy: Policy) -> ir.StringValue:
     Nested as in HMAC, with two keys derived from the one: without the key nobody can tell whose
     pseudonym it is by hashing e-mails, or link it to one made under another key.
     """
-    inner, outer = _hash_keys(policy)
-    return (outer + (inner + email).hexdigest("sha256")).hexdigest("sha256")[:32]
+    return _keyed_hash(email, policy)[:32]
 
 
 def subject_id(person: str, policy: Policy) -> str:
@@ -70,7 +70,32 @@ def subject_id(person: str, policy: Policy) -> str:
     return hashlib.sha256((outer + nested).encode()).hexdigest()[:32]
 
 
-def _hash_keys(policy: Policy) -> tuple[str, str]:
+_SHIFT_DIGITS = 9
+"""Hexadecimal digits of a shift: up to 2^36 ms, 795 days."""
+
+
+def time_shift(email: ir.StringValue, policy: Policy) -> ir.IntegerValue:
+    """By how much the times of a person are moved under STEDI_TIMES=shifted, in milliseconds.
+
+    From 0 to 795 days, and later only, as contracts refuse times before the year 2000. It is a
+    keyed hash like the pseudonym, with keys of its own: neither tells anything of the other.
+    """
+    digits = _keyed_hash(email, policy, b" of times")
+    shift: ir.IntegerValue = ibis.literal(0, "int64")
+    for place in range(_SHIFT_DIGITS):
+        digit = ibis.literal("0123456789abcdef").find(digits[place])
+        shift += digit.cast("int64") * 16**place
+    return shift
+
+
+def _keyed_hash(email: ir.StringValue, policy: Policy, use: bytes = b"") -> ir.StringValue:
+    inner, outer = _hash_keys(policy, use)
+    return (outer + (inner + email).hexdigest("sha256")).hexdigest("sha256")
+
+
+def _hash_keys(policy: Policy, use: bytes = b"") -> tuple[str, str]:
     key = policy.subject_key().encode()
-    inner, outer = (hmac.digest(key, use, hashlib.sha256).hex() for use in (b"inner", b"outer"))
+    inner, outer = (
+        hmac.digest(key, part + use, hashlib.sha256).hex() for part in (b"inner", b"outer")
+    )
     return inner, outer

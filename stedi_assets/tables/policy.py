@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 ConsentScope = Literal["any", "from_consent_date"]
+Times = Literal["exact", "shifted"]
 
 
 def _no_key() -> str:
@@ -19,14 +20,22 @@ class Policy:
         consent_scope: Which readings of a consenting customer may be used: `any` of them, or those
             `from_consent_date` on.
         pseudonymize: Whether training rows name people by `subject_id` alone.
+        times: Whether training rows have the `exact` time of a reading, or one that is `shifted` by
+            as much as all others of the person.
         subject_key: Returns the key that `subject_id` is made with.
     """
 
     consent_scope: ConsentScope = "any"
     pseudonymize: bool = True
+    times: Times = "exact"
     subject_key: Callable[[], str] = field(default=_no_key, repr=False)
 
     @property
     def from_consent_date(self) -> bool:
         """Whether readings from before the consent date are left out."""
         return self.consent_scope == "from_consent_date"
+
+    @property
+    def shifts_times(self) -> bool:
+        """Whether the times of training rows are not those of the readings."""
+        return self.times == "shifted"

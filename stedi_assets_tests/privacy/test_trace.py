@@ -23,6 +23,7 @@ from stedi_assets_tests.support import (
     phone,
     refresh,
     subject_id,
+    time_shift,
     under,
 )
 
@@ -83,6 +84,17 @@ def test_files_of_others_who_moved_at_that_time_are_not_named(settings: Settings
         ("step_trainer", "bobs.json", 1),
         ("accelerometer", "first.json", 1),
     ]
+
+
+def test_shifted_time_is_traced_to_the_same_files(settings: Settings, tmp_path: Path) -> None:
+    shifted = under(tmp_path, landing=settings.landing_root, times="shifted")
+    assert refresh(shifted).success
+    time = at(9) + time_shift(ANN)
+    assert files(trace(subject_id(ANN), time, shifted)) == files(
+        trace(subject_id(ANN), at(9), settings)
+    )
+    with pytest.raises(UnknownRowError, match="has no row of that subject_id"):
+        trace(subject_id(ANN), at(9), shifted)
 
 
 def test_reading_that_landed_twice_has_both_files(settings: Settings) -> None:

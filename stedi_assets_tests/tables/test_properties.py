@@ -7,16 +7,21 @@ from stedi_assets.settings import Settings
 from stedi_assets.tables.accounts import KEPT
 from stedi_assets_tests.oracle import COLUMNS, compute, sort_rows
 from stedi_assets_tests.strategies import Landing, landings
-from stedi_assets_tests.support import KEY, Pipeline, person_of, subject_id
+from stedi_assets_tests.support import KEY, Pipeline, person_of, subject_id, time_shift
 
 pytestmark = pytest.mark.slow  # Many examples, each with all tables.
 
 NOT_TOO_SLOW = [HealthCheck.too_slow]
 
 
-@pytest.fixture(scope="module", params=["any", "from_consent_date"])
+@pytest.fixture(
+    scope="module",
+    params=[("any", "exact"), ("from_consent_date", "exact"), ("from_consent_date", "shifted")],
+    ids="-".join,
+)
 def pipeline(request: pytest.FixtureRequest) -> Pipeline:
-    return Pipeline(Settings.load(consent_scope=request.param, pseudonym_key=KEY))
+    scope, times = request.param
+    return Pipeline(Settings.load(consent_scope=scope, times=times, pseudonym_key=KEY))
 
 
 @given(landing=landings())
@@ -24,7 +29,11 @@ def pipeline(request: pytest.FixtureRequest) -> Pipeline:
 def test_tables_hold_exactly_the_rows_of_the_oracle(pipeline: Pipeline, landing: Landing) -> None:
     wanted = compute(*landing, pipeline.settings.consent_scope)
     training = wanted["machine_learning_curated"]
-    wanted["machine_learning_curated"] = sort_rows((subject_id(u), *row) for u, *row in training)
+    is_shifted = pipeline.settings.times == "shifted"
+    wanted["machine_learning_curated"] = sort_rows(
+        (subject_id(user), time + is_shifted * time_shift(user), *row)
+        for user, time, *row in training
+    )
     columns = COLUMNS | {
         "machine_learning_curated": pipeline.schemas["machine_learning_curated"].names
     }

@@ -14,7 +14,7 @@ from stedi_assets.tables.consent import (
 )
 from stedi_assets.tables.contract import Contract, columns_of
 from stedi_assets.tables.definition import TableDefinition
-from stedi_assets.tables.identity import pseudonym
+from stedi_assets.tables.identity import pseudonym, time_shift
 from stedi_assets.tables.policy import Policy
 
 IDENTIFYING = ("user", "serialnumber")
@@ -32,7 +32,9 @@ class MachineLearningCurated(Contract):
         "pseudonym of the person: keyed hash of the e-mail, the same in every refresh",
         str_length={"min_value": 32, "max_value": 32},
     )
-    sensorreadingtime: int = columns.time("time of both readings")
+    sensorreadingtime: int = columns.time(
+        "time of both readings; with STEDI_TIMES=shifted, later by a secret span of each person"
+    )
     distancefromobject: float = columns.distance()
     x: float = columns.acceleration("x")
     y: float = columns.acceleration("y")
@@ -65,15 +67,23 @@ def machine_learning_curated(
 ) -> ir.Table:
     """Sensor readings with the accelerometer readings of the same person and millisecond."""
     owners = device_ownership.select(
-        "serialnumber", "email", subject_id=pseudonym(device_ownership.email, policy)
+        "serialnumber", "email", **_published_name(device_ownership.email, policy)
     )
     sensor = step_trainer_trusted.join(owners, "serialnumber")
     phone = accelerometer_trusted.drop("serialnumber")
     pairs = sensor.join(
         phone, [sensor.email == phone.user, sensor.sensorreadingtime == phone.timestamp]
     )
+    if policy.shifts_times:
+        pairs = pairs.mutate(sensorreadingtime=pairs.sensorreadingtime + pairs.shift)
     columns_of_all = columns_of(MachineLearningCurated)
     return pairs.select(*columns_of_all, *(() if policy.pseudonymize else IDENTIFYING))
+
+
+def _published_name(email: ir.StringValue, policy: Policy) -> dict[str, ir.Value]:
+    """What is published instead of an e-mail and, if it is shifted, of the time (shift)."""
+    shift = {"shift": time_shift(email, policy)} if policy.shifts_times else {}
+    return {"subject_id": pseudonym(email, policy), **shift}
 
 
 # What must hold
@@ -94,10 +104,11 @@ def consent(
 
 
 def pseudonymous(customer_trusted: ir.Table, policy: Policy) -> ir.Table:
-    """Customers by subject_id (person) with the date of their consent (since)."""
-    return customer_trusted.select(
-        person=pseudonym(customer_trusted.email, policy), since="sharewithresearchasofdate"
-    )
+    """Customers by subject_id (person), since when they consent in times of the training set."""
+    email, since = customer_trusted.email, customer_trusted.sharewithresearchasofdate
+    if policy.shifts_times:
+        since += time_shift(email, policy)
+    return customer_trusted.select(person=pseudonym(email, policy), since=since)
 
 
 def still_consenting(
@@ -109,7 +120,9 @@ def still_consenting(
 ) -> ir.Table:
     """Training rows of people who still consent."""
     people = still_consenting_since(customer_landing, quarantine, customer_trusted)
-    owners = people.mutate(subject_id=pseudonym(people.email, policy))
+    owners = people.mutate(**_published_name(people.email, policy))
+    if policy.shifts_times:
+        owners = owners.mutate(since=owners.since + owners.shift)
     return rows_of_owners(
         machine_learning_curated, owners, "subject_id", "sensorreadingtime", policy
     )
@@ -124,8 +137,10 @@ def one_person_a_row(
 ) -> ir.IntegerScalar:
     """Training rows that are not a sensor and a phone reading of the same person."""
     people = device_ownership.select(person="email").distinct()
-    people = people.mutate(subject_id=pseudonym(people.person, policy))
+    people = people.mutate(**_published_name(people.person, policy))
     rows = machine_learning_curated.join(people, "subject_id")
+    if policy.shifts_times:
+        rows = rows.mutate(sensorreadingtime=rows.sensorreadingtime - rows.shift)
     sensor = step_trainer_trusted.join(
         device_ownership.select("serialnumber", "email"), "serialnumber"
     )

@@ -28,10 +28,12 @@ from stedi_assets_tests.support import (
     CY,
     KEY,
     Rows,
+    at,
     catalog_of,
     customer,
     publish,
     subject_id,
+    time_shift,
 )
 
 if TYPE_CHECKING:
@@ -170,6 +172,35 @@ def test_rows_from_before_a_later_consent_date_count_in_that_scope_only(settings
     consenting(settings, ann=11)  # withdrew, and came back later
     assert tags_to_release(open_lakehouse(settings), settings).tags == ()
     assert tags_to_release(open_lakehouse(dated), dated).tags == (tag,)
+
+
+def test_times_count_as_they_were_shifted_when_the_set_was_made(settings: Settings) -> None:
+    dated = settings.model_copy(
+        update={"retention": NOW, "consent_scope": "from_consent_date", "times": "shifted"}
+    )
+    consenting(settings, ann=10)
+    shift = time_shift(ANN)
+    rows = [row | {"sensorreadingtime": at(10) + shift} for row in rows_of(ANN, 10)]
+    tag = train(settings, rows, times="shifted")
+    exact = dated.model_copy(update={"times": "exact"})
+    for now in (dated, exact):
+        assert tags_to_release(open_lakehouse(now), now).tags == ()
+    consenting(settings, ann=11)
+    for now in (dated, exact):
+        assert tags_to_release(open_lakehouse(now), now).tags == (tag,)
+
+
+@pytest.mark.parametrize("properties", [{}, {"times": "exact"}])
+def test_set_with_exact_times_goes_once_times_are_shifted(
+    settings: Settings, properties: dict[str, str]
+) -> None:
+    consenting(settings, ann=1)
+    exact = train(settings, rows_of(ANN, 1), **properties)
+    shifted = train(settings, rows_of(ANN, 1), times="shifted")
+    now = settings.model_copy(update={"times": "shifted"})
+    assert tags_to_release(open_lakehouse(now), now).tags == (exact,)
+    clean(now)
+    assert list(tags(settings)) == [shifted]
 
 
 def test_training_set_without_rows_stays(settings: Settings) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stedi_assets.tables.policy import ConsentScope, Policy
+from stedi_assets.tables.policy import ConsentScope, Policy, Times
 from stedi_assets_tests.refresh.changes.states import States
 from stedi_assets_tests.strategies import Landing, landings
 from stedi_assets_tests.support import KEY
@@ -31,7 +31,7 @@ def sequences(draw: st.DrawFn) -> list[Landing]:
     return states
 
 
-@pytest.mark.parametrize("scope", ["any", "from_consent_date"])
+@pytest.mark.parametrize(("scope", "times"), [("any", "exact"), ("from_consent_date", "shifted")])
 @given(states=sequences())
 @settings(
     max_examples=4,
@@ -39,9 +39,12 @@ def sequences(draw: st.DrawFn) -> list[Landing]:
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 def test_changes_give_the_tables_checks_and_accounts_of_the_whole(
-    scope: ConsentScope, tmp_path_factory: pytest.TempPathFactory, states: list[Landing]
+    scope: ConsentScope,
+    times: Times,
+    tmp_path_factory: pytest.TempPathFactory,
+    states: list[Landing],
 ) -> None:
-    policy = Policy(consent_scope=scope, subject_key=lambda: KEY)
+    policy = Policy(consent_scope=scope, times=times, subject_key=lambda: KEY)
     tables = States(policy, tmp_path_factory.mktemp("lakehouse"))
     for landing in states:
         tables.derive(landing)
