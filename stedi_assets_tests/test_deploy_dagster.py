@@ -27,6 +27,7 @@ from stedi_assets.settings import Settings
 from stedi_assets_tests.aws_servers import Identity
 from stedi_assets_tests.cloudformation import Template
 from stedi_assets_tests.conftest import Aws
+from stedi_assets_tests.deploy.permissions import PRODUCERS as ROLES_OF_PRODUCERS
 from stedi_assets_tests.postgres import PostgresServer, programs
 from stedi_assets_tests.support import KEY, PROJECT, TABLES, counts
 
@@ -156,9 +157,8 @@ def identity(role: str) -> Identity:
     return Identity(role, f"the secret of {role}", document)
 
 
-PIPELINE, DATA_SCIENTIST, PRODUCER = map(
-    identity, ("PipelineRole", "DataScientistRole", "ProducerRole")
-)
+PIPELINE, DATA_SCIENTIST = map(identity, ("PipelineRole", "DataScientistRole"))
+PRODUCERS = {source: identity(role) for role, source in ROLES_OF_PRODUCERS.items()}
 
 
 def make_bucket(client: Any, name: str) -> None:
@@ -175,16 +175,18 @@ def make_bucket(client: Any, name: str) -> None:
 
 @pytest.fixture(scope="module")
 def delivered(aws: Aws, tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
-    """Objects of each source in the landing files, which a producer put there."""
-    for who in (PIPELINE, DATA_SCIENTIST, PRODUCER):
+    """Objects of each source in the landing files, which its producer put there."""
+    for who in (PIPELINE, DATA_SCIENTIST, *PRODUCERS.values()):
         aws.s3.allow(who)
     for name in ("LandingBucket", "LakehouseBucket"):
         make_bucket(aws.s3.client(), name)
-    folder, producer = tmp_path_factory.mktemp("sample"), aws.s3.client(PRODUCER)
+    folder = tmp_path_factory.mktemp("sample")
     written = write_sample(folder, Sample(customers=200))
-    for path in folder.rglob("*.json"):
-        key = str(path.relative_to(folder))
-        producer.put_object(Bucket=LANDING, Key=key, Body=path.read_bytes())
+    for source, producer in PRODUCERS.items():
+        client = aws.s3.client(producer)
+        for path in (folder / source).rglob("*.json"):
+            key = str(path.relative_to(folder))
+            client.put_object(Bucket=LANDING, Key=key, Body=path.read_bytes())
     return dict(written.objects)
 
 
@@ -313,18 +315,19 @@ def test_logs_of_runs_are_on_s3(runs: Runs, aws: Aws) -> None:
     assert {runs.again, runs.other} <= {key[2] for key in logs}
 
 
-def test_data_scientists_read_the_curated_zone_alone(runs: Runs, aws: Aws) -> None:
+def test_data_scientists_read_the_training_set_alone(runs: Runs, aws: Aws) -> None:
     client, read, denied = aws.s3.client(DATA_SCIENTIST), set(), set()
     for key in keys(aws):
-        place = "/".join(key.split("/")[:2])
+        place = "/".join(key.split("/")[: 3 if key.startswith("warehouse/curated/") else 2])
         try:
             client.get_object(Bucket=LAKEHOUSE, Key=key)
             read.add(place)
         except ClientError as error:
             assert error.response["Error"]["Code"] == "AccessDenied"
             denied.add(place)
-    assert read == {"warehouse/curated"}
+    assert read == {"warehouse/curated/machine_learning_curated"}
     assert denied - {"report/report.html"} == {
+        "warehouse/curated/customers_curated",
         "warehouse/database",
         "warehouse/landing",
         "warehouse/trusted",
@@ -332,12 +335,18 @@ def test_data_scientists_read_the_curated_zone_alone(runs: Runs, aws: Aws) -> No
     }
 
 
-def test_producers_read_nothing(runs: Runs, aws: Aws) -> None:
-    client = aws.s3.client(PRODUCER)
+@pytest.mark.parametrize("source", PRODUCERS)
+def test_producers_read_nothing_and_write_in_no_other_folder(
+    runs: Runs, aws: Aws, source: str
+) -> None:
+    client = aws.s3.client(PRODUCERS[source])
     with pytest.raises(ClientError, match="AccessDenied"):
         client.list_objects_v2(Bucket=LANDING)
     with pytest.raises(ClientError, match="AccessDenied"):
-        client.get_object(Bucket=LANDING, Key="customer/landing/customer-1.json")
+        client.get_object(Bucket=LANDING, Key=f"{source}/landing/{source}-1.json")
+    for other in PRODUCERS.keys() - {source}:
+        with pytest.raises(ClientError, match="AccessDenied"):
+            client.put_object(Bucket=LANDING, Key=f"{other}/landing/forged.json", Body=b"{}")
 
 
 def test_code_location_finishes_its_refresh_before_it_stops(

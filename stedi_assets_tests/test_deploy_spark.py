@@ -67,9 +67,10 @@ def test_job_reads_every_table_and_writes_rows_of_those_it_makes(table: str) -> 
         assert not may(action, data_file(table).replace("/data/", "/metadata/"))
 
 
-def test_job_reads_the_landing_zone_only_where_the_lakehouse_says_so() -> None:
-    assert not may("s3:GetObject", data_file("customer_landing"), lakehouse_stack())
-    assert may("s3:GetObject", data_file("customer_trusted"), lakehouse_stack())
+@pytest.mark.parametrize("table", ["customer_landing", "customer_trusted", "customers_curated"])
+def test_job_reads_e_mails_only_where_the_lakehouse_says_so(table: str) -> None:
+    assert not may("s3:GetObject", data_file(table), lakehouse_stack())
+    assert may("s3:GetObject", data_file("machine_learning_curated"), lakehouse_stack())
 
 
 def test_job_reads_no_landing_files_and_changes_no_table() -> None:

@@ -30,6 +30,9 @@ EMERGENCY = f"arn:aws:iam::{ACCOUNT}:role/emergency"
 ADMINISTRATOR = f"arn:aws:iam::{ACCOUNT}:role/administrator"
 
 
+IOT = f"arn:aws:iam::{ACCOUNT}:role/iot"
+
+
 EVERYTHING: list[dict[str, Any]] = [{"Effect": "Allow", "Action": "*", "Resource": "*"}]
 
 

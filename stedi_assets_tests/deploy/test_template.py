@@ -14,18 +14,21 @@ from stedi_assets.privacy.key import subject_key
 from stedi_assets.settings import Settings
 from stedi_assets_tests.cloudformation import ACCOUNT, REGION, Template, allowed
 from stedi_assets_tests.deploy.permissions import (
+    CUSTOMERS,
     DATA_SCIENTIST,
     NOT_DATA_SCIENTIST,
     NOT_PIPELINE,
-    NOT_PRODUCER,
     PIPELINE,
-    PRODUCER,
+    PRODUCERS,
+    not_producer,
+    producer,
 )
 from stedi_assets_tests.deploy.support import (
     ADMINISTRATOR,
     DEPLOY,
     EMERGENCY,
     EVERYTHING,
+    IOT,
     KMS_KEY,
     PROGRAMS,
     SECRET,
@@ -35,6 +38,9 @@ from stedi_assets_tests.deploy.support import (
 
 # What moto's CloudFormation leaves out, `Template` works out.
 pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse AWS:UserWarning")
+
+
+ROLES = ("PipelineRole", "DataScientistRole", *PRODUCERS)
 
 
 class Stack:
@@ -125,6 +131,8 @@ def chosen(cloud: str) -> Stack:
         PipelineService="ec2.amazonaws.com,emr-serverless.amazonaws.com",
         BreakGlassArn=EMERGENCY,
         DataScientistPrincipalArn=ADMINISTRATOR,
+        CustomersCurated="yes",
+        StepTrainerProducerArn=IOT,
     )
 
 
@@ -147,7 +155,7 @@ def test_template_deploys(stack: Stack, chosen: Stack) -> None:
 
 def test_roles_have_their_policies(chosen: Stack) -> None:
     iam = chosen.client("iam")
-    for role in ("PipelineRole", "DataScientistRole", "ProducerRole"):
+    for role in ROLES:
         name = chosen.names[role]
         (policy,) = chosen.template.properties(role)["Policies"]
         assert iam.list_role_policies(RoleName=name)["PolicyNames"] == [policy["PolicyName"]]
@@ -240,7 +248,9 @@ def test_pseudonym_key_is_made_long_enough(stack: Stack) -> None:
     [
         ("PipelineRole", {"Service": ["ec2.amazonaws.com", "emr-serverless.amazonaws.com"]}),
         ("DataScientistRole", {"AWS": ADMINISTRATOR}),
-        ("ProducerRole", {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}),
+        ("CustomerProducerRole", {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}),
+        ("AccelerometerProducerRole", {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}),
+        ("StepTrainerProducerRole", {"AWS": IOT}),
     ],
 )
 def test_roles_are_assumed_by_whom_they_are_for(
@@ -251,7 +261,7 @@ def test_roles_are_assumed_by_whom_they_are_for(
     assert statement == {"Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRole"}
 
 
-@pytest.mark.parametrize("role", ["PipelineRole", "DataScientistRole", "ProducerRole"])
+@pytest.mark.parametrize("role", ROLES)
 def test_roles_name_what_they_may(chosen: Stack, role: str) -> None:
     statements = chosen.statements(role)
     assert all(statement["Effect"] == "Allow" for statement in statements)
@@ -269,8 +279,8 @@ Requests = list[tuple[str, str, str]]
     ("role", "needs", "more"),
     [
         ("PipelineRole", PIPELINE, NOT_PIPELINE),
-        ("DataScientistRole", DATA_SCIENTIST, NOT_DATA_SCIENTIST),
-        ("ProducerRole", PRODUCER, NOT_PRODUCER),
+        ("DataScientistRole", DATA_SCIENTIST, [*NOT_DATA_SCIENTIST, *CUSTOMERS]),
+        *((role, producer(source), not_producer(source)) for role, source in PRODUCERS.items()),
     ],
 )
 def test_roles_may_what_they_need_and_no_more(
@@ -282,37 +292,53 @@ def test_roles_may_what_they_need_and_no_more(
     assert decided == dict.fromkeys(needs, True) | dict.fromkeys(more, False)
 
 
+def test_data_scientists_read_customers_only_where_that_is_chosen(chosen: Stack) -> None:
+    needs, more = [*DATA_SCIENTIST, *CUSTOMERS], NOT_DATA_SCIENTIST
+    decided = {
+        request: chosen.may("DataScientistRole", request[0], chosen.arn(*request[1:]))
+        for request in (*needs, *more)
+    }
+    assert decided == dict.fromkeys(needs, True) | dict.fromkeys(more, False)
+
+
+def test_customers_are_listed_only_where_they_are_read(stack: Stack, chosen: Stack) -> None:
+    given = {"s3:prefix": "warehouse/curated/customers_curated/"}
+    for each, may in ((stack, False), (chosen, True)):
+        bucket = each.arn("s3", "lakehouse")
+        assert each.may("DataScientistRole", "s3:ListBucket", bucket, given) is may
+
+
 def test_roles_list_their_own_prefixes(stack: Stack) -> None:
     bucket = stack.arn("s3", "lakehouse")
     for prefix, data_scientist in {
-        "warehouse/curated/customers_curated/": True,
-        "athena-results/": True,
+        "warehouse/curated/machine_learning_curated/": True,
+        "athena-results/data-scientists/": True,
         "warehouse/": False,
+        "athena-results/": False,
+        "warehouse/trusted/customer_trusted/": False,
         "warehouse/landing/quarantine/": False,
         "compute-logs/": False,
     }.items():
         given = {"s3:prefix": prefix}
         assert stack.may("PipelineRole", "s3:ListBucket", bucket, given)
         assert stack.may("DataScientistRole", "s3:ListBucket", bucket, given) is data_scientist
-        assert not stack.may("ProducerRole", "s3:ListBucket", bucket, given)
+        assert not any(stack.may(role, "s3:ListBucket", bucket, given) for role in PRODUCERS)
 
 
-LANDING = [
+CLOSED = [
     "landing/customer/landing/a.json",
     "landing/anything",
     "lakehouse/compute-logs/storage/run/compute_logs/step.err",
     *(
         f"lakehouse/warehouse/{table.zone}/{table.name}/data/a.parquet"
         for table in TABLES
-        if table.zone == Zone.LANDING
+        if table.name != "machine_learning_curated"
     ),
 ]
 
 
-@pytest.mark.parametrize("key", LANDING)
-def test_administrators_read_no_landing_files_no_landing_zone_and_no_logs(
-    stack: Stack, chosen: Stack, key: str
-) -> None:
+@pytest.mark.parametrize("key", CLOSED)
+def test_administrators_read_nobodys_e_mail(stack: Stack, chosen: Stack, key: str) -> None:
     for action in ("s3:GetObject", "s3:GetObjectVersion"):
         assert not stack.may(ADMINISTRATOR, action, stack.arn("s3", key))
         assert not stack.may(EMERGENCY, action, stack.arn("s3", key))
@@ -322,18 +348,29 @@ def test_administrators_read_no_landing_files_no_landing_zone_and_no_logs(
     assert stack.may("PipelineRole", "s3:GetObject", stack.arn("s3", key))
 
 
-def test_landing_denials_cover_quarantine_and_owners(stack: Stack) -> None:
-    assert {"quarantine", "device_matches", "device_ownership", "customer_landing"} <= {
-        key.split("/")[3] for key in LANDING if key.startswith("lakehouse/")
-    }
+def test_tables_with_personal_data_are_denied(stack: Stack) -> None:
+    personal = {table.name for table in TABLES if any(column.personal for column in table.columns)}
+    denied = {key.split("/")[3] for key in CLOSED if key.startswith("lakehouse/warehouse")}
+    assert "customers_curated" in personal and "quarantine" in personal
+    assert personal <= denied
 
 
-@pytest.mark.parametrize("who", ["PipelineRole", "DataScientistRole", "ProducerRole", EMERGENCY])
+def test_results_are_read_by_data_scientists_alone(stack: Stack, chosen: Stack) -> None:
+    for each in (stack, chosen):
+        result = each.arn("s3", "lakehouse/athena-results/data-scientists/a.csv")
+        assert each.may("DataScientistRole", "s3:GetObject", result)
+        assert not each.may(ADMINISTRATOR, "s3:GetObject", result)
+        assert not any(
+            each.may(role, "s3:GetObject", result) for role in (*PRODUCERS, "PipelineRole")
+        )
+
+
+@pytest.mark.parametrize("who", [*ROLES, EMERGENCY])
 def test_nobody_comes_without_tls(chosen: Stack, who: str) -> None:
     plain = {"aws:SecureTransport": "false"}
     for action, name in (
         ("s3:GetObject", "lakehouse/warehouse/curated/customers_curated/data/a.parquet"),
-        ("s3:PutObject", "landing/customer/landing/a.json"),
+        *(("s3:PutObject", f"landing/{source}/landing/a.json") for source in PRODUCERS.values()),
         ("s3:ListBucket", "landing"),
         ("s3:ListBucket", "lakehouse"),
     ):
@@ -344,11 +381,11 @@ def test_pseudonym_key_is_read_by_the_pipeline_alone(stack: Stack) -> None:
     secret, read = stack.template.outputs()["PseudonymKeySecret"], "secretsmanager:GetSecretValue"
     assert stack.may("PipelineRole", read, secret)
     assert not stack.may("DataScientistRole", read, secret)
-    assert not stack.may("ProducerRole", read, secret)
+    assert not any(stack.may(role, read, secret) for role in PRODUCERS)
     assert not stack.may("PipelineRole", read, "another secret")
 
 
-@pytest.mark.parametrize("role", ["PipelineRole", "DataScientistRole", "ProducerRole"])
+@pytest.mark.parametrize("role", ROLES)
 def test_key_of_the_buckets_is_used_by_way_of_s3(chosen: Stack, role: str) -> None:
     by_s3 = {"kms:ViaService": f"s3.{REGION}.amazonaws.com"}
     for action in ("kms:Decrypt", "kms:GenerateDataKey"):
@@ -359,20 +396,21 @@ def test_key_of_the_buckets_is_used_by_way_of_s3(chosen: Stack, role: str) -> No
 def test_query_results_lie_where_data_scientists_write(stack: Stack) -> None:
     configuration = stack.template.properties("WorkGroup")["WorkGroupConfiguration"]
     assert configuration["EnforceWorkGroupConfiguration"] is True
-    bucket = stack.names["LakehouseBucket"]
-    assert (
-        configuration["ResultConfiguration"]["OutputLocation"] == f"s3://{bucket}/athena-results/"
-    )
+    place = configuration["ResultConfiguration"]["OutputLocation"]
+    assert place == f"s3://{stack.names['LakehouseBucket']}/athena-results/data-scientists/"
 
 
-def test_data_scientists_see_exactly_the_curated_tables(stack: Stack) -> None:
-    seen = {
-        arn.rpartition("/")[2]
-        for statement in stack.statements("DataScientistRole")
-        for arn in _list(statement["Resource"])
-        if ":table/" in arn
-    }
-    assert seen == {table.name for table in TABLES if table.zone == Zone.CURATED}
+def test_data_scientists_see_the_curated_tables_that_they_read(stack: Stack, chosen: Stack) -> None:
+    def seen(each: Stack) -> set[str]:
+        return {
+            arn.rpartition("/")[2]
+            for statement in each.statements("DataScientistRole")
+            for arn in _list(statement["Resource"])
+            if ":table/" in arn
+        }
+
+    assert seen(stack) == {"machine_learning_curated"}
+    assert seen(chosen) == {table.name for table in TABLES if table.zone == Zone.CURATED}
 
 
 def _list(value: Any) -> list[Any]:
