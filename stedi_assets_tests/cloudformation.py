@@ -123,17 +123,27 @@ def allowed(
 ) -> bool:
     """Whether a request of this account is allowed, by its principal's and the bucket's statements.
 
-    Some statement has to allow it, and none to deny it.
+    Some statement has to allow it, and none to deny it. A service of AWS is named in the context,
+    by `aws:PrincipalServiceName`.
     """
     applying = [
         statement["Effect"]
         for statement in (*own, *of_bucket)
-        if _matches(statement["Action"], action)
+        if _is_of(statement.get("Principal", "*"), context)
+        and _matches(statement["Action"], action)
         and _matches(statement["Resource"], resource)
         and _conditions(statement.get("Condition", {}), context)
     ]
-    assert all(statement.get("Principal", "*") == "*" for statement in of_bucket)
     return "Allow" in applying and "Deny" not in applying
+
+
+def _is_of(principal: Any, context: Mapping[str, str]) -> bool:
+    match principal:
+        case "*":
+            return True
+        case {"Service": service}:
+            return context.get("aws:PrincipalServiceName") == service
+    raise NotImplementedError(principal)
 
 
 def _matches(patterns: str | list[str], value: str) -> bool:
@@ -154,7 +164,7 @@ def _conditions(conditions: Mapping[str, Any], context: Mapping[str, str]) -> bo
 def _condition(operator: str, wanted: list[str], found: str | None) -> bool:
     # A request without the key meets negated conditions, and no others.
     match operator:
-        case "Bool" | "StringEquals":
+        case "Bool" | "StringEquals" | "ArnEquals":
             return found in wanted
         case "StringLike":
             return found is not None and _matches(wanted, found)

@@ -33,6 +33,9 @@ ADMINISTRATOR = f"arn:aws:iam::{ACCOUNT}:role/administrator"
 IOT = f"arn:aws:iam::{ACCOUNT}:role/iot"
 
 
+AUDITOR = f"arn:aws:iam::{ACCOUNT}:role/auditor"
+
+
 EVERYTHING: list[dict[str, Any]] = [{"Effect": "Allow", "Action": "*", "Resource": "*"}]
 
 

@@ -25,6 +25,7 @@ from stedi_assets_tests.deploy.permissions import (
 )
 from stedi_assets_tests.deploy.support import (
     ADMINISTRATOR,
+    AUDITOR,
     DEPLOY,
     EMERGENCY,
     EVERYTHING,
@@ -87,7 +88,11 @@ class Stack:
         """Whether a role of the stack, or another by its ARN that may do everything, may."""
         of_stack = who in self.names
         arn = f"arn:aws:iam::{ACCOUNT}:role/{self.names[who]}" if of_stack else who
-        given = {"aws:PrincipalArn": arn, "aws:SecureTransport": "true"}
+        given = {
+            "aws:PrincipalArn": arn,
+            "aws:SecureTransport": "true",
+            "aws:PrincipalIsAWSService": "false",
+        }
         own = self.statements(who) if of_stack else EVERYTHING
         return allowed(action, resource, given | (context or {}), own, self.bucket_statements())
 
@@ -97,10 +102,11 @@ class Stack:
         return [statement for document in documents for statement in document["Statement"]]
 
     def arn(self, kind: str, name: str) -> str:
-        """ARN of an object (`landing/...`, `lakehouse/...` by its bucket), table or database."""
+        """ARN of an object (`landing/...`, `access-log/...` by its bucket), table or database."""
         if kind == "s3":
             bucket, slash, key = name.partition("/")
-            return f"arn:aws:s3:::{self.names[f'{bucket.capitalize()}Bucket']}{slash}{key}"
+            logical = bucket.title().replace("-", "")
+            return f"arn:aws:s3:::{self.names[f'{logical}Bucket']}{slash}{key}"
         name = name.format(WorkGroup=self.template.outputs()["WorkGroupName"])
         return f"arn:aws:{kind}:{REGION}:{ACCOUNT}:{name}"
 
@@ -133,6 +139,7 @@ def chosen(cloud: str) -> Stack:
         DataScientistPrincipalArn=ADMINISTRATOR,
         CustomersCurated="yes",
         StepTrainerProducerArn=IOT,
+        AuditorArn=AUDITOR,
     )
 
 
@@ -184,12 +191,18 @@ def test_outputs_are_settings(stack: Stack, chosen: Stack) -> None:
     assert {name: filled[name] for name in reported} == reported
 
 
-@pytest.mark.parametrize("bucket", ["LandingBucket", "LakehouseBucket"])
-def test_buckets_are_private_and_encrypted(stack: Stack, chosen: Stack, bucket: str) -> None:
-    for each, encryption in (
-        (stack, {"SSEAlgorithm": "AES256"}),
-        (chosen, {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": KMS_KEY}),
-    ):
+BY_S3 = {"SSEAlgorithm": "AES256"}
+BY_KEY = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": KMS_KEY}
+
+
+@pytest.mark.parametrize(
+    ("bucket", "with_key"),
+    [("LandingBucket", BY_KEY), ("LakehouseBucket", BY_KEY), ("AccessLogBucket", BY_S3)],
+)
+def test_buckets_are_private_and_encrypted(
+    stack: Stack, chosen: Stack, bucket: str, with_key: dict[str, str]
+) -> None:
+    for each, encryption in ((stack, BY_S3), (chosen, with_key)):
         found = each.client("s3").get_bucket_encryption(Bucket=each.names[bucket])
         (rule,) = found["ServerSideEncryptionConfiguration"]["Rules"]
         assert rule["ApplyServerSideEncryptionByDefault"] == encryption
@@ -231,7 +244,7 @@ def test_what_cannot_be_made_again_outlives_the_stack(stack: Stack) -> None:
     kept = [
         resource for kind in kinds for resource in stack.template.resources(f"AWS::{kind}").values()
     ]
-    assert len(kept) == 4
+    assert len(kept) == 5
     assert {resource["DeletionPolicy"] for resource in kept} == {"Retain"}
     assert {resource["UpdateReplacePolicy"] for resource in kept} == {"Retain"}
 
@@ -391,6 +404,55 @@ def test_key_of_the_buckets_is_used_by_way_of_s3(chosen: Stack, role: str) -> No
     for action in ("kms:Decrypt", "kms:GenerateDataKey"):
         assert chosen.may(role, action, KMS_KEY, by_s3)
         assert not chosen.may(role, action, KMS_KEY)
+
+
+LOG = "access-log/lakehouse/2026-11-29-22-00-00-AB12"
+
+
+def writes_logs(stack: Stack, **about: str) -> bool:
+    """Whether S3 may write the log of a bucket."""
+    context = {
+        "aws:PrincipalServiceName": "logging.s3.amazonaws.com",
+        "aws:PrincipalIsAWSService": "true",
+        "aws:SecureTransport": "true",
+        "aws:SourceAccount": ACCOUNT,
+    }
+    about = {f"aws:{name}": value for name, value in about.items()}
+    return allowed(
+        "s3:PutObject", stack.arn("s3", LOG), context | about, (), stack.bucket_statements()
+    )
+
+
+def test_s3_logs_who_asks_both_buckets_for_what(stack: Stack) -> None:
+    for bucket in ("landing", "lakehouse"):
+        logging = stack.template.properties(f"{bucket.capitalize()}Bucket")["LoggingConfiguration"]
+        assert logging == {
+            "DestinationBucketName": stack.names["AccessLogBucket"],
+            "LogFilePrefix": f"{bucket}/",
+        }
+        assert writes_logs(stack, SourceArn=stack.arn("s3", bucket))
+    assert not writes_logs(stack, SourceArn="arn:aws:s3:::another")
+    assert not writes_logs(stack, SourceArn=stack.arn("s3", "landing"), SourceAccount="another")
+
+
+def test_nobody_forges_or_deletes_an_access_log(stack: Stack, chosen: Stack) -> None:
+    for each in (stack, chosen):
+        for who in (*ROLES, ADMINISTRATOR, EMERGENCY, AUDITOR):
+            for action in ("s3:PutObject", "s3:DeleteObject", "s3:DeleteObjectVersion"):
+                assert not each.may(who, action, each.arn("s3", LOG))
+
+
+def test_access_logs_are_read_by_the_auditor_alone(stack: Stack, chosen: Stack) -> None:
+    for who in (*ROLES, ADMINISTRATOR, EMERGENCY):
+        assert not chosen.may(who, "s3:GetObject", chosen.arn("s3", LOG))
+    assert chosen.may(AUDITOR, "s3:GetObject", chosen.arn("s3", LOG))
+    assert not stack.may(AUDITOR, "s3:GetObject", stack.arn("s3", LOG))
+
+
+def test_access_logs_expire(stack: Stack) -> None:
+    rules = stack.template.properties("AccessLogBucket")["LifecycleConfiguration"]["Rules"]
+    (expire,) = [rule for rule in rules if "ExpirationInDays" in rule]
+    assert expire == {"Id": "expire", "Status": "Enabled", "ExpirationInDays": "365"}
 
 
 def test_query_results_lie_where_data_scientists_write(stack: Stack) -> None:
