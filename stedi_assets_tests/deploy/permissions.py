@@ -22,10 +22,26 @@ PIPELINE = [
     ("glue:GetDatabase", "glue", "database/stedi"),
     ("glue:CreateDatabase", "glue", "database/stedi"),
 ]
+FORGET = [
+    *(
+        (action, "s3", f"landing/{source}/landing/2023/a.json.gz")
+        for action in (
+            "s3:GetObjectVersion",
+            "s3:PutObject",
+            "s3:DeleteObject",
+            "s3:DeleteObjectVersion",
+        )
+        for source in ("customer", "accelerometer", "step_trainer")
+    ),
+    ("s3:ListBucketVersions", "s3", "landing"),
+]
+"""What the pipeline may with ForgetLandingFiles alone."""
 NOT_PIPELINE = [
-    ("s3:PutObject", "s3", "landing/customer/landing/a.json"),
-    ("s3:DeleteObject", "s3", "landing/customer/landing/a.json"),
-    ("s3:DeleteObjectVersion", "s3", "landing/customer/landing/a.json"),
+    ("s3:PutObject", "s3", "landing/elsewhere/a.json"),
+    ("s3:DeleteObject", "s3", "landing/elsewhere/a.json"),
+    ("s3:DeleteObjectVersion", "s3", "landing/elsewhere/a.json"),
+    ("s3:DeleteBucket", "s3", "landing"),
+    ("s3:PutLifecycleConfiguration", "s3", "landing"),
     ("s3:DeleteObject", "s3", "lakehouse/compute-logs/storage/run/compute_logs/step.out"),
     ("s3:GetObject", "s3", "lakehouse/athena-results/data-scientists/a.csv"),
     ("s3:PutBucketPolicy", "s3", "lakehouse"),

@@ -16,6 +16,7 @@ from stedi_assets_tests.cloudformation import ACCOUNT, REGION, Template, allowed
 from stedi_assets_tests.deploy.permissions import (
     CUSTOMERS,
     DATA_SCIENTIST,
+    FORGET,
     NOT_DATA_SCIENTIST,
     NOT_PIPELINE,
     PIPELINE,
@@ -138,6 +139,7 @@ def chosen(cloud: str) -> Stack:
         BreakGlassArn=EMERGENCY,
         DataScientistPrincipalArn=ADMINISTRATOR,
         CustomersCurated="yes",
+        ForgetLandingFiles="yes",
         StepTrainerProducerArn=IOT,
         AuditorArn=AUDITOR,
     )
@@ -291,7 +293,7 @@ Requests = list[tuple[str, str, str]]
 @pytest.mark.parametrize(
     ("role", "needs", "more"),
     [
-        ("PipelineRole", PIPELINE, NOT_PIPELINE),
+        ("PipelineRole", PIPELINE, [*NOT_PIPELINE, *FORGET]),
         ("DataScientistRole", DATA_SCIENTIST, [*NOT_DATA_SCIENTIST, *CUSTOMERS]),
         *((role, producer(source), not_producer(source)) for role, source in PRODUCERS.items()),
     ],
@@ -305,10 +307,18 @@ def test_roles_may_what_they_need_and_no_more(
     assert decided == dict.fromkeys(needs, True) | dict.fromkeys(more, False)
 
 
-def test_data_scientists_read_customers_only_where_that_is_chosen(chosen: Stack) -> None:
-    needs, more = [*DATA_SCIENTIST, *CUSTOMERS], NOT_DATA_SCIENTIST
+@pytest.mark.parametrize(
+    ("role", "needs", "more"),
+    [
+        ("PipelineRole", [*PIPELINE, *FORGET], NOT_PIPELINE),
+        ("DataScientistRole", [*DATA_SCIENTIST, *CUSTOMERS], NOT_DATA_SCIENTIST),
+    ],
+)
+def test_roles_may_more_where_that_is_chosen_and_no_more_than_that(
+    chosen: Stack, role: str, needs: Requests, more: Requests
+) -> None:
     decided = {
-        request: chosen.may("DataScientistRole", request[0], chosen.arn(*request[1:]))
+        request: chosen.may(role, request[0], chosen.arn(*request[1:]))
         for request in (*needs, *more)
     }
     assert decided == dict.fromkeys(needs, True) | dict.fromkeys(more, False)
