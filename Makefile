@@ -65,8 +65,9 @@ dev: setup ## open the lakehouse in the Dagster UI
 screenshots: setup-dev system ## take the pictures of docs/ anew
 	$(BIN)/python -m stedi_assets_tests.browser.screenshots
 
-docs: setup-dev ## write what docs/ says of tables and settings anew
+docs: setup-dev ## write anew what docs/ and deploy/ say of tables and settings
 	$(BIN)/python -m docs.generate
+	$(BIN)/python -m docs.lake_formation
 
 snapshots: setup-dev ## write anew what tests keep of tables' SQL and of Dagster's assets
 	$(BIN)/python -m stedi_assets_tests.snapshots.make
@@ -77,6 +78,7 @@ lint: setup-dev ## check style, spelling, types and generated pages
 	$(BIN)/codespell
 	$(BIN)/mypy
 	$(BIN)/python -m docs.generate --check
+	$(BIN)/python -m docs.lake_formation --check
 
 # In a folder of its own, so that the newest versions that fit are installed.
 lock: ## write constraints.txt anew, with the newest versions that fit

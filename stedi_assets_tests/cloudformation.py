@@ -141,7 +141,7 @@ def _is_of(principal: Any, context: Mapping[str, str]) -> bool:
     match principal:
         case "*":
             return True
-        case {"Service": service}:
+        case {"Service": str(service)}:
             return context.get("aws:PrincipalServiceName") == service
     raise NotImplementedError(principal)
 
