@@ -81,11 +81,11 @@ def time_shift(email: ir.StringValue, policy: Policy) -> ir.IntegerValue:
     keyed hash like the pseudonym, with keys of its own: neither tells anything of the other.
     """
     digits = _keyed_hash(email, policy, b" of times")
-    shift: ir.IntegerValue = ibis.literal(0, "int64")
+    shift: ir.FloatingValue = ibis.literal(0.0)
     for place in range(_SHIFT_DIGITS):
-        digit = ibis.literal("0123456789abcdef").find(digits[place])
-        shift += digit.cast("int64") * 16**place
-    return shift
+        # As doubles, which are exact here: Spark's positions in a text have 32 bits only.
+        shift += ibis.literal("0123456789abcdef").find(digits[place]) * 16.0**place
+    return shift.cast("int64")
 
 
 def _keyed_hash(email: ir.StringValue, policy: Policy, use: bytes = b"") -> ir.StringValue:

@@ -116,6 +116,7 @@ def _given(landing: Path, scope: str) -> dict[str, Any]:
         "max_quarantine_share": 1,
         "consent_scope": scope,
         "pseudonymize": scope == "any",
+        "times": "exact" if scope == "any" else "shifted",
     }
 
 
