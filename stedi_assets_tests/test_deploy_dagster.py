@@ -3,6 +3,7 @@
 What they may do on S3 is what the roles in lakehouse.yaml may.
 """
 
+import json
 import os
 import re
 import signal
@@ -18,6 +19,7 @@ from typing import Any, NamedTuple
 
 import dagster as dg
 import pytest
+import requests
 import yaml
 from botocore.exceptions import ClientError
 from dagster_graphql import DagsterGraphQLClient
@@ -25,7 +27,7 @@ from dagster_graphql import DagsterGraphQLClient
 from stedi_assets.sample.landing_files import Sample, write_sample
 from stedi_assets.settings import Settings
 from stedi_assets_tests.aws_servers import Identity
-from stedi_assets_tests.cloudformation import Template
+from stedi_assets_tests.cloudformation import REGION, Template
 from stedi_assets_tests.conftest import Aws
 from stedi_assets_tests.deploy.permissions import PRODUCERS as ROLES_OF_PRODUCERS
 from stedi_assets_tests.postgres import PostgresServer, programs
@@ -64,12 +66,32 @@ class Deployment:
             ]
         return [str(PROGRAMS / program), *arguments]
 
+    def environment_of(self, name: str) -> dict[str, str]:
+        """What a container gets: settings and credentials the code location alone."""
+        everything = os.environ | self.environment
+        if name == "code":
+            return everything
+        given = SERVICES[name]["environment"]
+        own = {key: value for key, value in given.items() if key not in self.environment}
+        assert {key for key in own if not own[key].startswith("$")} == {
+            "AWS_EC2_METADATA_DISABLED",
+            "DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS",
+        }
+        kept = {
+            key: value
+            for key, value in everything.items()
+            if key in given or not key.startswith(("AWS_", "STEDI_", "DAGSTER_"))
+        }
+        nowhere = dict.fromkeys(("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"), os.devnull)
+        home = {"DAGSTER_HOME": self.environment["DAGSTER_HOME"], "AWS_DEFAULT_REGION": REGION}
+        return {**kept, **own, **nowhere, **home}
+
     def start(self, name: str, words: list[str]) -> None:
         with (self.folder / f"{name}.log").open("wb") as log:
             self._processes[name] = subprocess.Popen(
                 ["sh", "-c", START, "sh", *self.command(words)],
                 cwd=self.folder,
-                env=os.environ | self.environment,
+                env=self.environment_of(name),
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
@@ -97,10 +119,15 @@ class Deployment:
         return not subprocess.run(
             self.command(words),
             cwd=self.folder,
-            env=os.environ | self.environment,
+            env=self.environment_of(name),
             check=False,
             capture_output=True,
         ).returncode
+
+    @property
+    def ui(self) -> str:
+        """Where the webserver listens."""
+        return f"http://127.0.0.1:{self._ports['3000']}"
 
     def launch(self) -> str:
         """Put a refresh into the queue, as a press on Materialize all does."""
@@ -313,6 +340,28 @@ def test_history_is_in_postgresql(
 def test_logs_of_runs_are_on_s3(runs: Runs, aws: Aws) -> None:
     logs = [key.split("/") for key in keys(aws) if key.startswith("compute-logs/")]
     assert {runs.again, runs.other} <= {key[2] for key in logs}
+
+
+def ask(deployment: Deployment, query: str) -> dict[str, Any]:
+    answer = requests.post(f"{deployment.ui}/graphql", json={"query": query}, timeout=60)
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def test_ui_links_to_logs_that_it_cannot_read(deployment: Deployment, runs: Runs) -> None:
+    events = ask(
+        deployment,
+        f"""{{logsForRun(runId: "{runs.other}") {{... on EventConnection {{events {{
+        ... on LogsCapturedEvent {{fileKey externalStdoutUrl}}}}}}}}}}""",
+    )["data"]["logsForRun"]["events"]
+    captured = [event for event in events if event]
+    assert captured
+    for event in captured:
+        key = f"compute-logs/storage/{runs.other}/compute_logs/{event['fileKey']}.out"
+        assert event["externalStdoutUrl"].endswith(key)
+    log_key = json.dumps([runs.other, "compute_logs", captured[0]["fileKey"]])
+    answer = ask(deployment, f"{{capturedLogs(logKey: {log_key}) {{stdout stderr}}}}")
+    assert "Unable to locate credentials" in answer["errors"][0]["message"]
 
 
 def test_data_scientists_read_the_training_set_alone(runs: Runs, aws: Aws) -> None:

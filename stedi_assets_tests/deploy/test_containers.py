@@ -65,6 +65,9 @@ COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 SERVICES = COMPOSE["services"]
 
 
+INTERNAL = {"internal": True}
+
+
 EXAMPLE = dict(
     line.removeprefix("# ").split("=", 1)
     for line in (DEPLOY / "example.env").read_text().splitlines()
@@ -73,7 +76,7 @@ EXAMPLE = dict(
 
 
 def test_containers_are_healthy_or_started_again() -> None:
-    assert set(SERVICES) == {"postgres", "code", "webserver", "daemon"}
+    assert set(SERVICES) == {"postgres", "code", "webserver", "daemon", "proxy"}
     for service in SERVICES.values():
         assert service["restart"] == "unless-stopped"
         assert service["healthcheck"]["test"]
@@ -87,7 +90,78 @@ def test_containers_are_healthy_or_started_again() -> None:
 
 def test_only_the_ui_is_reached_from_outside_and_only_from_this_machine() -> None:
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
-    assert published == {"webserver": ["${DAGSTER_UI:-127.0.0.1:3000}:3000"]}
+    assert published == {"proxy": ["${DAGSTER_UI:-127.0.0.1:3000}:3000"]}
+
+
+def test_only_the_code_location_reaches_aws() -> None:
+    inner = {name for name, network in COMPOSE["networks"].items() if network == INTERNAL}
+    outward = {name: set(service["networks"]) - inner for name, service in SERVICES.items()}
+    assert {name: found for name, found in outward.items() if found} == {
+        "code": {"aws"},
+        "proxy": {"outside"},
+    }
+    options = COMPOSE["networks"]["outside"]["driver_opts"]
+    assert options == {"com.docker.network.bridge.enable_ip_masquerade": "false"}
+
+
+def test_proxy_reaches_the_webserver_alone() -> None:
+    reached = {name for name, service in SERVICES.items() if "ui" in service["networks"]}
+    assert reached == {"webserver", "proxy"}
+    assert "inside" not in SERVICES["proxy"]["networks"]
+
+
+def test_proxy_has_no_rights_but_the_one_to_start() -> None:
+    proxy = SERVICES["proxy"]
+    assert (proxy["cap_drop"], proxy["cap_add"]) == (["ALL"], ["NET_BIND_SERVICE"])
+    assert proxy["read_only"] is True
+    assert not proxy["user"].startswith("0")
+
+
+def test_logins_and_configuration_are_files_beside_it() -> None:
+    assert COMPOSE["configs"] == {"caddyfile": {"file": "./Caddyfile"}}
+    assert COMPOSE["secrets"] == {"ui-logins": {"file": "./ui-logins"}}
+    assert (DEPLOY / "Caddyfile").exists()
+    assert "/ui-logins" in (DEPLOY / ".gitignore").read_text().splitlines()
+
+
+def test_images_are_those_of_the_settings() -> None:
+    asked = {name: service["image"] for name, service in SERVICES.items() if "build" not in service}
+    assert asked == {
+        "postgres": "${POSTGRES_IMAGE:?set it in deploy/.env}",
+        "proxy": "${PROXY_IMAGE:?set it in deploy/.env}",
+    }
+    for name in ("code", "webserver", "daemon"):
+        arguments = SERVICES[name]["build"]["args"]
+        assert arguments == {"PYTHON_IMAGE": "${PYTHON_IMAGE:?set it in deploy/.env}"}
+    first = (DEPLOY / "Dockerfile").read_text().split("FROM ")[1].splitlines()[0]
+    assert first == "${PYTHON_IMAGE}"
+
+
+def test_command_of_the_page_writes_images_by_digest(tmp_path: Path) -> None:
+    """With a stand-in for Docker: its registry is not reached from here."""
+    (command,) = re.findall(
+        r"^\$ (for image in .*?done >> \.env)$",
+        (DEPLOY / "README.md").read_text(),
+        re.MULTILINE | re.DOTALL,
+    )
+    digest = "sha256:" + "0123456789abcdef" * 4
+    docker = tmp_path / "docker"
+    docker.write_text(
+        f"""#!/bin/sh
+        [ "$1 $2 $3 $5 $6" = 'buildx imagetools inspect --format {{{{.Manifest.Digest}}}}' ] \\
+            && echo {digest}
+        """
+    )
+    docker.chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    subprocess.run(["bash", "-euc", command], cwd=tmp_path, env=environment, check=True)
+    written = dict(
+        line.split("=", 1) for line in (tmp_path / ".env").read_text().splitlines() if line
+    )
+    asked = re.findall(r"\$\{(\w+_IMAGE)", (DEPLOY / "compose.yaml").read_text())
+    assert set(written) == set(asked)
+    for image in written.values():
+        assert re.fullmatch(rf"\w+:[\w.-]+@{digest}", image)
 
 
 def test_only_the_code_location_gets_the_settings_and_the_key() -> None:
