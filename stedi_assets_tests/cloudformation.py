@@ -164,7 +164,7 @@ def _conditions(conditions: Mapping[str, Any], context: Mapping[str, str]) -> bo
 def _condition(operator: str, wanted: list[str], found: str | None) -> bool:
     # A request without the key meets negated conditions, and no others.
     match operator:
-        case "Bool" | "StringEquals" | "ArnEquals":
+        case "Bool" | "StringEquals":
             return found in wanted
         case "StringLike":
             return found is not None and _matches(wanted, found)

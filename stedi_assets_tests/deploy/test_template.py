@@ -422,18 +422,15 @@ def test_key_of_the_buckets_is_used_by_way_of_s3(chosen: Stack, role: str) -> No
 LOG = "access-log/lakehouse/2026-11-29-22-00-00-AB12"
 
 
-def writes_logs(stack: Stack, **about: str) -> bool:
-    """Whether S3 may write the log of a bucket."""
+def writes_logs(stack: Stack, account: str) -> bool:
+    """Whether S3 may write the log of an account's bucket."""
     context = {
         "aws:PrincipalServiceName": "logging.s3.amazonaws.com",
         "aws:PrincipalIsAWSService": "true",
         "aws:SecureTransport": "true",
-        "aws:SourceAccount": ACCOUNT,
+        "aws:SourceAccount": account,
     }
-    about = {f"aws:{name}": value for name, value in about.items()}
-    return allowed(
-        "s3:PutObject", stack.arn("s3", LOG), context | about, (), stack.bucket_statements()
-    )
+    return allowed("s3:PutObject", stack.arn("s3", LOG), context, (), stack.bucket_statements())
 
 
 def test_s3_logs_who_asks_both_buckets_for_what(stack: Stack) -> None:
@@ -443,9 +440,14 @@ def test_s3_logs_who_asks_both_buckets_for_what(stack: Stack) -> None:
             "DestinationBucketName": stack.names["AccessLogBucket"],
             "LogFilePrefix": f"{bucket}/",
         }
-        assert writes_logs(stack, SourceArn=stack.arn("s3", bucket))
-    assert not writes_logs(stack, SourceArn="arn:aws:s3:::another")
-    assert not writes_logs(stack, SourceArn=stack.arn("s3", "landing"), SourceAccount="another")
+    buckets = stack.template.resources("AWS::S3::Bucket")
+    for bucket in ("LandingBucket", "LakehouseBucket"):
+        assert buckets[bucket]["DependsOn"] == "AccessLogBucketPolicy"
+
+
+def test_s3_writes_logs_of_this_account_alone(stack: Stack) -> None:
+    assert writes_logs(stack, ACCOUNT)
+    assert not writes_logs(stack, "210987654321")
 
 
 def test_nobody_forges_or_deletes_an_access_log(stack: Stack, chosen: Stack) -> None:
