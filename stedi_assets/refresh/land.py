@@ -12,6 +12,7 @@ from stedi_assets.lakehouse.landing.ledger import LandingFolder
 from stedi_assets.lakehouse.state import Snapshot
 from stedi_assets.refresh.anomaly_checks import check_source
 from stedi_assets.refresh.findings import Finding, Verdict
+from stedi_assets.refresh.forgotten import Sieve
 from stedi_assets.refresh.gate import check_contract, publish_or_hold_back, unchanged
 from stedi_assets.refresh.landing_checks import (
     CHECKS,
@@ -83,6 +84,7 @@ class Landing:
             self._quarantine,
             settings.unreadable_limits,
             ordered={"customer"},
+            sift=Sieve(lakehouse, self._quarantine),
         )
 
     def prepare(self, *, all_sources: bool) -> None:

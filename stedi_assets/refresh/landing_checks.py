@@ -22,6 +22,9 @@ CHECKS = [*CHECKS_OF_ROWS, "readable", "files", "anomalies"]
 
 QUARANTINE_CHECKS = ["contract", "completeness"]
 
+FORGOTTEN = "of forgotten people"
+"""Outcome of objects that went to no table, see `forgotten.py`."""
+
 
 def check_rejects(expected: int | None, candidate: Snapshot) -> Finding:
     """Whether quarantine has a row for each unreadable object of the files taken in."""
@@ -101,24 +104,31 @@ def _unreadable(entry: Entry) -> str:
 
 
 def account(ingested: Ingested, snapshot: Snapshot) -> dict[str, Any]:
-    """Objects of all files taken in: rows of the landing table, or quarantined."""
+    """Objects of all files taken in: rows of the landing table, quarantined or forgotten."""
     entries = [entry for entry in ingested.entries if entry.held_back is None]
-    quarantined = sum(entry.quarantined for entry in entries)
+    forgotten = sum(entry.forgotten for entry in entries)
     return {
         "rows_in": sum(entry.objects for entry in entries),
         "kept": snapshot.rows,
-        "withheld": {"quarantined": quarantined},
+        "withheld": {
+            "quarantined": sum(entry.quarantined for entry in entries),
+            **({FORGOTTEN: forgotten} if forgotten else {}),
+        },
     }
 
 
 def check_objects(name: str, ingested: Ingested, candidate: Snapshot) -> Finding:
-    """Whether every object of every file is a row of the table or in quarantine."""
+    """Whether every object of every file is a row of the table or in quarantine.
+
+    Those of forgotten people are neither.
+    """
     counts = account(ingested, candidate)
-    objects, quarantined = counts["rows_in"], counts["withheld"]["quarantined"]
+    objects, withheld = counts["rows_in"], counts["withheld"]
+    said = ", ".join(f"{number} {outcome}" for outcome, number in withheld.items())
     return Finding(
         "completeness",
-        objects == candidate.rows + quarantined,
-        f"{name}: {objects} objects in files, {candidate.rows} rows, {quarantined} quarantined.",
+        objects == candidate.rows + sum(withheld.values()),
+        f"{name}: {objects} objects in files, {candidate.rows} rows, {said}.",
         counts,
     )
 

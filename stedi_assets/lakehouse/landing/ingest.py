@@ -4,7 +4,7 @@ import hashlib
 import json
 import time
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
 from itertools import chain
@@ -40,6 +40,9 @@ LANDED = "landed-at"
 
 MANY = 100
 """If none of so many objects in a file has a value for a column, that is no accident."""
+
+Sift = Callable[[Table, Parsed], Parsed]
+"""Leaves out some of what was read of new files, of a landing table."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,7 @@ class Ingest(Ledgers):
         limits: Mapping[str, float],
         *,
         ordered: Collection[str],
+        sift: Sift | None = None,
     ) -> None:
         """Read landing files into tables; what cannot be read goes to `quarantine`.
 
@@ -102,9 +106,11 @@ class Ingest(Ledgers):
             quarantine: The table of what cannot be read.
             limits: As of `Ledgers`.
             ordered: Sources whose latest record decides: content that lands again counts again.
+            sift: Leaves out what must not be taken in of what was read.
         """
         super().__init__(landing, catalog, limits)
         self._ordered = ordered
+        self._sift = sift or (lambda _table, parsed: parsed)
         self._engine = engine
         self._quarantine = quarantine
         self._root = landing.storage.root
@@ -225,7 +231,8 @@ class Ingest(Ledgers):
         results = _Results()
         for parsed in self._parse(batch, entries, state):
             reasons = self._reasons_to_hold_back(batch, parsed)
-            results.add(self._without(parsed, reasons), reasons, batch.limit)
+            taken = self._sift(batch.table, self._without(parsed, reasons))
+            results.add(taken, reasons, batch.limit)
         self._assert_unchanged(batch)
         entries = [results.complete(entry) for entry in entries]
         base = batch.base.properties[LEDGER] if batch.base else None
@@ -425,10 +432,12 @@ class _Batch:
             )
             for file in self.arrived.new
         ]
+        # A file that was written anew may be delivered again as it was at first.
         originals = {
-            entry.digest: entry
+            digest: entry
             for entry in self.unchanged.values()
             if entry.size and not entry.duplicate_of and entry.held_back is None
+            for digest in filter(None, (entry.first_digest, entry.digest))
         }
         entries.sort(key=lambda entry: entry.landed_at)
         landed = [*originals.values(), *entries] if self.order_counts else []

@@ -77,7 +77,7 @@ class Entry:
     """What became of a landing file.
 
     Attributes:
-        objects: Objects and unreadable fragments in it: rows plus quarantined.
+        objects: Objects and unreadable fragments in it: rows plus quarantined plus forgotten.
         reason: What was wrong with most of the quarantined, if any.
         rejects: Parquet file with its rejects, and those of files read with it, if any.
         duplicate_of: File with the same content that was taken in instead of it, if any.
@@ -92,6 +92,8 @@ class Entry:
             none, or was taken in before this was noted.
         modified: When the file was last written, in epoch milliseconds, as the storage says; 0 if
             it was taken in before this was noted.
+        forgotten: Objects and fragments that are in no table, as they are of forgotten people.
+        first_digest: The digest that it had when it was taken in, if it was written anew since.
     """
 
     path: str
@@ -110,6 +112,8 @@ class Entry:
     reasons: str | None = None
     profile: str | None = None
     modified: int = 0
+    forgotten: int = 0
+    first_digest: str | None = None
 
 
 _TYPES: dict[Any, pa.DataType] = {

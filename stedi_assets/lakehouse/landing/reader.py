@@ -35,7 +35,7 @@ _Item = PlainLines | Row | Unreadable
 
 @dataclass(frozen=True)
 class Counts:
-    """What a file holds: its objects and unreadable fragments are rows or quarantined.
+    """What a file holds: its objects and unreadable fragments are rows, quarantined or forgotten.
 
     Attributes:
         reason: What was wrong with most of the quarantined, if any.
@@ -43,6 +43,7 @@ class Counts:
             gzip file that is damaged or cut off.
         reasons: All that was wrong, as of `Entry`.
         profile: What its readable objects look like, as `Profile.text` writes it.
+        forgotten: Those of forgotten people, which go nowhere.
     """
 
     objects: int
@@ -52,6 +53,7 @@ class Counts:
     lost: bool = False
     reasons: str | None = None
     profile: str | None = None
+    forgotten: int = 0
 
 
 @dataclass

@@ -101,7 +101,12 @@ def replace(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.{uuid4().hex}")
     with LocalFile(str(temporary)).create() as file:
         file.write(text.encode())
-    temporary.replace(path)
+    rename(temporary, path)
+
+
+def rename(written: Path, path: Path) -> None:
+    """Let a file that is whole take the place of another."""
+    written.replace(path)
     _sync(path.parent)
 
 

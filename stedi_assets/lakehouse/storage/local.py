@@ -4,12 +4,13 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
+from uuid import uuid4
 
 from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
 from pyiceberg.io import FileIO
@@ -21,7 +22,7 @@ from stedi_assets.lakehouse.faults import WAY_BACK, LakehouseError
 from stedi_assets.lakehouse.storage import durable, walk
 from stedi_assets.lakehouse.storage.metadata_files import MetadataFiles
 from stedi_assets.lakehouse.storage.sqlite_faults import name_file, opening
-from stedi_assets.lakehouse.storage.storage import HINT, StoredFile
+from stedi_assets.lakehouse.storage.storage import HINT, UNFINISHED, StoredFile
 
 NAMESPACE = "stedi"
 """Namespace of the tables, where a lakehouse has a catalog of its own."""
@@ -152,6 +153,30 @@ class LocalStorage:
     def open_landing(self, location: str, root: str) -> BinaryIO:
         """Open a file of the landing root, wherever its name leads by now."""
         return walk.open_below(location, root)
+
+    @contextmanager
+    def replacing(self, location: str) -> Iterator[BinaryIO]:
+        """Write a file beside it, and rename that. Mode and time of the old one stay.
+
+        Another name of the old file, a hard link, keeps its content.
+        """
+        path = Path(os.path.realpath(location))
+        temporary = path.with_name(f"{UNFINISHED}{uuid4().hex}")
+        try:
+            with durable.LocalFile(str(temporary)).create() as file:
+                yield cast("BinaryIO", file)
+            if path.exists():
+                shutil.copystat(path, temporary)
+            durable.rename(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def erase(self, location: str) -> None:
+        """Delete a file, of which nothing else is kept here."""
+        self.io.delete(location)
+
+    def erase_older(self, location: str) -> None:
+        """Nothing is kept of what a file was."""
 
     def drop_uploads(self, before: datetime) -> int:
         """There are no uploads here."""

@@ -5,6 +5,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import datetime
 from functools import cached_property
@@ -14,7 +15,7 @@ from urllib.parse import urlsplit
 
 import boto3
 from botocore.credentials import ReadOnlyCredentials
-from botocore.exceptions import NoCredentialsError, NoRegionError
+from botocore.exceptions import ClientError, NoCredentialsError, NoRegionError
 from pyiceberg.catalog import WAREHOUSE_LOCATION
 from pyiceberg.catalog import Catalog as IcebergCatalog
 from pyiceberg.io import FileIO
@@ -165,6 +166,37 @@ class S3Storage:
     def open_landing(self, location: str, root: str) -> BinaryIO:
         """Open an object."""
         return cast("BinaryIO", self.io.new_input(location).open())
+
+    @contextmanager
+    def replacing(self, location: str) -> Iterator[BinaryIO]:
+        """Write an object anew: it is there once it is whole."""
+        with self.io.new_output(location).create(overwrite=True) as file:
+            yield cast("BinaryIO", file)
+
+    def erase(self, location: str) -> None:
+        """Delete an object with all its versions, as far as these may be listed."""
+        try:
+            self._erase(location, older_only=False)
+        except ClientError as error:
+            # The pipeline may not, in a bucket of tables without versions.
+            if error.response["Error"]["Code"] != "AccessDenied":
+                raise
+        self.io.delete(location)
+
+    def erase_older(self, location: str) -> None:
+        """Delete all versions of an object but the one that is read."""
+        self._erase(location, older_only=True)
+
+    def _erase(self, location: str, *, older_only: bool) -> None:
+        bucket, key = split(location)
+        pages = self.client.get_paginator("list_object_versions")
+        for page in pages.paginate(Bucket=bucket, Prefix=key):
+            for version in (*page.get("Versions", ()), *page.get("DeleteMarkers", ())):
+                # Without versioning there is one, named null.
+                if version["Key"] == key and not (older_only and version["IsLatest"]):
+                    self.client.delete_object(
+                        Bucket=bucket, Key=key, VersionId=version["VersionId"]
+                    )
 
     def point_readers(self) -> None:
         """Readers ask Glue: a hint could be out of date, and show people who withdrew."""

@@ -1,6 +1,7 @@
 """What a storage has to offer."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +15,9 @@ HINT = "version-hint.text"
 
 It is for those that are given a folder: DuckDB, and whoever uses PyIceberg's static tables.
 """
+
+UNFINISHED = ".stedi-"
+"""What the name of a file begins with that is being written to take the place of another."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,15 @@ class Storage(Protocol):
         Raises:
             FileNotFoundError: It is not there, or a listing would not show it.
         """
+
+    def replacing(self, location: str) -> AbstractContextManager[BinaryIO]:
+        """Write a file anew; nobody ever sees a part of it, also where this is killed."""
+
+    def erase(self, location: str) -> None:
+        """Delete a file with all that the storage keeps of it, such as its older versions."""
+
+    def erase_older(self, location: str) -> None:
+        """Delete all that the storage keeps of what a file was before."""
 
     def drop_uploads(self, before: datetime) -> int:
         """Remove what remains of uploads begun before that time; returns their number."""

@@ -1,0 +1,426 @@
+"""Forgotten people: what lands of them again is taken into no table.
+
+Nobody who was forgotten can be named, so a list keeps keyed hashes: of people, each with the time
+of the request, and of devices that were theirs. It lies in the landing zone with its key, which is
+its own: the key of `subject_id` may be replaced, and then nobody on the list could be recognised.
+Whoever may read the landing zone can tell of a given address whether it is on the list.
+
+- A customer record counts again if it was registered after the request. From then on later
+  versions of it count, too, and what cannot be read of the person, which may be a withdrawal.
+- A phone's reading counts again from the time of that registration on. It has to land with it or
+  after it.
+- A device's readings of after the request count: somebody else may have it now. Those of before
+  do not. Where other people used the device, too, each reading that was theirs is on the list.
+"""
+
+import hashlib
+import hmac
+import json
+import secrets
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+from uuid import uuid4
+
+import ibis
+import ibis.expr.types as ir
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stedi_assets.lakehouse.faults import damaged
+from stedi_assets.lakehouse.lakehouse import Lakehouse
+from stedi_assets.lakehouse.landing.person import SEPARATOR
+from stedi_assets.lakehouse.landing.reader import Parsed
+from stedi_assets.lakehouse.landing.values import DAY
+from stedi_assets.lakehouse.names import view_name
+from stedi_assets.lakehouse.query import Query
+from stedi_assets.lakehouse.storage.storage import Storage
+from stedi_assets.lakehouse.table import SOURCE_FILE, Table
+
+Row = Mapping[str, Any]
+
+_CUSTOMERS = "customer_landing"
+TIMES = {"accelerometer_landing": "timestamp", "step_trainer_landing": "sensorreadingtime"}
+"""When the readings of a landing table were measured."""
+
+_KINDS = {"accelerometer_landing": "claim", "step_trainer_landing": "device"}
+"""As what the serial number of a reading is on the list."""
+
+
+def folder_of(storage: Storage) -> str:
+    """Where the list is: in the landing zone."""
+    return f"{storage.root}/warehouse/landing/forgotten"
+
+
+def _place(storage: Storage) -> str:
+    return f"{folder_of(storage)}/people.json"
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """The list.
+
+    Attributes:
+        key: What its hashes are made with.
+        people: When it was asked to forget each, in epoch milliseconds, by hash.
+        devices: Until when readings are theirs, by hash: of a device that was somebody's alone,
+            and of a serial number that somebody alone claimed.
+        readings: Of devices that others used, too: by the hash of the device, hashes of the times
+            of readings that were theirs.
+    """
+
+    key: str = field(repr=False)
+    people: Mapping[str, int] = field(default_factory=dict)
+    devices: Mapping[str, int] = field(default_factory=dict)
+    readings: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, storage: Storage) -> "Forgotten":
+        """The list as it is; an empty one, with a new key, where there is none."""
+        file = storage.io.new_input(_place(storage))
+        if not file.exists():
+            return cls(secrets.token_hex(32))
+        with damaged(file.location), file.open() as opened:
+            said = json.loads(opened.read())
+            readings = {device: frozenset(times) for device, times in said["readings"].items()}
+            return cls(said["key"], said["people"], said["devices"], readings)
+
+    def write(self, storage: Storage) -> None:
+        """Let this be the list."""
+        readings = {device: sorted(times) for device, times in self.readings.items()}
+        said = {
+            "key": self.key,
+            "people": self.people,
+            "devices": self.devices,
+            "readings": readings,
+        }
+        with storage.replacing(_place(storage)) as file:
+            file.write(json.dumps(said, indent=1).encode())
+
+    def digest(self, kind: str, value: object) -> str:
+        """Keyed hash of a `person`, `device`, `claim` or the `time` of a reading, 128 bits."""
+        said = f"{kind}\x1f{value}".encode()
+        return hmac.digest(bytes.fromhex(self.key), said, hashlib.sha256).hex()[:32]
+
+    def with_(
+        self,
+        people: Iterable[str],
+        devices: Iterable[str],
+        claims: Iterable[str],
+        readings: Mapping[str, Iterable[int]],
+        at: int,
+    ) -> "Forgotten":
+        """The list with these people, and with devices and single readings that were theirs.
+
+        A clock may be a day ahead, so readings of up to a day after the request count as theirs.
+
+        Args:
+            people: Each in the one spelling of the e-mail.
+            devices: Serial numbers of devices that were theirs alone.
+            claims: Serial numbers that they alone claimed.
+            readings: Times of readings of other devices, by serial number.
+            at: When it was asked for, in epoch milliseconds.
+        """
+        times = {
+            self.digest("device", serial): {self.digest("time", time) for time in times}
+            for serial, times in readings.items()
+        }
+        return replace(
+            self,
+            people={**self.people, **{self.digest("person", one): at for one in people}},
+            devices={
+                **self.devices,
+                **{self.digest("device", one): at + DAY for one in devices},
+                **{self.digest("claim", one): at + DAY for one in claims},
+            },
+            readings={
+                device: self.readings.get(device, frozenset()) | times.get(device, set())
+                for device in {*self.readings, *times}
+            },
+        )
+
+    def asked_at(self, person: str | None) -> int | None:
+        """When it was asked to forget a person; None if it was not."""
+        return None if person is None else self.people.get(self.digest("person", person))
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Which rows of a landing table are of forgotten people, in plain values.
+
+    Attributes:
+        people: When it was asked to forget each.
+        devices: Until when readings with each serial number are theirs. Where phones send readings
+            of a person's own, of those without a person.
+        readings: Times of single readings, by device.
+        again: When each who registered again did so first.
+    """
+
+    people: Mapping[str, int]
+    devices: Mapping[str, int] = field(default_factory=dict)
+    readings: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    again: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no row can be theirs."""
+        return not (self.people or self.devices or self.readings)
+
+    def theirs(self, table: str, rows: ir.Table) -> ir.BooleanValue:
+        """Which rows of a landing table are theirs."""
+        return _any(list(self._conditions(table, rows))).fill_null(False)
+
+    def _conditions(self, table: str, rows: ir.Table) -> Iterator[ir.BooleanValue]:
+        if table == _CUSTOMERS:
+            yield from self._records(rows)
+            return
+        time = rows[TIMES[table]]
+        if table == "accelerometer_landing":
+            yield rows.person.isin(self._gone_for_good)
+            yield from ((rows.person == one) & (time < since) for one, since in self.again.items())
+        nobody = rows.person.isnull() if "person" in rows.columns else ibis.literal(True)
+        for until in set(self.devices.values()):
+            devices = [one for one, at in self.devices.items() if at == until]
+            yield nobody & rows.serialnumber.isin(devices) & (time <= until)
+        if "person" not in rows.columns:
+            for serial, times in self.readings.items():
+                yield (rows.serialnumber == serial) & time.isin(times)
+
+    def _records(self, rows: ir.Table) -> Iterator[ir.BooleanValue]:
+        for until in set(self.people.values()):
+            people = [one for one in self._gone_for_good if self.people[one] == until]
+            yield rows.person.isin(people)
+        for one in self.again:
+            until = self.people[one]
+            updated = rows.lastupdatedate.coalesce(rows.registrationdate)
+            is_new = (rows.registrationdate > until).fill_null(False)
+            yield (rows.person == one) & ~is_new & (updated <= until).fill_null(False)
+
+    @property
+    def _gone_for_good(self) -> list[str]:
+        return [one for one in self.people if one not in self.again]
+
+    def is_theirs(self, table: str, row: Row) -> bool:
+        """Whether a single row of a landing table, or object of its files, is theirs."""
+        person = row.get("person")
+        if table == _CUSTOMERS:
+            until, since = self.people.get(str(person)), self.again.get(str(person))
+            updated = row["lastupdatedate"] or row["registrationdate"]
+            is_new = row["registrationdate"] is not None and row["registrationdate"] > (until or 0)
+            if until is None or is_new:
+                return False
+            return since is None or (updated is not None and updated <= until)
+        time = row[TIMES[table]]
+        if person is not None:
+            return person in self.people and time < self.again.get(person, time + 1)
+        serial = row["serialnumber"]
+        single = "person" not in row and time in self.readings.get(serial, ())
+        return single or (serial in self.devices and time <= self.devices[serial])
+
+    def without(self, persons: str | None) -> tuple[bool, str | None]:
+        """Of the persons that something unreadable names: is one forgotten, and who is left."""
+        named = (persons or "").split(SEPARATOR)
+        left = [one for one in named if one not in self.people or one in self.again]
+        return len(left) < len(named), SEPARATOR.join(filter(None, left)) or None
+
+
+def _any(conditions: list[ir.BooleanValue]) -> ir.BooleanValue:
+    return ibis.or_(*(each.fill_null(False) for each in conditions)) if conditions else _NEVER
+
+
+_NEVER = ibis.literal(False)
+
+
+class Sieve:
+    """Leaves out what is of forgotten people of what landed."""
+
+    def __init__(self, lakehouse: Lakehouse, quarantine: Table) -> None:
+        """Look at the list of a lakehouse when something landed."""
+        self._lakehouse = lakehouse
+        self._engine = lakehouse.engine.immediate
+        self._quarantine = quarantine
+
+    @cached_property
+    def _forgotten(self) -> Forgotten:
+        return Forgotten.read(self._lakehouse.storage)
+
+    def __call__(self, table: Table, parsed: Parsed) -> Parsed:
+        """What was read of new files of a landing table, without what is theirs."""
+        if not self._forgotten.people:
+            return parsed
+        rows = self._open(table, parsed.rows)
+        rejects = read_rejects(parsed.rejects, self._lakehouse)
+        persons = {one for row in rejects for one in (row["person"] or "").split(SEPARATOR)}
+        rule = rule_for(self._forgotten, self._lakehouse, table.name, rows, persons)
+        if rule.is_empty:
+            return parsed
+        gone = Counter(count_by_file(rows.filter(rule.theirs(table.name, rows)), self._lakehouse))
+        if gone:
+            kept = rows.filter(~rule.theirs(table.name, rows)).select(*table.types)
+            state = self._lakehouse.catalog.state(table.name)
+            folder = f"{state.location}/data"
+            files = self._engine.write(Query.of(kept), folder, state.field_ids)
+            for file in parsed.rows:
+                self._lakehouse.storage.erase(file)
+            parsed = replace(parsed, rows=files)
+        written, lost = rewrite_rejects(parsed.rejects, rejects, rule.without, self._lakehouse)
+        if parsed.rejects and written != parsed.rejects:
+            self._lakehouse.storage.erase(parsed.rejects)
+        counts = {
+            path: replace(
+                each,
+                rows=each.rows - gone[path],
+                quarantined=each.quarantined - lost[path],
+                forgotten=gone[path] + lost[path],
+            )
+            for path, each in parsed.counts.items()
+        }
+        return replace(parsed, rejects=written, counts=counts)
+
+    def _open(self, table: Table, files: list[str]) -> ir.Table:
+        return self._engine.open(view_name(f"{table.name}_landed", uuid4().hex), files, table.types)
+
+
+def rule_for(
+    forgotten: Forgotten,
+    lakehouse: Lakehouse,
+    table: str,
+    rows: ir.Table,
+    persons: Iterable[str] = (),
+) -> Rule:
+    """The rule for rows of a landing table, some of which may be of forgotten people.
+
+    Args:
+        forgotten: The list.
+        lakehouse: Tells who registered again.
+        table: The landing table.
+        rows: Rows of it, which need not be published.
+        persons: Whom else something may be of.
+    """
+
+    def values(column: str) -> list[str]:
+        if column not in rows.columns:
+            return []
+        found = rows.filter(rows[column].notnull()).select(column).distinct()
+        return list(lakehouse.engine.immediate.fetch(Query.of(found))[column].to_pylist())
+
+    everybody = {*values("person"), *persons}
+    people = {one: at for one in everybody if (at := forgotten.asked_at(one)) is not None}
+    serials = {
+        serial: forgotten.digest(_KINDS[table], serial)
+        for serial in (values("serialnumber") if table in TIMES else [])
+    }
+    devices = {
+        serial: forgotten.devices[digest]
+        for serial, digest in serials.items()
+        if digest in forgotten.devices
+    }
+    readings = {
+        serial: _single(forgotten, table, rows.filter(rows.serialnumber == serial), lakehouse)
+        for serial, digest in serials.items()
+        if digest in forgotten.readings
+    }
+    fresh = rows if table == _CUSTOMERS else None
+    return Rule(people, devices, readings, _again(people, lakehouse, fresh))
+
+
+def _single(
+    forgotten: Forgotten, table: str, rows: ir.Table, lakehouse: Lakehouse
+) -> tuple[int, ...]:
+    """Times of a device's readings that are on the list one by one."""
+    column = TIMES[table]
+    found = lakehouse.engine.immediate.fetch(
+        Query.of(rows.select("serialnumber", column).distinct())
+    ).to_pylist()
+    return tuple(
+        row[column]
+        for row in found
+        if forgotten.digest("time", row[column])
+        in forgotten.readings[forgotten.digest("device", row["serialnumber"])]
+    )
+
+
+def _again(
+    people: Mapping[str, int], lakehouse: Lakehouse, fresh: ir.Table | None
+) -> dict[str, int]:
+    """When each who registered after the request did so first."""
+    published = lakehouse.catalog.published(_CUSTOMERS) if people else None
+    tables = [lakehouse.open(published)] if published else []
+    if people and fresh is not None:
+        tables.append(fresh)
+    again: dict[str, int] = {}
+    for rows in tables:
+        known = rows.filter(rows.person.isin(list(people)) & rows.registrationdate.notnull())
+        found = lakehouse.engine.immediate.fetch(
+            Query.of(known.select("person", "registrationdate").distinct())
+        )
+        for row in found.to_pylist():
+            person, time = row["person"], row["registrationdate"]
+            if time > people[person]:
+                again[person] = min(time, again.get(person, time))
+    return again
+
+
+def count_by_file(rows: ir.Table, lakehouse: Lakehouse) -> dict[str, int]:
+    """How many of these rows each landing file has."""
+    counts = rows.group_by(SOURCE_FILE).agg(rows=ibis._.count())
+    found = lakehouse.engine.immediate.fetch(Query.of(counts)).to_pylist()
+    return {row[SOURCE_FILE]: row["rows"] for row in found}
+
+
+def read_rejects(file: str | None, lakehouse: Lakehouse) -> list[dict[str, Any]]:
+    """What a file of `quarantine` holds."""
+    if file is None:
+        return []
+    with damaged(file), lakehouse.storage.io.new_input(file).open() as opened:
+        rows: list[dict[str, Any]] = pq.ParquetFile(opened).read().to_pylist()
+    return rows
+
+
+Without = Callable[[str | None], tuple[bool, str | None]]
+
+
+def rewrite_rejects(
+    file: str | None,
+    rows: list[dict[str, Any]],
+    without: Without,
+    lakehouse: Lakehouse,
+    holds: Callable[[str], bool] = lambda _: False,
+) -> tuple[str | None, Counter[str]]:
+    """Write a file of `quarantine` anew without what is of forgotten people; the old one stays.
+
+    What names others, too, is kept for the sake of these, without its text: it may suspend them.
+
+    Args:
+        file: The file.
+        rows: What it holds.
+        without: As `Rule.without`.
+        lakehouse: Where it is.
+        holds: Whether a text has something of theirs in it, though it names nobody.
+
+    Returns:
+        The new file, the old one if nothing is theirs, or None if all is; and how many rows of
+        each landing file went.
+    """
+    kept, lost, changed = [], Counter[str](), False
+    for row in rows:
+        theirs, left = without(row["person"])
+        if not theirs and not holds(row["raw"]):
+            kept.append(row)
+        elif left is not None:
+            changed = True
+            kept.append({**row, "raw": "", "person": left})
+        else:
+            lost[row[SOURCE_FILE]] += 1
+    if not lost and not changed:
+        return file, lost
+    if not kept or file is None:
+        return None, lost
+    new = f"{file.rpartition('/')[0]}/{uuid4().hex}.parquet"
+    with lakehouse.storage.io.new_input(file).open() as opened:
+        schema = pq.ParquetFile(opened).schema_arrow
+    with lakehouse.storage.io.new_output(new).create() as target:
+        pq.write_table(pa.Table.from_pylist(kept, schema), target)
+    return new, lost
