@@ -16,6 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from stedi_assets.cli import interrupts
 from stedi_assets.cli.change import dev, rebuild, refresh, sample, tag, vacuum
+from stedi_assets.cli.forget import forget
 from stedi_assets.cli.rights import person
 from stedi_assets.cli.show import report, show, status
 from stedi_assets.cli.terminal import stop
@@ -42,7 +43,8 @@ class _Group(_WithoutTypesOfFlags, TyperGroup):
 
 
 app = typer.Typer(cls=_Group, no_args_is_help=True, pretty_exceptions_enable=False)
-for _command in (refresh, dev, rebuild, status, tag, vacuum, show, report, person, sample):
+_COMMANDS = refresh, dev, rebuild, status, tag, vacuum, show, report, person, forget, sample
+for _command in _COMMANDS:
     app.command(cls=_Command)(_command)
 
 

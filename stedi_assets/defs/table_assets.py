@@ -12,20 +12,18 @@ from stedi_assets.defs.failures import as_dagster_failure, withdrawal_hook
 from stedi_assets.defs.landing import FULL
 from stedi_assets.defs.metadata import Recorder, table_spec
 from stedi_assets.lakehouse.lakehouse import Lakehouse
-from stedi_assets.lakehouse.query import Query
 from stedi_assets.lakehouse.table import Table
 from stedi_assets.privacy.key import make_missing_key
 from stedi_assets.privacy.policy import policy_of
 from stedi_assets.refresh.gate import audit_and_publish, checks_of, refuse
 from stedi_assets.refresh.recompute import recompute
+from stedi_assets.refresh.remake import says_of_policy
 from stedi_assets.refresh.stage import seen_by_checks, stage
 from stedi_assets.settings import Settings
 from stedi_assets.tables.breaches import column_breaches
 from stedi_assets.tables.curated.machine_learning_curated import MACHINE_LEARNING_CURATED
 from stedi_assets.tables.definition import TableDefinition, query_of, takes_policy
-from stedi_assets.tables.identity import key_id
 from stedi_assets.tables.lineage import Lineage
-from stedi_assets.tables.policy import Policy
 
 
 def table_asset(
@@ -67,8 +65,9 @@ def table_asset(
             if broken := column_breaches(contract, _used(rows.schema, table)):
                 yield from check_results(refuse(definition, policy, broken), context.instance)
                 return
-            properties = _properties(rows, policy) if takes_policy(rule) else {}
-            properties |= {"run-id": context.run.run_id, **seen_by_checks(definition, lakehouse)}
+            said = says_of_policy(rows, policy) if takes_policy(rule) else {}
+            seen = seen_by_checks(definition, lakehouse)
+            properties = {**said, "run-id": context.run.run_id, **seen}
             method = stage(table.name, rows, properties, lakehouse)
             recomputed = None
             if FULL in context.run.tags:
@@ -89,9 +88,3 @@ def table_asset(
 def _used(schema: ibis.Schema, table: Table) -> ibis.Schema:
     """The columns of a rule that its table has: what else the rule gives is left out."""
     return ibis.schema({name: schema[name] for name in table.types if name in schema})
-
-
-def _properties(rows: Query, policy: Policy) -> dict[str, str]:
-    """What a snapshot says of the policy that its rows depend on."""
-    names = {"key-id": key_id(policy), "times": policy.times} if "subject_id" in rows.schema else {}
-    return {"consent-scope": policy.consent_scope, **names}

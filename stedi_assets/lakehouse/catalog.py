@@ -30,6 +30,7 @@ from stedi_assets.lakehouse.manifests import (
     ExactSnapshot,
     files_of,
     published_ids,
+    reduce,
 )
 from stedi_assets.lakehouse.state import (
     ACCOUNT,
@@ -38,6 +39,7 @@ from stedi_assets.lakehouse.state import (
     HELD_BACK,
     HELD_BACK_BY,
     PREFIX,
+    ROWS_SINCE,
     ZONE,
     Snapshot,
     TableState,
@@ -283,6 +285,15 @@ class Catalog:
             raise LakehouseError(f"{snapshot.table} has a tag or branch {name} already.")
         with conflicts(snapshot.table), iceberg.manage_snapshots() as manage:
             manage.create_tag(snapshot.id, name)
+
+    def replace_tagged(self, snapshot: Snapshot, files: Collection[str]) -> None:
+        """Let the tags of a snapshot name one of these files instead, with fewer of its rows."""
+        iceberg = self.load(snapshot.table)
+        base = iceberg.snapshot_by_id(snapshot.id)
+        assert base is not None
+        since = str(round(snapshot.committed_at.timestamp() * 1000))
+        with conflicts(snapshot.table):
+            reduce(iceberg, base, files, {f"{PREFIX}{ROWS_SINCE}": since})
 
     def untag(self, table: str, names: Collection[str]) -> None:
         """Remove tags, so that their snapshots can expire."""

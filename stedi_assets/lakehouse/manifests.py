@@ -140,15 +140,23 @@ class ExactSnapshot(_SnapshotProducer["ExactSnapshot"]):
 
 
 class _Rewritten(ExactSnapshot):
-    """The same files and columns as its base."""
+    """The same columns as its base, and the same files unless others are given."""
 
-    def __init__(
-        self, transaction: Transaction, io: FileIO, base: Snapshot, branch: str | None
+    def __init__(  # noqa: PLR0913, PLR0917
+        self,
+        transaction: Transaction,
+        io: FileIO,
+        base: Snapshot,
+        branch: str | None,
+        says: Mapping[str, str],
+        files: Collection[str] | None = None,
     ) -> None:
-        files = {entry.data_file.file_path for entry in live_entries(base, io)}
+        if files is None:
+            files = {entry.data_file.file_path for entry in live_entries(base, io)}
         summary = base.summary.additional_properties if base.summary else {}
         properties = {name: value for name, value in summary.items() if name.startswith("stedi.")}
-        properties[SAME_AS] = original_of(base) or str(base.snapshot_id)
+        properties.pop(SAME_AS, None)
+        properties |= says
         super().__init__(transaction, io, files, properties, base=base, branch=branch)
         self._schema_id = base.schema_id
 
@@ -177,14 +185,41 @@ def rewrite(table: Table, snapshot: Snapshot) -> None:
     names = {name for name, ref in refs.items() if ref.snapshot_id == snapshot.snapshot_id}
     branch = MAIN_BRANCH if MAIN_BRANCH in names else None
     tags = {name for name in names if refs[name].snapshot_ref_type == SnapshotRefType.TAG}
+    same = {SAME_AS: original_of(snapshot) or str(snapshot.snapshot_id)}
     with table.transaction() as transaction:
-        with _Rewritten(transaction, table.io, snapshot, branch) as rewritten:
+        with _Rewritten(transaction, table.io, snapshot, branch, same) as rewritten:
             pass
         with ManageSnapshots(transaction) as manage:
             for name in names - tags - {MAIN_BRANCH}:
                 manage.create_branch(rewritten.snapshot_id, name)
             for tag in tags:
                 manage.create_tag(rewritten.snapshot_id, tag)
+
+
+def reduce(
+    table: Table, snapshot: Snapshot, files: Collection[str], says: Mapping[str, str]
+) -> None:
+    """Let the tags of a published snapshot name one of other files, which has fewer of its rows.
+
+    Args:
+        table: The table.
+        snapshot: What they name now; it stays.
+        files: The files.
+        says: Further properties of the new snapshot.
+    """
+    refs = table.metadata.refs.items()
+    tags = [
+        name
+        for name, ref in refs
+        if ref.snapshot_id == snapshot.snapshot_id and ref.snapshot_ref_type == SnapshotRefType.TAG
+    ]
+    fewer = {**says, REDUCED: str(snapshot.snapshot_id)}
+    with table.transaction() as transaction:
+        with _Rewritten(transaction, table.io, snapshot, None, fewer, files) as reduced:
+            pass
+        with ManageSnapshots(transaction) as manage:
+            for tag in tags:
+                manage.create_tag(reduced.snapshot_id, tag)
 
 
 def _lenient(metadata: TableMetadata) -> TableMetadata:
@@ -236,7 +271,7 @@ def _entries(manifest: ManifestFile, io: FileIO, *, discard_deleted: bool) -> li
 def published_ids(metadata: TableMetadata) -> set[int]:
     """Snapshots that readers have seen: those that `main` pointed to, and their rewritten copies.
 
-    A candidate is not among them.
+    Copies without some of their rows are among them, a candidate is not.
     """
     parents = {snapshot.snapshot_id: snapshot.parent_snapshot_id for snapshot in metadata.snapshots}
     ids = {entry.snapshot_id for entry in metadata.snapshot_log}
@@ -248,8 +283,8 @@ def published_ids(metadata: TableMetadata) -> set[int]:
     ids |= {
         snapshot.snapshot_id
         for snapshot in metadata.snapshots
-        if original_of(snapshot)
-        and snapshot.summary
+        if snapshot.summary
+        and (original_of(snapshot) or snapshot.summary[REDUCED])
         and snapshot.summary.operation is Operation.REPLACE  # otherwise it may be a candidate
     }
     return ids & parents.keys()
@@ -257,6 +292,9 @@ def published_ids(metadata: TableMetadata) -> set[int]:
 
 SAME_AS = "stedi.same-as"
 """Property of a snapshot: id of the published snapshot whose rows it has."""
+
+REDUCED = "stedi.reduced-from"
+"""Property of a snapshot: id of the published snapshot that it was, before rows were taken out."""
 
 
 def original_of(snapshot: Snapshot) -> str | None:

@@ -34,7 +34,8 @@ SAME_ROWS = SAME_AS.removeprefix(PREFIX)
 """Property of a snapshot: id of a published one that has exactly its rows."""
 
 ROWS_SINCE = "rows-since"
-"""Property of a compacted snapshot: when its rows were published, in epoch milliseconds."""
+"""Property of a snapshot with the rows, or some rows, of an earlier one: when these were published,
+in epoch milliseconds."""
 
 ACCOUNT = "stedi.account"
 """Property of a table: where the rows of its inputs went, and for which rows of it that holds."""
@@ -338,7 +339,8 @@ def _snapshot(table: str, iceberg: IcebergTable, snapshot: IcebergSnapshot) -> S
 def _tag(name: str, snapshot: IcebergSnapshot) -> Tag:
     summary = snapshot.summary.additional_properties if snapshot.summary else {}
     rows = int(summary.get(_ROWS, "0"))
-    return Tag(name, snapshot.snapshot_id, _time(snapshot.timestamp_ms), rows)
+    made = int(summary.get(f"{PREFIX}{ROWS_SINCE}", snapshot.timestamp_ms))
+    return Tag(name, snapshot.snapshot_id, _time(made), rows)
 
 
 def _rows_id(snapshot: IcebergSnapshot) -> str:

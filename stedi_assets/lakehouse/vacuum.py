@@ -268,3 +268,42 @@ def _assert_whole(
                 f"The files of {name} are not where they should be ({table.location()}); nothing "
                 "was removed."
             )
+
+
+def expire_holding(
+    catalog: Catalog, storage: Storage, name: str, holding: Collection[str]
+) -> tuple[int, int]:
+    """Expire the snapshots that consist of certain data files, however new, and delete these.
+
+    What readers see, and what a tag names, stays with its files. A candidate is discarded.
+
+    Args:
+        catalog: The tables.
+        storage: Where they are; no refresh may run meanwhile.
+        name: The table.
+        holding: The data files, some of which no snapshot may refer to.
+
+    Returns:
+        The number of snapshots that expired, and of data files that were deleted.
+    """
+    holding = set(holding)
+    table = catalog.load(name)
+    candidate = table.snapshot_by_name(AUDIT)
+    if candidate and holding.intersection(files_of([candidate], table.io)):
+        catalog.discard_candidate(name)
+        table.refresh()
+    kept = {ref.snapshot_id for ref in table.metadata.refs.values()}
+    expiring = [
+        snapshot
+        for snapshot in table.metadata.snapshots
+        if snapshot.snapshot_id not in kept and holding.intersection(files_of([snapshot], table.io))
+    ]
+    files = holding | set(files_of(expiring, table.io))
+    if expiring:
+        _expire(name, table, [snapshot.snapshot_id for snapshot in expiring], [])
+        table.refresh()
+        storage.point_readers()
+    unused = files.difference(files_of(table.metadata.snapshots, table.io))
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(storage.erase, unused))
+    return len(expiring), len(unused & holding)

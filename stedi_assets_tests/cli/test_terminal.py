@@ -17,7 +17,17 @@ from stedi_assets.cli import main
 from stedi_assets_tests.commands import Answer, deliver_people, isolate, stedi
 from stedi_assets_tests.support import TABLES, refresh, under
 
-COMMANDS = ("refresh", "rebuild", "status", "vacuum", "show", "report", "person", "sample")
+COMMANDS = (
+    "refresh",
+    "rebuild",
+    "status",
+    "vacuum",
+    "show",
+    "report",
+    "person",
+    "forget",
+    "sample",
+)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,102 @@
+"""The command that forgets people."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stedi_assets.cli.progress import shown_progress
+from stedi_assets.cli.rights import read_address
+from stedi_assets.cli.terminal import confirm, load_settings, out, say, stop, warn
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from stedi_assets.privacy.certificate import Certificate
+    from stedi_assets.settings import Settings
+
+
+def forget(
+    email: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="EMAIL",
+            help="Addresses in any spelling; - reads one from standard input, where no shell "
+            "keeps it.",
+        ),
+    ] = None,
+    requests: Annotated[
+        Path | None,
+        typer.Option("--file", metavar="FILE", help="A file of more addresses, one a line."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say how many rows of theirs there are.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Take people out of the lakehouse for good, keep them out, and certify it.
+
+    If it is interrupted, run it again with the same addresses.
+    """
+    settings = load_settings()
+    with shown_progress(out) as progress:
+        from stedi_assets.privacy import forget as privacy  # noqa: PLC0415
+        from stedi_assets.privacy.requests import read_requests  # noqa: PLC0415
+        from stedi_assets.resources import open_lakehouse  # noqa: PLC0415
+
+        emails = list(map(read_address, email or ()))
+        emails += read_requests(requests) if requests else []
+        if not emails:
+            raise stop("Give an address, or a file of addresses with --file.")
+        lakehouse = open_lakehouse(settings)
+        lakehouse.progress = progress
+        rows = privacy.held(emails, lakehouse, settings)
+    _print_rows(rows)
+    if dry_run:
+        return
+    if not yes and not confirm("Take these rows out of the lakehouse for good?"):
+        raise typer.Exit(1)
+    with shown_progress(out) as lakehouse.progress, lakehouse.locked(warn):
+        certificate = privacy.forget(emails, lakehouse, settings)
+    _print_certificate(certificate, settings)
+    if not certificate.is_complete:
+        raise typer.Exit(1)
+
+
+def _print_rows(rows: "Mapping[str, int]") -> None:
+    held = {name: number for name, number in rows.items() if number}
+    for name, number in held.items():
+        out.print(f"{name:26} {number:>12,} rows", highlight=False)
+    if not held:
+        say("No table has a row of theirs.")
+
+
+def _print_certificate(certificate: "Certificate", settings: "Settings") -> None:
+    said, looked_at = certificate, certificate.looked_at
+    say(
+        f"Forgotten: {said.people:,} people. Deleted {said.snapshots:,} older states and "
+        f"{said.files:,} files."
+    )
+    if said.training_sets:
+        say(f"Made anew without them: {', '.join(said.training_sets)}.")
+    if said.unknown_training_sets:
+        warn(
+            "Made under another key, so nobody can tell whom they hold: "
+            f"{', '.join(said.unknown_training_sets)}. Set STEDI_PSEUDONYM_KEY to that key and "
+            "forget these people again, or remove the tags."
+        )
+    if said.landing_files_left:
+        warn(
+            f"{said.landing_files_left:,} landing files in {settings.landing_root} hold them still."
+        )
+    if said.not_searched_for:
+        say(
+            f"Not searched for: {said.not_searched_for:,} names, phones and serial numbers of "
+            "theirs that others have, too, or that are too short."
+        )
+    say(f"Searched {looked_at.files:,} files, {looked_at.size / 1e6:,.1f} MB.")
+    for location in looked_at.found:
+        warn(f"Something of theirs is in {location}.")
+    for location in looked_at.unreadable:
+        warn(f"{location} could not be searched in full: it is damaged, or may not be read.")
+    say(f"Certificate {said.number} is in {settings.lakehouse}/certificates.")

@@ -1,0 +1,96 @@
+"""Certificates: what was done when people were forgotten, without saying who they were.
+
+Each names the SHA-256 of the one before it, so none can be changed or taken out unnoticed.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+
+from stedi_assets.lakehouse.storage.storage import Storage
+from stedi_assets.privacy.scan import Scanned
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What was done, in counts.
+
+    Attributes:
+        people: How many people were forgotten.
+        rows: Rows of theirs that each table had when the command began.
+        snapshots: Older states and candidates that were deleted.
+        files: Data files that were deleted.
+        training_sets: Tags of training sets that were made anew without them.
+        unknown_training_sets: Tags of sets made under another key: nobody can tell whom they hold.
+        landing_files_left: Landing files that hold them and were left; None if they were mended.
+        landing_files_mended: Landing files that were written anew or deleted.
+        not_searched_for: Names, phones and serial numbers that other people have, too, or that are
+            too short to be searched for.
+        looked_at: What the search after it looked at and found.
+        number: Which certificate of the lakehouse it is, from 1 on.
+        finished_at: When, in UTC.
+        previous: SHA-256 of the file with the certificate before it; None if it is the first.
+    """
+
+    people: int
+    rows: Mapping[str, int]
+    snapshots: int
+    files: int
+    training_sets: list[str]
+    unknown_training_sets: list[str]
+    landing_files_left: int | None
+    not_searched_for: int
+    looked_at: Scanned
+    landing_files_mended: int = 0
+    number: int = 0
+    finished_at: str = ""
+    previous: str | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing of theirs was found, and nothing could not be looked into."""
+        return not (self.looked_at.found or self.looked_at.unreadable or self.unknown_training_sets)
+
+    def text(self) -> str:
+        """The certificate as it is kept: of what was found, how many files, not their names."""
+        found = self.looked_at
+        said = asdict(self) | {
+            "complete": self.is_complete,
+            "looked_at": {
+                "files": found.files,
+                "bytes": found.size,
+                "not_decoded": len(found.unreadable),
+                "with_data_of_theirs": len(found.found),
+            },
+        }
+        return json.dumps(said, indent=1)
+
+
+def folder_of(storage: Storage) -> str:
+    """Where certificates are."""
+    return f"{storage.root}/certificates"
+
+
+def certify(storage: Storage, certificate: Certificate) -> Certificate:
+    """Keep a certificate, chained to the one before it; returns it as it is kept."""
+    known = sorted(file.location for file in storage.files(folder_of(storage)))
+    previous = None
+    if known:
+        with storage.io.new_input(known[-1]).open() as file:
+            previous = hashlib.sha256(file.read()).hexdigest()
+    numbered = replace(
+        certificate,
+        number=len(known) + 1,
+        finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        previous=previous,
+    )
+    with storage.replacing(place_of(storage, numbered)) as file:
+        file.write(numbered.text().encode())
+    return numbered
+
+
+def place_of(storage: Storage, certificate: Certificate) -> str:
+    """The file of a certificate."""
+    return f"{folder_of(storage)}/{certificate.number:06}.json"

@@ -1,0 +1,451 @@
+"""Forgets people: takes out of the lakehouse, for good, all that is theirs, and proves it.
+
+`forget` is the whole of it, step by step. Each step can be repeated. If a command is killed, the
+same command, with the same addresses, does what is left.
+
+What is theirs: their customer records; the readings of their phones; readings of devices as
+`naming.name_all` says; what could not be read and names them. Where something unreadable names
+others, too, its text goes and what it says of these stays. What was published once and still holds
+them goes as a whole, but for training sets with a tag: these are made anew without them, under the
+same tag.
+
+What others have after that may differ in one way: where a device or a serial number was also
+theirs, the rules may now find that it is somebody else's.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
+from uuid import uuid4
+
+import ibis.expr.types as ir
+import pyarrow.parquet as pq
+
+from stedi_assets.lakehouse.faults import LakehouseError
+from stedi_assets.lakehouse.lakehouse import Lakehouse
+from stedi_assets.lakehouse.landing.ledger import LEDGER, Entry, read_ledger, write_ledger
+from stedi_assets.lakehouse.landing.values import DAY
+from stedi_assets.lakehouse.names import FILE, view_name
+from stedi_assets.lakehouse.query import Query
+from stedi_assets.lakehouse.state import ROWS_SINCE, SAME_ROWS, Snapshot, TableState
+from stedi_assets.lakehouse.vacuum import expire_holding
+from stedi_assets.privacy import naming as names
+from stedi_assets.privacy.certificate import Certificate, certify
+from stedi_assets.privacy.naming import Naming, held_in, name_all, together
+from stedi_assets.privacy.policy import policy_of
+from stedi_assets.privacy.scan import Finder, scan, values_of
+from stedi_assets.privacy.training_sets import TRAINING_SET
+from stedi_assets.privacy.withdrawals import take_out
+from stedi_assets.refresh.forgotten import (
+    Forgotten,
+    Rule,
+    count_by_file,
+    read_rejects,
+    rewrite_rejects,
+)
+from stedi_assets.refresh.remake import remake
+from stedi_assets.settings import Settings
+from stedi_assets.tables import SOURCES, TABLES
+from stedi_assets.tables.identity import key_id
+from stedi_assets.tables.landing.quarantine import QUARANTINE
+
+_NAMING = {
+    "person": "string",
+    "email": "string",
+    "user": "string",
+    "customername": "string",
+    "subject_id": "string",
+    "serialnumber": "string",
+    "timestamp": "int64",
+    "sensorreadingtime": "int64",
+}
+"""Columns that say whose a row is."""
+
+_WORDS = {
+    "customer_landing": ("customername", "phone", "serialnumber", "birthday"),
+    "step_trainer_landing": ("serialnumber",),
+}
+"""Columns of others' words that may have a word of theirs in them."""
+
+
+def forget(
+    emails: Iterable[str], lakehouse: Lakehouse, settings: Settings, *, landing_files: bool = False
+) -> Certificate:
+    """Forget people.
+
+    Args:
+        emails: Their addresses, in any spelling.
+        lakehouse: Which lakehouse, locked: nothing else may write to it meanwhile.
+        settings: Its settings.
+        landing_files: Whether to take them out of the landing files, too.
+
+    Returns:
+        What was done, and what a search through all files found after that.
+
+    Raises:
+        ValueError: An address is empty.
+        LakehouseError: What still holds them could not be made without them.
+    """
+    run = _Forgetting(lakehouse, settings, str(uuid4()))
+    people = run.begin(emails)
+    rows = run.rows_held(people)
+    files = run.take_out_of_landing(people)
+    run.remake_tables()
+    holding = run.files_holding(people)
+    tags, unknown_sets = run.remake_training_sets(people, holding)
+    snapshots, deleted = run.delete_states(holding)
+    run.delete_reports()
+    finder = run.finder(people)
+    scanned = scan(
+        lakehouse.storage,
+        run.places(),
+        finder,
+        leave_out=[names.place_of(lakehouse.storage), settings.landing_root],
+        progress=lakehouse.progress,
+    )
+    certificate = certify(
+        lakehouse.storage,
+        Certificate(
+            people=len(people.people),
+            rows=rows,
+            snapshots=snapshots,
+            files=deleted,
+            training_sets=tags,
+            unknown_training_sets=unknown_sets,
+            landing_files_left=files,
+            not_searched_for=people.shared + finder.too_short,
+            looked_at=scanned,
+        ),
+    )
+    if not scanned.found:
+        run.end(people)
+    return certificate
+
+
+def held(emails: Iterable[str], lakehouse: Lakehouse, settings: Settings) -> dict[str, int]:
+    """How many rows of people each table has as it is published: what would be taken out."""
+    run = _Forgetting(lakehouse, settings, "")
+    return run.rows_held(together(run.named(emails).values()))
+
+
+class _Forgetting:
+    """The steps."""
+
+    def __init__(self, lakehouse: Lakehouse, settings: Settings, run_id: str) -> None:
+        self._lakehouse = lakehouse
+        self._settings = settings
+        self._policy = policy_of(settings)
+        self._run_id = run_id
+        self._catalog = lakehouse.catalog
+        self._engine = lakehouse.engine.immediate
+        self._progress = lakehouse.progress
+
+    def named(self, emails: Iterable[str]) -> dict[str, Naming]:
+        """What names people: as it is now, and as it was when a command that was killed began."""
+        now = name_all(emails, self._settings)
+        before = names.being_forgotten(self._lakehouse.storage)
+        return {
+            person: together([before[person], each]) if person in before else each
+            for person, each in now.items()
+        }
+
+    def begin(self, emails: Iterable[str]) -> Naming:
+        """Note who is to be forgotten: from now on nothing of theirs lands."""
+        storage = self._lakehouse.storage
+        self._progress.begin("looking for what is theirs")
+        named = self.named(emails)
+        names.keep({**names.being_forgotten(storage), **named}, storage)
+        people = together(named.values())
+        forgotten = Forgotten.read(storage).with_(
+            people.people,
+            people.devices,
+            people.claims,
+            people.readings,
+            at=time.time_ns() // 1_000_000,
+        )
+        forgotten.write(storage)
+        return people
+
+    def end(self, people: Naming) -> None:
+        """Keep no longer what names them."""
+        storage = self._lakehouse.storage
+        left = names.being_forgotten(storage)
+        names.keep({p: each for p, each in left.items() if p not in people.people}, storage)
+
+    def rows_held(self, people: Naming) -> dict[str, int]:
+        """How many rows of theirs each table has as it is published."""
+        rows = {}
+        for table in TABLES:
+            if published := self._catalog.published(table.name):
+                self._progress.begin(f"looking for what is theirs in {table.name}")
+                if table.name == QUARANTINE.name:
+                    rows[table.name] = len(self._unreadable(published.files, people))
+                else:
+                    opened = self._lakehouse.open(published)
+                    theirs = opened.filter(held_in(opened, people))
+                    [counted] = self._fetch(theirs.agg(rows=theirs.count()))
+                    rows[table.name] = counted["rows"]
+        return rows
+
+    def _fetch(self, rows: ir.Table) -> list[dict[str, int]]:
+        found: list[dict[str, int]] = self._engine.fetch(Query.of(rows)).to_pylist()
+        return found
+
+    def _unreadable(self, files: Collection[str], people: Naming) -> list[str]:
+        """The file of each row of `quarantine` that names them."""
+        holds = Finder(people.people, people.emails, people.words).is_in
+        return [
+            file
+            for file in files
+            for row in read_rejects(file, self._lakehouse)
+            if _rule(people, QUARANTINE.name).without(row["person"])[0] or holds(row["raw"])
+        ]
+
+    # The landing zone
+
+    def take_out_of_landing(self, people: Naming) -> int:
+        """Publish the landing tables and `quarantine` without them.
+
+        Returns:
+            How many landing files hold them, of those that were taken in.
+        """
+        left = 0
+        for name in reversed(SOURCES):  # what tells whose a device is goes last
+            state = self._catalog.find(name)
+            if state and state.published and LEDGER in state.published.properties:
+                self._progress.begin(f"taking rows out of {name}")
+                left += self._publish_without(people, state, state.published)
+        self._fill_quarantine()
+        return left
+
+    def _publish_without(self, people: Naming, state: TableState, published: Snapshot) -> int:
+        located = self._located(published.table, published.files, published.types)
+        theirs = located.filter(_rule(people, published.table).theirs(published.table, located))
+        touched = self._files(theirs, published.files)
+        gone = count_by_file(theirs, self._lakehouse)
+        ledger = read_ledger(published.properties[LEDGER], self._catalog.io)
+        rejects, lost = self._rejects_without(people, ledger)
+        entries = [
+            replace(
+                entry,
+                rows=entry.rows - gone.get(entry.path, 0),
+                quarantined=entry.quarantined - lost[entry.path],
+                forgotten=entry.forgotten + gone.get(entry.path, 0) + lost[entry.path],
+                rejects=rejects.get(entry.rejects or "", entry.rejects),
+            )
+            for entry in ledger
+        ]
+        if touched or entries != ledger:
+            files = [file for file in published.files if file not in touched]
+            files += self._rest(published, touched, people, state)
+            says = {
+                **{k: v for k, v in published.properties.items() if k not in _OF_COMPACTION},
+                "run-id": self._run_id,
+                LEDGER: write_ledger(f"{state.location}/{LEDGER}", entries, self._catalog.io),
+            }
+            self._publish(published, files, says, rows=published.rows - sum(gone.values()))
+        theirs_too = {entry.path for entry in entries if entry.forgotten}
+        return sum(
+            entry.path in theirs_too or entry.duplicate_of in theirs_too for entry in entries
+        )
+
+    def _rest(
+        self, published: Snapshot, touched: Collection[str], people: Naming, state: TableState
+    ) -> list[str]:
+        """New files with the rows of others in files that hold theirs."""
+        if not touched:
+            return []
+        located = self._located(published.table, sorted(touched), published.types)
+        kept = located.filter(~_rule(people, published.table).theirs(published.table, located))
+        columns = [name for name in state.types if name in published.types]
+        rows = Query.of(kept.select(*columns))
+        return self._engine.write(rows, f"{state.location}/data", state.field_ids)
+
+    def _publish(
+        self, published: Snapshot, files: Collection[str], says: Mapping[str, str], rows: int
+    ) -> None:
+        candidate = self._catalog.stage(published.table, files, says)
+        if candidate.rows != rows:
+            self._catalog.drop_candidate(candidate)
+            raise LakehouseError(
+                f"{published.table} without these people would have {candidate.rows:,} rows and "
+                f"not {rows:,}: what was published stays. Report this."
+            )
+        self._catalog.publish(candidate)
+
+    def _rejects_without(
+        self, people: Naming, ledger: Iterable[Entry]
+    ) -> tuple[dict[str, str | None], Counter[str]]:
+        """Files of `quarantine` that are written anew, and rows that went, by landing file."""
+        without = _rule(people, QUARANTINE.name).without
+        holds = Finder(people.people, people.emails, people.words).is_in
+        renamed: dict[str, str | None] = {}
+        lost = Counter[str]()
+        for file in sorted({entry.rejects for entry in ledger if entry.rejects}):
+            rows = read_rejects(file, self._lakehouse)
+            new, gone = rewrite_rejects(file, rows, without, self._lakehouse, holds)
+            if new != file:
+                renamed[file] = new
+            lost += gone
+        return renamed, lost
+
+    def _fill_quarantine(self) -> None:
+        """Let `quarantine` hold what the ledgers of the landing tables name."""
+        state = self._catalog.find(QUARANTINE.name)
+        if state is None or state.published is None:
+            return
+        rejects = self._lakehouse.rejects(SOURCES, QUARANTINE.table(self._policy))
+        if set(rejects.files) != set(state.published.files):
+            says = {
+                **{k: v for k, v in state.published.properties.items() if k not in _OF_COMPACTION},
+                "run-id": self._run_id,
+            }
+            self._publish(state.published, rejects.files, says, rows=rejects.rows)
+
+    # All other tables
+
+    def remake_tables(self) -> None:
+        """Bring the tables that are made from the landing tables up to date.
+
+        Raises:
+            LakehouseError: A check holds a table back that still holds people who are gone.
+        """
+        lakehouse, policy = self._lakehouse, self._policy
+        held_back = [
+            verdict
+            for verdict in remake(lakehouse, policy, self._run_id, self._settings.max_consent_fall)
+            if verdict.held_back
+        ]
+        if held_back:  # those that show people do so without them from now on
+            take_out(lakehouse, policy, self._run_id)
+
+    def files_holding(self, people: Naming) -> dict[str, set[str]]:
+        """Of each table, the data files that hold them, also those that are no longer in use."""
+        holding = {}
+        for name in self._catalog.names():
+            self._progress.begin(f"looking for files of {name} that hold them")
+            folder = f"{self._catalog.state(name).location}/data"
+            files = [f.location for f in self._lakehouse.storage.files(folder)]
+            if name == QUARANTINE.name:
+                holding[name] = set(self._unreadable(files, people))
+            else:
+                holding[name] = set(self._holding(name, files, people))
+        return holding
+
+    def _holding(self, name: str, files: Collection[str], people: Naming) -> Iterator[str]:
+        by_columns: dict[tuple[str, ...], list[str]] = {}
+        for file in files:
+            try:
+                with self._catalog.io.new_input(file).open() as opened:
+                    columns = pq.read_schema(opened).names
+            except Exception:  # whoever wrote it was killed
+                yield file
+                continue
+            by_columns.setdefault(tuple(c for c in _NAMING if c in columns), []).append(file)
+        for columns, alike in by_columns.items():
+            if columns:
+                located = self._located(name, alike, {c: _NAMING[c] for c in columns})
+                yield from self._files(located.filter(held_in(located, people)), alike)
+
+    def remake_training_sets(
+        self, people: Naming, holding: Mapping[str, Collection[str]]
+    ) -> tuple[list[str], list[str]]:
+        """Let the tags of training sets that hold them name sets without them.
+
+        Returns:
+            These tags, and those of sets made under another key: whom these hold nobody can tell.
+        """
+        state = self._catalog.find(TRAINING_SET)
+        if state is None:
+            return [], []
+        theirs = set(holding[TRAINING_SET])
+        remade, unknown = [], []
+        for tag in state.tags:
+            tagged = self._catalog.state(TRAINING_SET).tagged(tag.name)
+            if tagged is None:
+                continue
+            key = tagged.properties.get("key-id")
+            if key not in {None, key_id(self._policy)}:
+                unknown.append(tag.name)
+            if touched := theirs.intersection(tagged.files):
+                remade += [each.name for each in state.tags if each.snapshot_id == tagged.id]
+                located = self._located(TRAINING_SET, sorted(touched), tagged.types)
+                rows = located.filter(~held_in(located, people)).select(*tagged.types)
+                ids = {n: i for n, i in state.field_ids.items() if n in tagged.types}
+                new = self._engine.write(Query.of(rows), f"{state.location}/data", ids)
+                self._catalog.replace_tagged(
+                    tagged, [*(f for f in tagged.files if f not in touched), *new]
+                )
+        return remade, unknown
+
+    def delete_states(self, holding: Mapping[str, Collection[str]]) -> tuple[int, int]:
+        """Delete all older states, candidates and files that hold them.
+
+        Returns:
+            How many snapshots and data files went.
+
+        Raises:
+            LakehouseError: What is published still holds them.
+        """
+        snapshots = files = 0
+        for name, theirs in holding.items():
+            self._progress.begin(f"deleting older states of {name}")
+            published = self._catalog.published(name)
+            if published and set(theirs).intersection(published.files):
+                raise LakehouseError(
+                    f"{name} still holds people who are to be forgotten, as a check keeps it from "
+                    "being made anew: see stedi status, mend what it says, and forget them again."
+                )
+            expired, deleted = expire_holding(
+                self._catalog, self._lakehouse.storage, name, set(theirs)
+            )
+            snapshots, files = snapshots + expired, files + deleted
+        return snapshots, files
+
+    def delete_reports(self) -> None:
+        """Delete the report, which is made anew after the next refresh."""
+        storage = self._lakehouse.storage
+        for file in storage.files(f"{storage.root}/report"):
+            storage.erase(file.location)
+
+    def places(self) -> list[str]:
+        """Folders to search: the lakehouse, and the history of its runs."""
+        root, history = self._lakehouse.storage.root, str(self._settings.dagster_home)
+        return [root] if f"{history}/".startswith(f"{root}/") else [root, history]
+
+    def finder(self, people: Naming) -> Finder:
+        """Finds what names them; not words that others' names, phones and devices have, too."""
+        finder = Finder(people.people, people.emails, people.words, people.subject_ids)
+        others = Finder(people.words)
+        found: set[str] = set()
+        for name, columns in _WORDS.items():
+            if published := self._catalog.published(name):
+                files = published.files
+                found |= others.find_in(values_of(self._lakehouse.storage, files, columns))
+        return finder.without(found)
+
+    def _located(self, name: str, files: Collection[str], types: Mapping[str, str]) -> ir.Table:
+        return self._engine.open_located(view_name(f"{name}_all", uuid4().hex), list(files), types)
+
+    def _files(self, rows: ir.Table, files: Iterable[str]) -> set[str]:
+        """The files that these rows are in."""
+        # Engines write what is before in different ways.
+        by_end = {tuple(file.rsplit("/", 2)[1:]): file for file in files}
+        found = self._engine.fetch(Query.of(rows.select(FILE).distinct()))[FILE].to_pylist()
+        return {by_end[tuple(path.rsplit("/", 2)[1:])] for path in found}
+
+
+_OF_COMPACTION = {SAME_ROWS, ROWS_SINCE}
+"""What a snapshot says that has the rows of another one."""
+
+
+def _rule(people: Naming, table: str) -> Rule:
+    """Which rows of a landing table are theirs, also those of a clock that is ahead."""
+    until = time.time_ns() // 1_000_000 + DAY
+    serials = people.claims if table == "accelerometer_landing" else people.devices
+    return Rule(
+        people=dict.fromkeys(people.people, until),
+        devices=dict.fromkeys(serials, until),
+        readings=people.readings,
+    )

@@ -1,0 +1,210 @@
+"""All that names people who are to be forgotten, kept until they are.
+
+Once their rows are gone nobody could tell which words to look for, so these are kept in the landing
+zone while people are being forgotten. A command that was killed finds them there.
+"""
+
+import json
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import ibis
+import ibis.expr.types as ir
+
+from stedi_assets.lakehouse.faults import damaged
+from stedi_assets.lakehouse.storage.storage import Storage
+from stedi_assets.privacy.person import Person, find_people, landed
+from stedi_assets.refresh.forgotten import folder_of
+from stedi_assets.settings import Settings
+from stedi_assets.tables.identity import owned_readings
+from stedi_assets.tables.landing.device_ownership import MIN_MATCHES
+
+
+@dataclass(frozen=True)
+class Naming:
+    """What names people, all of them together. Personal data: never to be logged.
+
+    Attributes:
+        people: The people, each in the one spelling of the e-mail.
+        subject_ids: Their pseudonyms under the present key.
+        emails: Their e-mails as delivered.
+        words: Names, phones and serial numbers that nobody else has.
+        devices: Serial numbers of devices of which all readings are theirs.
+        claims: Serial numbers that nobody else claims: readings that a phone sent with one instead
+            of an e-mail are theirs.
+        readings: Times of the readings that are theirs of devices that others used, too, by serial
+            number.
+        shared: How many names, phones and serial numbers of theirs other people have, too.
+    """
+
+    people: tuple[str, ...] = ()
+    subject_ids: tuple[str, ...] = ()
+    emails: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
+    claims: tuple[str, ...] = ()
+    readings: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    shared: int = 0
+
+
+def name_all(emails: Iterable[str], settings: Settings) -> dict[str, Naming]:
+    """What names people in the landing zone as it is published, by person.
+
+    All readings of a device are its owner's if no other phone has 5 or more readings at its times.
+    They are a sole claimant's, too. If others used it, a reading is its owner's unless a phone of
+    these has one in that millisecond and the owner's has none. Of a device that somebody used and
+    does not own, those readings are theirs at whose millisecond their phone has one, and no other
+    of its users'.
+    """
+    people = find_people(emails, settings)
+    asked = [each.person for each in people]
+    serials = {serial for each in people for serial in each.serial_numbers}
+    matches = landed("device_matches", settings)
+    matches = matches.filter(matches.matched >= MIN_MATCHES)
+    own = matches.filter(matches.user.isin(asked))
+    serials |= set(own.serialnumber.to_pyarrow().to_pylist())
+    users: dict[str, set[str]] = {}
+    for row in matches.filter(matches.serialnumber.isin(sorted(serials))).to_pyarrow().to_pylist():
+        users.setdefault(row["serialnumber"], set()).add(row["user"])
+    shared = {serial for serial, all_ in users.items() if not all_ <= set(asked)}
+    times = _times_of(shared, {user for all_ in users.values() for user in all_}, settings)
+
+    def named(each: Person) -> Naming:
+        numbers = each.serial_numbers
+        claims = each.sole_claims
+        devices = [s for s in numbers if s not in shared and (s in claims or s in each.devices)]
+        used = {s for s in shared if each.person in users[s] or s in each.devices}
+        others = {
+            **each.names,
+            **each.phones,
+            **{s: 0 if s in devices and not n.other_claimants else 1 for s, n in numbers.items()},
+            **dict.fromkeys(used, 1),
+        }
+        return Naming(
+            people=(each.person,),
+            subject_ids=(each.subject_id,),
+            emails=each.emails,
+            words=tuple(word for word, n in others.items() if not n and word.strip()),
+            devices=tuple(devices),
+            claims=tuple(claims),
+            readings={
+                serial: _theirs(each, serial, users[serial] - set(asked), times)
+                for serial in sorted(used)
+            },
+            shared=sum(1 for n in others.values() if n),
+        )
+
+    return {each.person: named(each) for each in people}
+
+
+Times = Mapping[str, Mapping[int, Collection[str]]]
+"""Of each device, each time of a reading with those of its users whose phones have one, too."""
+
+
+def _times_of(serials: Collection[str], users: Collection[str], settings: Settings) -> Times:
+    if not serials:
+        return {}
+    sensors = landed("step_trainer_landing", settings)
+    devices = sensors.filter(sensors.serialnumber.isin(sorted(serials)))
+    devices = devices.select("serialnumber", time="sensorreadingtime").distinct()
+    phones = owned_readings(
+        landed("accelerometer_landing", settings), landed("customer_landing", settings)
+    )
+    there = phones.filter(phones.user.isin(sorted(users))).select("user", time="timestamp")
+    found: dict[str, dict[int, set[str]]] = {}
+    joined = devices.left_join(there.distinct(), "time").select("serialnumber", "time", "user")
+    for row in joined.to_pyarrow().to_pylist():
+        at = found.setdefault(row["serialnumber"], {}).setdefault(row["time"], set())
+        if row["user"] is not None:
+            at.add(row["user"])
+    return found
+
+
+def _theirs(person: Person, serial: str, others: Collection[str], times: Times) -> tuple[int, ...]:
+    """Times of the readings of a device that are a person's, of those that others used, too."""
+    owns = serial in person.devices
+
+    def is_theirs(there: Collection[str]) -> bool:
+        own, other = person.person in there, bool(set(there) & set(others))
+        return own or not other if owns else own and not other
+
+    return tuple(sorted(t for t, there in times.get(serial, {}).items() if is_theirs(there)))
+
+
+def together(naming: Iterable[Naming]) -> Naming:
+    """All that names these people."""
+    all_ = list(naming)
+    readings: dict[str, set[int]] = {}
+    for each in all_:
+        for serial, times in each.readings.items():
+            readings.setdefault(serial, set()).update(times)
+
+    def union(name: str) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(value for each in all_ for value in getattr(each, name)))
+
+    return Naming(
+        people=union("people"),
+        subject_ids=union("subject_ids"),
+        emails=union("emails"),
+        words=union("words"),
+        devices=union("devices"),
+        claims=union("claims"),
+        readings={serial: tuple(sorted(times)) for serial, times in readings.items()},
+        shared=sum(each.shared for each in all_),
+    )
+
+
+def being_forgotten(storage: Storage) -> dict[str, Naming]:
+    """What names the people that a command began to forget, and did not finish with, by person."""
+    file = storage.io.new_input(place_of(storage))
+    if not file.exists():
+        return {}
+    with damaged(file.location), file.open() as opened:
+        said = json.loads(opened.read())
+    return {person: Naming(**_as_tuples(values)) for person, values in said.items()}
+
+
+def _as_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    plain = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    return {**plain, "readings": {s: tuple(times) for s, times in values["readings"].items()}}
+
+
+def place_of(storage: Storage) -> str:
+    """The file in which that is kept."""
+    return f"{folder_of(storage)}/being-forgotten.json"
+
+
+def keep(naming: Mapping[str, Naming], storage: Storage) -> None:
+    """Keep what names people who are being forgotten; nothing where there is nobody."""
+    if not naming:
+        storage.erase(place_of(storage))
+        return
+    with storage.replacing(place_of(storage)) as file:
+        file.write(json.dumps({person: asdict(each) for person, each in naming.items()}).encode())
+
+
+_OTHERS = {"customername", "timestamp", "subject_id"}
+"""Columns of tables in which a serial number of theirs may be on a row of somebody else."""
+
+
+def held_in(rows: ir.Table, naming: Naming) -> ir.BooleanValue:
+    """Which rows of any table of the lakehouse hold these people."""
+    conditions: list[ir.BooleanValue] = [
+        rows[name].isin([*naming.people, *naming.emails])
+        for name in ("person", "email", "user")
+        if name in rows.columns
+    ]
+    if "subject_id" in rows.columns:
+        conditions.append(rows.subject_id.isin(list(naming.subject_ids)))
+    if "serialnumber" in rows.columns and not _OTHERS & {*rows.columns}:
+        conditions.append(rows.serialnumber.isin(list(naming.devices)))
+    if "timestamp" in rows.columns and "person" in rows.columns:
+        conditions.append(rows.person.isnull() & rows.serialnumber.isin(list(naming.claims)))
+    # Times of a training set may be shifted; its rows say whose they are.
+    if {"sensorreadingtime", "serialnumber"} <= {*rows.columns} and "user" not in rows.columns:
+        conditions += [
+            (rows.serialnumber == serial) & rows.sensorreadingtime.isin(list(times))
+            for serial, times in naming.readings.items()
+        ]
+    return ibis.or_(*(each.fill_null(False) for each in conditions))

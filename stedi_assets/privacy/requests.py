@@ -1,0 +1,22 @@
+"""Files of requests to forget people: so no address is in a shell's history or in a run."""
+
+from pathlib import Path
+
+from stedi_assets.lakehouse.faults import LakehouseError
+
+
+def read_requests(path: Path) -> list[str]:
+    """The addresses in a file of this machine, one a line; blank lines are skipped.
+
+    Raises:
+        LakehouseError: It cannot be read, or there is none in it.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise LakehouseError(f"The file of requests cannot be read: {reason}.") from None
+    emails = [line.strip() for line in lines if line.strip()]
+    if not emails:
+        raise LakehouseError("There is no address in the file of requests.")
+    return emails

@@ -1,0 +1,73 @@
+"""`stedi forget` as a person uses it."""
+
+import io
+import sys
+from pathlib import Path
+
+import pytest
+
+from stedi_assets_tests.commands import isolate, stedi
+from stedi_assets_tests.conftest import Lakehouses
+from stedi_assets_tests.privacy.forget.support import (
+    ANN,
+    BOB,
+    CY,
+    PEOPLE,
+    deliver_people,
+    names_of,
+    places,
+)
+from stedi_assets_tests.support import refresh, under
+
+LANDING = "lakehouse/landing"
+
+
+def make(folder: Path) -> None:
+    deliver_people(folder / LANDING, *PEOPLE)
+    assert refresh(under(folder, landing=None)).success
+
+
+@pytest.fixture
+def folder(lakehouses: Lakehouses, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = lakehouses.as_made(make)
+    isolate(monkeypatch, folder)
+    return folder
+
+
+def test_command_shows_asks_forgets_and_certifies(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = stedi(monkeypatch, "forget", ANN, "--dry-run")
+    assert (told.code, "accelerometer_landing                10 rows" in told.out) == (0, True)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("n\n"))
+    assert stedi(monkeypatch, "forget", ANN).code == 1
+    assert places(folder, names_of(ANN), LANDING)
+    (folder / "requests.txt").write_text(f"\n {BOB.upper()}\n")
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{CY}\n"))
+    words = [ANN, "-", "--file", str(folder / "requests.txt"), "--yes"]
+    done = stedi(monkeypatch, "forget", *words)
+    assert done.code == 0
+    assert "Forgotten: 3 people." in done.out
+    assert "3 landing files" in done.err
+    assert "Certificate 1 is in" in done.out
+    (folder / "requests.txt").unlink()
+    assert places(folder, names_of(ANN, BOB, CY), LANDING) == []
+    assert not any(word in done.text for word in names_of(ANN, BOB, CY))
+    again = stedi(monkeypatch, "forget", ANN, "--yes")
+    assert (again.code, "No table has a row of theirs." in again.out) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ([], "Give an address"),
+        (["\u200b "], "is empty"),
+        (["--file", "missing.txt"], "cannot be read: No such file"),
+        (["--file", "/dev/null"], "no address in the file"),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_sentence(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], sentence: str
+) -> None:
+    said = stedi(monkeypatch, "forget", *words, "--yes")
+    assert (said.code, sentence in said.err) == (1, True)
