@@ -32,7 +32,7 @@ OTHER_CHECKS = {
     "device_ownership": {"anomalies", "recomputed"},
     "step_trainer_trusted": {"anomalies", "recomputed"},
     "machine_learning_curated": {"anomalies", "recomputed"},
-    "lakehouse_report": set(),
+    "lakehouse_report": {"re_identification"},
 }
 
 BLOCKING_CHECKS = {

@@ -195,6 +195,7 @@ def report(
 ) -> None:
     """Write a page with pictures of what the lakehouse holds."""
     settings = load_settings()
+    from stedi_assets.privacy.risk import attacks_on_published  # noqa: PLC0415
     from stedi_assets.report.charts import draw  # noqa: PLC0415
     from stedi_assets.report.page import page  # noqa: PLC0415
     from stedi_assets.report.pictures import pictures  # noqa: PLC0415
@@ -207,7 +208,9 @@ def report(
     lakehouse = open_lakehouse(settings)
     with shown_progress(out) as lakehouse.progress:
         available, missing = pictures(lakehouse)
-        write_whole(file, page(overview, [draw(picture) for picture in available], missing))
+        attacks, _ = attacks_on_published(lakehouse, settings)
+        drawn = [draw(picture) for picture in available]
+        write_whole(file, page(overview, drawn, missing, attacks))
     say(f"{len(available)} pictures in {file.resolve()}")
 
 

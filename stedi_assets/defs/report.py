@@ -1,11 +1,17 @@
 """The report as an asset: a page in the lakehouse, and on each table's page its pictures."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import dagster as dg
 
 from stedi_assets.defs.failures import as_dagster_failure
 from stedi_assets.lakehouse.lakehouse import Lakehouse
+from stedi_assets.privacy.risk import (
+    Attack,
+    are_named_by_times,
+    attacks_on_published,
+    summary,
+)
 from stedi_assets.report.charts import DrawnPicture, draw
 from stedi_assets.report.page import page, page_as_markdown, picture_as_markdown
 from stedi_assets.report.pictures import pictures
@@ -14,6 +20,7 @@ from stedi_assets.settings import Settings
 from stedi_assets.tables.contract import OWNER
 
 REPORT = "lakehouse_report"
+RE_IDENTIFICATION = "re_identification"
 
 FINAL_TABLES = ("quarantine", "machine_learning_curated")
 """The tables that no other is made from: a refresh is over when it is through with them."""
@@ -43,29 +50,50 @@ def report_asset(settings: Settings) -> dg.AssetsDefinition:
         kinds={"html"},
         owners=[OWNER],
         automation_condition=AFTER_REFRESH | WHERE_MISSING,
+        check_specs=[
+            dg.AssetCheckSpec(
+                RE_IDENTIFICATION,
+                asset=REPORT,
+                description="Nobody in the training set is recognized by the times of readings. "
+                "Only warns: STEDI_TIMES=shifted is against it.",
+            )
+        ],
     )
     def lakehouse_report(
         context: dg.AssetExecutionContext, lakehouse: dg.ResourceParam[Lakehouse]
-    ) -> dg.MaterializeResult[None]:
+    ) -> dg.MaterializeResult:  # type: ignore[type-arg]  # with checks, Dagster takes no other
         with as_dagster_failure():
             available, missing = pictures(lakehouse)
+            found, reason = attacks_on_published(lakehouse, settings)
             drawn = [draw(picture) for picture in available]
             place = f"{lakehouse.storage.root}/report/report.html"
             overview = status(settings)
             with lakehouse.storage.io.new_output(place).create(overwrite=True) as file:
-                file.write(page(overview, drawn, missing).encode())
+                file.write(page(overview, drawn, missing, found).encode())
         for observation in picture_observations(drawn):
             context.log_event(observation)
         return dg.MaterializeResult(
+            check_results=[_re_identification(found, reason)],
             metadata={
                 # Opens in the UI, which shows no HTML.
-                "report": dg.MetadataValue.md(page_as_markdown(overview, drawn, missing)),
+                "report": dg.MetadataValue.md(page_as_markdown(overview, drawn, missing, found)),
                 "location": dg.MetadataValue.path(place),
                 "pictures": len(drawn),
-            }
+            },
         )
 
     return lakehouse_report
+
+
+def _re_identification(found: Sequence[Attack], reason: str | None) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        asset_key=REPORT,
+        check_name=RE_IDENTIFICATION,
+        passed=not are_named_by_times(found),
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"Not tried: {reason}" if reason else summary(found),
+        metadata={attack.name: f"{attack.named:,} of {attack.tried:,}" for attack in found},
+    )
 
 
 def picture_observations(drawn: Iterable[DrawnPicture]) -> Iterator[dg.AssetObservation]:

@@ -6,6 +6,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from stedi_assets.privacy.risk import Attack
 from stedi_assets.report.charts import DrawnPicture
 from stedi_assets.report.pictures import MissingPicture
 
@@ -19,7 +20,10 @@ _TEMPLATES = Environment(
 
 
 def page(
-    overview: dict[str, Any], pictures: Sequence[DrawnPicture], missing: Sequence[MissingPicture]
+    overview: dict[str, Any],
+    pictures: Sequence[DrawnPicture],
+    missing: Sequence[MissingPicture],
+    attacks: Sequence[Attack] = (),
 ) -> str:
     """The page as HTML.
 
@@ -27,6 +31,7 @@ def page(
         overview: What `status` tells of the lakehouse.
         pictures: The pictures to show.
         missing: The pictures that cannot be drawn.
+        attacks: How many people of the training set were recognized, and how.
     """
     published = [entry["published"]["at"] for entry in overview["tables"] if entry["published"]]
     return _TEMPLATES.get_template("page.html.jinja").render(
@@ -34,11 +39,15 @@ def page(
         refreshed=max(published, default=None),
         pictures=pictures,
         missing=missing,
+        attacks=attacks,
     )
 
 
 def page_as_markdown(
-    overview: dict[str, Any], pictures: Sequence[DrawnPicture], missing: Sequence[MissingPicture]
+    overview: dict[str, Any],
+    pictures: Sequence[DrawnPicture],
+    missing: Sequence[MissingPicture],
+    attacks: Sequence[Attack] = (),
 ) -> str:
     """The page as Markdown, for where HTML is not drawn.
 
@@ -48,9 +57,13 @@ def page_as_markdown(
         overview: What `status` tells of the lakehouse.
         pictures: The pictures to show.
         missing: The pictures that cannot be drawn.
+        attacks: How many people of the training set were recognized, and how.
     """
     return _TEMPLATES.get_template("page.md.jinja").render(
-        overview=overview, pictures=[*map(picture_as_markdown, pictures)], missing=missing
+        overview=overview,
+        pictures=[*map(picture_as_markdown, pictures)],
+        missing=missing,
+        attacks=attacks,
     )
 
 
