@@ -24,6 +24,7 @@ import yaml
 from botocore.exceptions import ClientError
 from dagster_graphql import DagsterGraphQLClient
 
+from stedi_assets.read import read_table
 from stedi_assets.sample.landing_files import Sample, write_sample
 from stedi_assets.settings import Settings
 from stedi_assets_tests.aws_servers import Identity
@@ -405,6 +406,38 @@ def test_code_location_finishes_its_refresh_before_it_stops(
     deployment.wait(lambda: deployment.runs()[last][0] == "STARTED")
     deployment.stop("code")
     assert deployment.runs()[last][0] == "SUCCESS"
+
+
+def test_pipeline_forgets_a_person(deployment: Deployment, runs: Runs, aws: Aws) -> None:
+    result = aws.s3.client(DATA_SCIENTIST)
+    key = "athena-results/data-scientists/a.csv"
+    result.put_object(Bucket=LAKEHOUSE, Key=key, Body=b"a result")
+    customers = read_table("customers_curated", settings=Settings.load())
+    email = customers.limit(1).to_pyarrow().to_pylist()[0]["email"]
+    said = subprocess.run(
+        [PROGRAMS / "stedi", "forget", "-", "--yes"],
+        input=email,
+        env=deployment.environment_of("code") | {"COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    told = said.stdout + said.stderr
+    assert "Forgotten: 1 people" in told
+    assert "certificates/000001.json" in keys(aws)
+    assert re.findall(r"(s3://\S+) could not be searched", told) == [f"s3://{LAKEHOUSE}/{key}"]
+    left = customers_of(email)
+    assert left == {name: 0 for name in left}
+
+
+def customers_of(email: str) -> dict[str, int]:
+    """How many rows tables have about somebody."""
+    tables = ("customer_landing", "customer_trusted", "customers_curated")
+    found = {name: read_table(name, settings=Settings.load()) for name in tables}
+    return {
+        name: int(table.filter(table.email == email).count().to_pyarrow().as_py())
+        for name, table in found.items()
+    }
 
 
 def test_failed_step_is_not_tried_again_by_the_daemon(home: Deployment) -> None:

@@ -13,6 +13,9 @@ PIPELINE = [
     ),
     ("s3:PutObject", "s3", "lakehouse/compute-logs/storage/run/compute_logs/step.out"),
     ("s3:PutObject", "s3", "lakehouse/report/report.html"),
+    ("s3:DeleteObject", "s3", "lakehouse/report/report.html"),
+    ("s3:PutObject", "s3", "lakehouse/certificates/000001.json"),
+    ("s3:GetObject", "s3", "lakehouse/certificates/000001.json"),
     ("s3:GetObject", "s3", "lakehouse/compute-logs/storage/run/compute_logs/step.out"),
     *(
         (f"glue:{action}", "glue", where)
@@ -43,6 +46,8 @@ NOT_PIPELINE = [
     ("s3:DeleteBucket", "s3", "landing"),
     ("s3:PutLifecycleConfiguration", "s3", "landing"),
     ("s3:DeleteObject", "s3", "lakehouse/compute-logs/storage/run/compute_logs/step.out"),
+    ("s3:DeleteObject", "s3", "lakehouse/certificates/000001.json"),
+    ("s3:PutObject", "s3", "lakehouse/glue/glue_job.py"),
     ("s3:GetObject", "s3", "lakehouse/athena-results/data-scientists/a.csv"),
     ("s3:PutBucketPolicy", "s3", "lakehouse"),
     ("s3:DeleteBucket", "s3", "lakehouse"),
