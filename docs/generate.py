@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from stedi_assets.lakehouse.table import Zone
 from stedi_assets.settings import PROJECT, Settings
 from stedi_assets.tables import TABLES, definition
 from stedi_assets.tables.contract import Field, columns_of, exactly_one
@@ -108,10 +109,29 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
+def record() -> str:
+    """What tables keep of people, for the record of processing."""
+    rows = []
+    for table in TABLES:
+        zone = table.table(Policy()).zone
+        columns_ = columns_of(table.contract).items()
+        personal = [name for name, (_, field) in columns_ if field.personal]
+        rows.append((table.name, zone, ", ".join(personal) or "none", _KEPT[zone]))
+    return _table(("table", "zone", "columns that lead to a person", "kept"), rows)
+
+
+_KEPT = {
+    Zone.LANDING: "until the person is forgotten",
+    Zone.TRUSTED: "while they consent, and STEDI_RETENTION longer",
+    Zone.CURATED: "while they consent, and STEDI_RETENTION longer",
+}
+
+
 BLOCKS: dict[str, tuple[str, Callable[[], str]]] = {
     "tables.md": ("tables", tables),
     "settings.md": ("settings", settings),
     "data-scientists.md": ("columns", columns),
+    "privacy.md": ("record", record),
 }
 """The pages, each with the block in it that is written, and what writes it."""
 

@@ -107,3 +107,16 @@ def test_other_tools_read_the_tables_as_the_page_says(
     [folder] = folders
     assert len(read_iceberg(folder)) == expected
     assert Path(folder).is_dir()
+
+
+def test_every_promise_of_privacy_names_tests_that_exist() -> None:
+    page = (PROJECT / "docs/privacy.md").read_text()
+    promises = page.split("<!-- promises -->")[1].split("<!-- /promises -->")[0]
+    rows = promises.strip().splitlines()[2:]
+    assert rows
+    for row in rows:
+        tests = re.findall(r"`([\w/.]+)::(\w+)`", row)
+        assert tests, row
+        for path, name in tests:
+            code = (PROJECT / "stedi_assets_tests" / path).read_text()
+            assert re.search(rf"^def {name}\(", code, re.MULTILINE), (path, name)
