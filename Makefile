@@ -91,6 +91,11 @@ lock: ## write constraints.txt anew, with the newest versions that fit
 bench: $(VENV)/ready-dev ## measure a refresh beside other ways to the same tables
 	$(BIN)/python -m benchmarks.bench $(BENCH)
 
-clean: ## remove the tables, tagged training sets too, and the run history; landing files and key stay
+clean: ## remove the tables, tagged training sets too, and the run history; landing files, key, holds and the list of the forgotten stay
 	@echo "Removing the tables in $$LAKEHOUSE, tagged training sets with them, and the history of runs (also .dagster here)."
-	@rm -rf "$$LAKEHOUSE/warehouse" "$$LAKEHOUSE/catalog.db" "$$LAKEHOUSE/scratch" "$$LAKEHOUSE/report" "$$LAKEHOUSE/history" .dagster
+	@# Whoever is held or forgotten stays so when the tables are made again.
+	@test ! -d "$$LAKEHOUSE/warehouse" || (cd "$$LAKEHOUSE/warehouse" \
+		&& find . -mindepth 1 -depth ! -path ./landing ! -path ./landing/holds ! -path "./landing/holds/*" \
+		! -path ./landing/forgotten ! -path "./landing/forgotten/*" -delete)
+	@rmdir "$$LAKEHOUSE/warehouse/landing" "$$LAKEHOUSE/warehouse" 2>/dev/null || true
+	@rm -rf "$$LAKEHOUSE/catalog.db" "$$LAKEHOUSE/scratch" "$$LAKEHOUSE/report" "$$LAKEHOUSE/history" .dagster

@@ -13,6 +13,7 @@ Where the rules leave room:
   points. White space and format characters inside an e-mail: the former stay, the latter go.
 * A quarantined object suspends whom it names if it came from the source `customer` and nothing
   readable of theirs landed after it. It claims no serial number, and makes nobody a customer.
+* A row of quarantine from the source `hold` takes out whom it names, whatever landed after it.
 * A reading of a phone that came without a user is its sole claimant's in every question: who
   consents, whose device it is, whose phone was there. A reading that several people or nobody
   claims is nobody's phone.
@@ -233,7 +234,7 @@ def _readings_of_known_users(
 def _suspended(
     customers: list[dict[str, Any]], quarantine: list[dict[str, Any]]
 ) -> set[str | None]:
-    """Return the people of whom the newest thing that landed could not be read."""
+    """Return the people of whom the newest that landed could not be read, and those held."""
     readable: dict[str | None, int] = {}
     for record in customers:
         person = normalise(record.get("email"))
@@ -246,6 +247,8 @@ def _suspended(
                 person = normalise(email)
                 if person not in readable or fragment["landed_at"] >= readable[person]:
                     suspended.add(person)
+        if fragment["source"] == "hold":
+            suspended.add(normalise(fragment["person"]))
     return suspended
 
 

@@ -105,7 +105,8 @@ def landings(draw: st.DrawFn) -> Landing:
         customers=draw(_customers(people, devices)),
         accelerometer=draw(_accelerometer(people, devices)),
         step_trainer=draw(_step_trainer(devices)),
-        quarantine=draw(st.lists(_unreadable(people), max_size=3)),
+        quarantine=draw(st.lists(_unreadable(people), max_size=3))
+        + draw(st.lists(_holds(people), max_size=1)),
     )
 
 
@@ -196,6 +197,16 @@ def _unreadable(draw: st.DrawFn, people: tuple[str, ...]) -> dict[str, Any]:
         "person": "\x1f".join(named) or None,
         "landed_at": draw(st.sampled_from(DELIVERIES)),
     }
+
+
+def _holds(people: tuple[str, ...]) -> st.SearchStrategy[dict[str, Any]]:
+    return st.fixed_dictionaries(
+        {
+            "source": st.just("hold"),
+            "person": st.sampled_from([*people, STRANGER]),
+            "landed_at": st.sampled_from(DELIVERIES),
+        }
+    )
 
 
 @st.composite

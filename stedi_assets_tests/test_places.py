@@ -215,3 +215,22 @@ def test_make_clean_removes_tables_and_nothing_beside_wherever_the_project_lies(
     subprocess.run(["make", "clean"], cwd=project, env=environment, check=True)
     assert [path.name for path in (project / "lakehouse").iterdir()] == ["landing"]
     assert beside.is_dir()
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed.")
+def test_make_clean_leaves_who_is_held_or_forgotten(tmp_path: Path) -> None:
+    zone = tmp_path / "lakehouse/warehouse/landing"
+    for name in (
+        "holds/a.parquet",
+        "forgotten/people.json",
+        "quarantine/data/a.parquet",
+        "../curated/t/data/a.parquet",
+    ):
+        path = zone / name
+        path.parent.mkdir(parents=True)
+        path.touch()
+    shutil.copy(PROJECT / "Makefile", tmp_path)
+    environment = {name: value for name, value in os.environ.items() if name[:5] != "STEDI"}
+    subprocess.run(["make", "clean"], cwd=tmp_path, env=environment, check=True)
+    left = [path for path in (tmp_path / "lakehouse").rglob("*") if path.is_file()]
+    assert set(left) == {zone / "holds/a.parquet", zone / "forgotten/people.json"}

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from stedi_assets.cli.show import write_whole
-from stedi_assets.cli.terminal import load_settings, out, say, stop
+from stedi_assets.cli.terminal import load_settings, out, say, stop, warn
 from stedi_assets.lakehouse.names import display_name, printable
 
 Email = Annotated[
@@ -61,6 +61,31 @@ def person(
         _print(held)
 
 
+def hold(email: Email) -> None:
+    """Keep a person's data and use it nowhere, until they are released, whatever they say."""
+    settings = load_settings()
+    from stedi_assets.privacy.holds import hold as hold_person  # noqa: PLC0415
+    from stedi_assets.resources import open_lakehouse  # noqa: PLC0415
+
+    address = read_address(email)
+    if hold_person(address, open_lakehouse(settings), settings, warn):
+        say("Held. The next refresh takes them out of every table that is used: stedi refresh.")
+    else:
+        say("This person is held already.")
+
+
+def release(email: Email) -> None:
+    """Let the records of a person who was held decide again whether their data is used."""
+    settings = load_settings()
+    from stedi_assets.privacy.holds import release as release_person  # noqa: PLC0415
+    from stedi_assets.resources import open_lakehouse  # noqa: PLC0415
+
+    address = read_address(email)
+    if not release_person(address, open_lakehouse(settings), settings, warn):
+        raise stop("This person is not held.")
+    say("Released. The next refresh uses their data again, if they consent: stedi refresh.")
+
+
 def read_address(email: str) -> str:
     """The address that was given, or that standard input gives; ends the command if it is empty."""
     address = sys.stdin.readline() if email == "-" else email
@@ -80,9 +105,7 @@ def _counts(held: dict[str, Any]) -> str:
 
 
 def _print(held: dict[str, Any]) -> None:
-    say(
-        f"{printable(held['person'])}, {'used' if held['consents'] else 'not used'}: {held['why']}."
-    )
+    say(f"{printable(held['person'])}, {'used' if held['is_used'] else 'not used'}: {held['why']}.")
     say(f"subject_id {held['subject_id']}; in {held['landing_files']:,} landing files.")
     for kind in ("emails", "names", "phones"):
         if held[kind]:

@@ -145,6 +145,8 @@ def _print_left_out(overview: dict[str, Any]) -> None:
             f"Suspended: {overview['suspended']:,} people, because their newest record could not "
             "be read."
         )
+    if overview["held"]:
+        _emphasize(f"Held: {overview['held']:,} people, whose data is kept and used nowhere.")
 
 
 def _emphasize(sentence: str) -> None:

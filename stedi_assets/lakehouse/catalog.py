@@ -58,29 +58,33 @@ class MovedError(LakehouseError):
 
 
 class Catalog:
-    """Iceberg tables of the lakehouse, wherever it is stored."""
+    """Iceberg tables of the lakehouse, wherever it is stored.
+
+    Attributes:
+        storage: Where that is.
+    """
 
     def __init__(self, storage: Storage) -> None:
         """Use the lakehouse stored there; nothing is written before the first table."""
-        self._storage = storage
+        self.storage = storage
         self._snapshots: dict[tuple[str, int], Snapshot] = {}
 
     @property
     def warehouse(self) -> str:
         """Where the tables' files are: `<zone>/<table>/` each."""
-        return f"{self._storage.root}/warehouse"
+        return f"{self.storage.root}/warehouse"
 
     @property
     def io(self) -> FileIO:
         """Reads, writes and deletes single files of the warehouse."""
-        return self._storage.io
+        return self.storage.io
 
     def names(self) -> list[str]:
         """The names of the tables that exist."""
-        if not self._storage.exists():
+        if not self.storage.exists():
             return []
         try:
-            identifiers = self._storage.iceberg.list_tables(self._storage.namespace)
+            identifiers = self.storage.iceberg.list_tables(self.storage.namespace)
         except NoSuchNamespaceError:  # nobody has written to this catalog yet
             return []
         return [name for _, name in identifiers]
@@ -119,7 +123,7 @@ class Catalog:
 
     def drop(self, table: str) -> None:
         """Take a table out of the catalog; its files stay."""
-        self._storage.iceberg.drop_table((self._storage.namespace, table))
+        self.storage.iceberg.drop_table((self.storage.namespace, table))
 
     def state(self, table: str) -> TableState:
         """The table as it is now."""
@@ -272,7 +276,7 @@ class Catalog:
             # If the catalog's answer was lost, the client asked again and met its own change.
             if self.load(candidate.table).metadata.current_snapshot_id != candidate.id:
                 raise
-        self._storage.point_readers()
+        self.storage.point_readers()
 
     def tag(self, snapshot: Snapshot, name: str) -> None:
         """Give a snapshot a name, which keeps it from expiring.
@@ -310,10 +314,10 @@ class Catalog:
             DamagedError: Its metadata file cannot be read.
             LakehouseError: Its files are not below this lakehouse's folder.
         """
-        catalog, root = self._storage.iceberg, self._storage.root
+        catalog, root = self.storage.iceberg, self.storage.root
         try:
             with damaged(f"The newest metadata file of {table}", unless=(NoSuchTableError,)):
-                iceberg = catalog.load_table((self._storage.namespace, table))
+                iceberg = catalog.load_table((self.storage.namespace, table))
         except DamagedError as error:
             cause = error.__cause__
             missing = named_in(cause) if isinstance(cause, FileNotFoundError) else None
@@ -325,8 +329,8 @@ class Catalog:
         return iceberg
 
     def _create(self, table: Table) -> None:
-        self._storage.claim()
-        catalog, namespace = self._storage.iceberg, self._storage.namespace
+        self.storage.claim()
+        catalog, namespace = self.storage.iceberg, self.storage.namespace
         if not catalog.namespace_exists(namespace):
             catalog.create_namespace_if_not_exists(namespace)
         # A table without snapshots takes writes to `main` only, so it starts with an empty one.
@@ -335,7 +339,7 @@ class Catalog:
             catalog.create_table_transaction(
                 (namespace, table.name),
                 schema=table.arrow_schema,
-                location=table.location(self._storage.root),
+                location=table.location(self.storage.root),
                 properties=_properties(table),
             ) as transaction,
         ):

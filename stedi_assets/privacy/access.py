@@ -27,6 +27,7 @@ from stedi_assets.privacy.person import (
 from stedi_assets.privacy.policy import policy_of
 from stedi_assets.resources import open_storage
 from stedi_assets.settings import Settings
+from stedi_assets.tables.consent import HOLD, held_people
 from stedi_assets.tables.identity import key_id
 from stedi_assets.tables.trusted.customer_trusted import ranked, suspended
 
@@ -139,8 +140,11 @@ def _standing(person: Person, records: list[Held], rejects: list[Held], settings
     """Whether their data may be used, and why."""
     tables = (_theirs(name, person, settings) for name in ("customer_landing", "quarantine"))
     is_suspended = person.person in suspended(*tables).person.to_pyarrow().to_pylist()
+    is_held = _is_held(person, settings)
     latest = records[-1] if records else None
-    if is_suspended:
+    if is_held:
+        why = "held: their data is kept and used nowhere until they are released"
+    elif is_suspended:
         *_, last = (row for row in rejects if row["source"] == "customer")
         place = f"{display_name(last['source_file'])}, byte {last['position']:,}"
         why = f"suspended: the newest that landed about them could not be read ({place})"
@@ -150,8 +154,13 @@ def _standing(person: Person, records: list[Held], rejects: list[Held], settings
         why = "their latest record has no research consent"
     else:
         why = f"their latest record consents to research since {latest['research']}"
-    consents = bool(latest and latest["research"] and not is_suspended)
-    return {"consents": consents, "suspended": is_suspended, "why": why}
+    is_used = bool(latest and latest["research"] and not (is_suspended or is_held))
+    return {"is_used": is_used, "suspended": is_suspended, "held": is_held, "why": why}
+
+
+def _is_held(person: Person, settings: Settings) -> bool:
+    people = held_people(_theirs("quarantine", person, settings))
+    return bool(people.count().to_pyarrow().as_py())
 
 
 def _devices(person: Person) -> list[Held]:
@@ -180,7 +189,8 @@ def _readings(person: Person, settings: Settings) -> Iterator[Held]:
 
 
 def _rejects(person: Person, settings: Settings) -> list[Held]:
-    rows = _theirs("quarantine", person, settings).order_by("landed_at", "source_file", "position")
+    rows = _theirs("quarantine", person, settings)
+    rows = rows.filter(rows.source != HOLD).order_by("landed_at", "source_file", "position")
     return [
         {**row, "landed_at": _iso(row["landed_at"])}
         for row in rows.drop("person").to_pyarrow().to_pylist()

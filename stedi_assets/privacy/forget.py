@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 
 from stedi_assets.lakehouse.faults import LakehouseError
 from stedi_assets.lakehouse.lakehouse import Lakehouse
+from stedi_assets.lakehouse.landing.holds import files_of_all_holds, read_holds, release_holds
 from stedi_assets.lakehouse.landing.ledger import LEDGER, Entry, read_ledger, write_ledger
 from stedi_assets.lakehouse.landing.values import DAY
 from stedi_assets.lakehouse.names import FILE, view_name
@@ -216,6 +217,9 @@ class _Forgetting:
             if state and state.published and LEDGER in state.published.properties:
                 self._progress.begin(f"taking rows out of {name}")
                 left += self._publish_without(people, state, state.published)
+        storage = self._lakehouse.storage
+        held = [each for each in read_holds(storage) if each.person in people.people]
+        release_holds(storage, held)  # nothing of theirs is kept that could be used
         self._fill_quarantine()
         return left
 
@@ -328,6 +332,7 @@ class _Forgetting:
             folder = f"{self._catalog.state(name).location}/data"
             files = [f.location for f in self._lakehouse.storage.files(folder)]
             if name == QUARANTINE.name:
+                files += files_of_all_holds(self._lakehouse.storage)
                 holding[name] = set(self._unreadable(files, people))
             else:
                 holding[name] = set(self._holding(name, files, people))

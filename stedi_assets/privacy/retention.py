@@ -13,6 +13,7 @@ from stedi_assets.lakehouse.lakehouse import Lakehouse
 from stedi_assets.lakehouse.state import Snapshot
 from stedi_assets.lakehouse.vacuum import Vacuumed
 from stedi_assets.lakehouse.vacuum import vacuum as vacuum_files
+from stedi_assets.privacy.holds import drop_released_holds
 from stedi_assets.privacy.policy import policy_of
 from stedi_assets.privacy.training_sets import TRAINING_SET, day_of
 from stedi_assets.settings import Settings
@@ -167,6 +168,8 @@ def vacuum(
         dry_run=dry_run,
         progress=lakehouse.progress,
     )
+    if not dry_run and not removed.damaged:
+        drop_released_holds(lakehouse)
     # After it: whatever happens now, people who withdrew are gone.
     merged = compact(lakehouse, SOURCES, QUARANTINE.name, dry_run=dry_run)
     removed = replace(removed, merged=merged)

@@ -118,7 +118,8 @@ def _of_quarantine(
     rejects = lakehouse.rejects(SOURCES, QUARANTINE.table(policy))
     published = lakehouse.catalog.published(name)
     if published is None or set(published.files) != set(rejects.files):
-        return Prospect(name, "filled with what could not be read of the files", changes=True)
+        text = "filled with what could not be read of the files, and with who is held"
+        return Prospect(name, text, changes=True)
     return Prospect(name, "unchanged: nothing new that cannot be read", changes=False)
 
 

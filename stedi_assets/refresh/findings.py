@@ -11,8 +11,8 @@ MOST_NAMED = 10
 
 DESCRIPTIONS = {
     "contract": "Columns, types, nulls, ranges and uniqueness as the contract says",
-    "consent": "Nobody without a research consent in their latest record, nobody suspended, "
-    "and no reading that the consent scope leaves out",
+    "consent": "Nobody without a research consent in their latest record, nobody suspended or "
+    "held, and no reading that the consent scope leaves out",
     "serial_numbers": "Matches are counted once, devices have one proven owner, and nobody is "
     "paired with another's device",
     "completeness": "Rows in are rows kept plus rows withheld with a reason",

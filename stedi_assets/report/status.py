@@ -7,6 +7,7 @@ from typing import Any
 import ibis.expr.types as ir
 
 from stedi_assets.lakehouse.catalog import Catalog
+from stedi_assets.lakehouse.landing.holds import held_files
 from stedi_assets.lakehouse.landing.ledger import Entry
 from stedi_assets.lakehouse.names import display_name
 from stedi_assets.lakehouse.state import Snapshot, TableState, Tag
@@ -39,6 +40,7 @@ def status(settings: Settings) -> dict[str, Any]:
             "ignored": [],
             "anomalies": [],
             "suspended": 0,
+            "held": 0,
             "quarantine": [],
             "devices": {},
         }
@@ -61,6 +63,7 @@ def status(settings: Settings) -> dict[str, Any]:
         "repeats": _repeats(catalog, settings),
         **_landing_files(catalog, settings),
         "suspended": _suspended(catalog, settings),
+        "held": len(held_files(catalog.storage)),
         "quarantine": _quarantine(catalog, settings),
         "devices": _devices(catalog, settings),
     }

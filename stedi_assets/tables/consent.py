@@ -1,6 +1,6 @@
 """Who consents, for the checks: worked out another way than the rules do.
 
-Of all this, rules use `unreadable_records` alone, which only names people.
+Of all this, rules use `unreadable_records` and `held_people` alone, which only name people.
 """
 
 import ibis
@@ -9,12 +9,18 @@ import ibis.expr.types as ir
 from stedi_assets.lakehouse.landing.person import SEPARATOR
 from stedi_assets.tables.policy import Policy
 
+HOLD = "hold"
+"""Source of the rows of quarantine that say who is held: their data is kept and used nowhere."""
+
 _NEVER = -(2**63)
 """Sorts an absent time before every other."""
 
 
 def consenting(customer_landing: ir.Table, quarantine: ir.Table) -> ir.Table:
-    """People whose newest record could be read, and who consent in every record tied for latest."""
+    """People who are not held, and consent in every record tied for latest.
+
+    The newest that landed about them could be read.
+    """
     c = customer_landing
     record = ibis.struct(
         {
@@ -26,7 +32,17 @@ def consenting(customer_landing: ir.Table, quarantine: ir.Table) -> ir.Table:
     # Compared field by field: of records that tie in both times, one that refuses is the greatest.
     latest = c.group_by("person").agg(record=record.max())
     agreed = latest.filter(~latest.record["refuses"]).select(email="person")
-    return agreed.anti_join(unreadable_people(customer_landing, quarantine), "email")
+    agreed = agreed.anti_join(unreadable_people(customer_landing, quarantine), "email")
+    return agreed.anti_join(held_people(quarantine), agreed.email == held_people(quarantine).person)
+
+
+def held_people(quarantine: ir.Table) -> ir.Table:
+    """People who are held (person): they count as not consenting, whatever they say."""
+    return (
+        quarantine.filter(quarantine.source == HOLD, quarantine.person.notnull())
+        .select("person")
+        .distinct()
+    )
 
 
 def unreadable_people(customer_landing: ir.Table, quarantine: ir.Table) -> ir.Table:

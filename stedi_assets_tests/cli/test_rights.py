@@ -98,3 +98,30 @@ def test_unforeseen_error_does_not_repeat_the_address(
     assert said.code == 1
     assert "stedi_assets person EMAIL" in said.err
     assert ANN not in said.text
+
+
+def test_hold_and_release_say_what_comes_next(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = stedi(monkeypatch, "hold", " Ann@x.io")
+    assert (said.code, said.err) == (0, "")
+    assert said.out == (
+        "Held. The next refresh takes them out of every table that is used: stedi refresh.\n"
+    )
+    assert stedi(monkeypatch, "hold", ANN).out == "This person is held already.\n"
+    assert "customer_trusted" in stedi(monkeypatch, "refresh").out
+    assert "Held: 1 people, whose data is kept and used" in stedi(monkeypatch, "status").out
+    assert f"{ANN}, not used: held" in stedi(monkeypatch, "person", ANN).out
+    released = stedi(monkeypatch, "release", ANN)
+    assert (released.code, released.out.partition(".")[0]) == (0, "Released")
+    again = stedi(monkeypatch, "release", ANN)
+    assert (again.code, again.out, again.err) == (1, "", "This person is not held.\n")
+
+
+def test_nobody_is_held_where_there_are_no_tables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    isolate(monkeypatch, tmp_path)
+    said = stedi(monkeypatch, "hold", ANN)
+    assert said.code == 1
+    assert said.err == "No tables yet: refresh the lakehouse first (stedi refresh).\n"

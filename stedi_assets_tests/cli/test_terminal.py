@@ -26,6 +26,8 @@ COMMANDS = (
     "report",
     "person",
     "forget",
+    "hold",
+    "release",
     "sample",
 )
 

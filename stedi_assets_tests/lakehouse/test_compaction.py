@@ -220,7 +220,7 @@ def test_state_of_before_a_compaction_stays_until_it_expires(
     catalog.tag(before, "v1")
     since = catalog.state(before.table).published_since(None)
     compacted(settings)
-    removed = vacuum(catalog._storage, NOW, NOW)  # noqa: SLF001
+    removed = vacuum(catalog.storage, NOW, NOW)
     state = catalog_of(settings).state(before.table)
     assert state.tagged("v1") == before
     assert all(Path(file).exists() for file in before.files)
@@ -257,7 +257,7 @@ def test_withdrawn_person_stays_out(folder: Path, settings: Settings) -> None:
     deliver(folder / "landing", "withdrawal.json", customer=[gone])
     assert refresh(settings).success
     compacted(settings)
-    vacuum(catalog_of(settings)._storage, NOW, NOW)  # noqa: SLF001
+    vacuum(catalog_of(settings).storage, NOW, NOW)
     trusted = folder / "lakehouse" / "warehouse" / "trusted"
     files = list(trusted.rglob("*.parquet"))
     values = {v for file in files for row in pq.read_table(file).to_pylist() for v in row.values()}

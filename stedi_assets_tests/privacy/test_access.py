@@ -93,7 +93,7 @@ def test_records_say_what_each_said_of_consent_and_when_it_landed(settings: Sett
 
 def test_it_says_whether_a_person_is_suspended_and_why(settings: Settings) -> None:
     standing = {
-        email: [what_is_held(email, settings)[name] for name in ("consents", "suspended", "why")]
+        email: [what_is_held(email, settings)[name] for name in ("is_used", "suspended", "why")]
         for email in (ANN, BOB, CY)
     }
     assert standing == {

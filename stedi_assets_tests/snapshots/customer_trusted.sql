@@ -1,30 +1,30 @@
 SELECT
-  "t13"."serialnumber",
-  "t13"."sharewithpublicasofdate",
-  "t13"."birthday",
-  "t13"."registrationdate",
-  "t13"."sharewithresearchasofdate",
-  "t13"."customername",
-  "t13"."person" AS "email",
-  "t13"."lastupdatedate",
-  "t13"."phone",
-  "t13"."sharewithfriendsasofdate"
+  "t15"."serialnumber",
+  "t15"."sharewithpublicasofdate",
+  "t15"."birthday",
+  "t15"."registrationdate",
+  "t15"."sharewithresearchasofdate",
+  "t15"."customername",
+  "t15"."person" AS "email",
+  "t15"."lastupdatedate",
+  "t15"."phone",
+  "t15"."sharewithfriendsasofdate"
 FROM (
   SELECT
-    "t8"."serialnumber",
-    "t8"."sharewithpublicasofdate",
-    "t8"."birthday",
-    "t8"."registrationdate",
-    "t8"."sharewithresearchasofdate",
-    "t8"."customername",
-    "t8"."email",
-    "t8"."lastupdatedate",
-    "t8"."phone",
-    "t8"."sharewithfriendsasofdate",
-    "t8"."person",
-    "t8"."source_file",
-    "t8"."landed_at",
-    "t8"."rank"
+    "t10"."serialnumber",
+    "t10"."sharewithpublicasofdate",
+    "t10"."birthday",
+    "t10"."registrationdate",
+    "t10"."sharewithresearchasofdate",
+    "t10"."customername",
+    "t10"."email",
+    "t10"."lastupdatedate",
+    "t10"."phone",
+    "t10"."sharewithfriendsasofdate",
+    "t10"."person",
+    "t10"."source_file",
+    "t10"."landed_at",
+    "t10"."rank"
   FROM (
     SELECT
       *
@@ -49,37 +49,37 @@ FROM (
           ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
         ) - 1 AS "rank"
       FROM "customer_landing" AS "t0"
-    ) AS "t5"
+    ) AS "t7"
     WHERE
-      "t5"."rank" = 0 AND "t5"."sharewithresearchasofdate" IS NOT NULL
-  ) AS "t8"
+      "t7"."rank" = 0 AND "t7"."sharewithresearchasofdate" IS NOT NULL
+  ) AS "t10"
   ANTI JOIN (
     SELECT
-      "t10"."person"
+      "t12"."person"
     FROM (
       SELECT
-        "t6"."person",
-        MAX("t6"."landed_at") AS "unreadable_at"
+        "t8"."person",
+        MAX("t8"."landed_at") AS "unreadable_at"
       FROM (
         SELECT
-          "t3"."source",
-          "t3"."source_file",
-          "t3"."position",
-          "t3"."raw",
-          "t3"."reason",
-          "t3"."landed_at",
-          UNNEST(STR_SPLIT("t3"."person", '')) AS "person"
+          "t4"."source",
+          "t4"."source_file",
+          "t4"."position",
+          "t4"."raw",
+          "t4"."reason",
+          "t4"."landed_at",
+          UNNEST(STR_SPLIT("t4"."person", '')) AS "person"
         FROM (
           SELECT
             *
           FROM "quarantine" AS "t1"
           WHERE
             "t1"."source" = 'customer' AND "t1"."person" IS NOT NULL
-        ) AS "t3"
-      ) AS "t6"
+        ) AS "t4"
+      ) AS "t8"
       GROUP BY
         1
-    ) AS "t10"
+    ) AS "t12"
     ANTI JOIN (
       SELECT
         "t0"."person",
@@ -87,8 +87,16 @@ FROM (
       FROM "customer_landing" AS "t0"
       GROUP BY
         1
-    ) AS "t4"
-      ON "t10"."person" = "t4"."person" AND "t10"."unreadable_at" < "t4"."readable_at"
-  ) AS "t12"
-    ON "t8"."person" = "t12"."person"
-) AS "t13"
+    ) AS "t5"
+      ON "t12"."person" = "t5"."person" AND "t12"."unreadable_at" < "t5"."readable_at"
+  ) AS "t14"
+    ON "t10"."person" = "t14"."person"
+  ANTI JOIN (
+    SELECT DISTINCT
+      "t1"."person"
+    FROM "quarantine" AS "t1"
+    WHERE
+      "t1"."source" = 'hold' AND "t1"."person" IS NOT NULL
+  ) AS "t6"
+    ON "t10"."person" = "t6"."person"
+) AS "t15"

@@ -1,4 +1,4 @@
-"""What could not be read of the landing files, by the ledgers of the landing tables."""
+"""What belongs in quarantine: what could not be read, by the landing tables' ledgers, and holds."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pyiceberg.exceptions import NoSuchTableError
 
 from stedi_assets.lakehouse.catalog import Catalog
+from stedi_assets.lakehouse.landing.holds import folder_of_holds, held_files
 from stedi_assets.lakehouse.landing.ledger import LEDGER, read_rejects
 from stedi_assets.lakehouse.state import Snapshot
 from stedi_assets.lakehouse.table import LANDED_AT
@@ -13,7 +14,7 @@ from stedi_assets.lakehouse.table import LANDED_AT
 
 @dataclass(frozen=True)
 class Rejects:
-    """What could not be read of landing files.
+    """What could not be read of landing files, and who is held.
 
     Attributes:
         files: The Parquet files that hold it.
@@ -27,7 +28,7 @@ class Rejects:
 
 
 def find_rejects(catalog: Catalog, landing_tables: Collection[str], quarantine: str) -> Rejects:
-    """What could not be read of the files that landing tables hold, or wait to hold.
+    """What could not be read of the files that landing tables hold, or wait to hold; and holds.
 
     It says who is suspended, so it does not depend on the table `quarantine`, which may be damaged
     or out of date. If the ledger of a landing table cannot be read, all that is published of
@@ -49,7 +50,10 @@ def find_rejects(catalog: Catalog, landing_tables: Collection[str], quarantine: 
         files |= rejected
         made_from[table] = current.rows_id
         rows = None if rows is None else rows + count
-    return Rejects(frozenset(files), rows, made_from)
+    of_holds = f"{folder_of_holds(catalog.storage.root)}/"
+    holds = held_files(catalog.storage)
+    files = {file for file in files if not file.startswith(of_holds)} | holds
+    return Rejects(frozenset(files), rows if rows is None else rows + len(holds), made_from)
 
 
 def _current(catalog: Catalog, table: str) -> Snapshot | None:

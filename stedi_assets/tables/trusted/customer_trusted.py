@@ -6,7 +6,12 @@ from ibis.selectors import cols
 
 from stedi_assets.tables import columns
 from stedi_assets.tables.accounts import KEPT, marked, outcomes
-from stedi_assets.tables.consent import consenting, unreadable_people, unreadable_records
+from stedi_assets.tables.consent import (
+    consenting,
+    held_people,
+    unreadable_people,
+    unreadable_records,
+)
 from stedi_assets.tables.contract import columns_of
 from stedi_assets.tables.definition import TableDefinition
 from stedi_assets.tables.sources import CustomerRecord
@@ -22,7 +27,8 @@ class CustomerTrusted(CustomerRecord):
 
     Latest is by lastupdatedate (where absent registrationdate, where absent landed_at), then
     registrationdate; of records that still tie one without consent wins, then the smallest serial
-    number. A person of whom something landed since that could not be read is suspended.
+    number. A person of whom something landed since that could not be read is suspended. Who is held
+    is left out, whatever they say.
     """
 
     email: str = columns.person(unique=True, str_length={"min_value": 1})
@@ -37,10 +43,11 @@ class CustomerTrusted(CustomerRecord):
 
 
 def customer_trusted(customer_landing: ir.Table, quarantine: ir.Table) -> ir.Table:
-    """The latest record of each person who is not suspended, if it consents to research."""
+    """The latest record of each person, neither suspended nor held, if it consents to research."""
     latest = ranked(customer_landing)
     trusted = latest.filter(latest["rank"] == 0, consents(latest))
     trusted = trusted.anti_join(suspended(customer_landing, quarantine), "person")
+    trusted = trusted.anti_join(held_people(quarantine), "person")
     # `drop` of several columns leaves the others in another order in each process, and the table's
     # fingerprint is made of this SQL.
     not_kept = cols("rank", "person", "source_file", "landed_at")
@@ -86,7 +93,7 @@ def suspended(customer_landing: ir.Table, quarantine: ir.Table) -> ir.Table:
 def consent(
     customer_trusted: ir.Table, customer_landing: ir.Table, quarantine: ir.Table
 ) -> ir.IntegerScalar:
-    """Customers without a research consent in their latest record, or who are suspended."""
+    """Customers without a research consent in their latest record, or suspended, or held."""
     people = consenting(customer_landing, quarantine)
     return customer_trusted.anti_join(people, "email").count()
 
@@ -107,8 +114,11 @@ def account(customer_landing: ir.Table, quarantine: ir.Table) -> ir.Table:
     people = marked(people, consenting(customer_landing, quarantine), "email", "consents")
     unreadable = unreadable_people(customer_landing, quarantine)
     people = marked(people, unreadable, "email", "suspended")
+    held = held_people(quarantine).select(email="person")
+    people = marked(people, held, "email", "held")
     outcome = ibis.cases(
         (people.consents, KEPT),
+        (people.held, "held: their data is kept and used nowhere"),
         (people.suspended, "suspended: their newest record could not be read"),
         else_="no research consent",
     )

@@ -145,6 +145,11 @@ def test_unreadable_record_that_names_nobody_suspends_nobody() -> None:
     assert consenting([customer(ANN)], [unreadable(None, SECOND), unreadable("", SECOND)]) == [ANN]
 
 
+def test_who_is_held_does_not_consent_whatever_lands_later() -> None:
+    records = [customer(ANN, landed_at=SECOND + 5), customer(BOB)]
+    assert consenting(records, [unreadable(ANN, SECOND, "hold")]) == [BOB]
+
+
 @pytest.mark.parametrize("source", ["accelerometer", "step_trainer"])
 def test_unreadable_readings_suspend_nobody(source: str) -> None:
     assert consenting([customer(ANN)], [unreadable(ANN, SECOND, source)]) == [ANN]
