@@ -58,7 +58,7 @@ DEPENDENCIES = {
 }
 
 
-JOBS = {"refresh_lakehouse", "recompute_lakehouse", "vacuum_lakehouse"}
+JOBS = {"refresh_lakehouse", "recompute_lakehouse", "vacuum_lakehouse", "forget_people"}
 
 SCHEDULES = {
     "nightly_refresh": "refresh_lakehouse",

@@ -29,6 +29,13 @@ def forget(
         Path | None,
         typer.Option("--file", metavar="FILE", help="A file of more addresses, one a line."),
     ] = None,
+    landing_files: Annotated[
+        bool,
+        typer.Option(
+            "--landing-files",
+            help="Write landing files anew without them, too, and delete those of theirs alone.",
+        ),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say how many rows of theirs there are.")
     ] = False,
@@ -54,10 +61,11 @@ def forget(
     _print_rows(rows)
     if dry_run:
         return
-    if not yes and not confirm("Take these rows out of the lakehouse for good?"):
+    places = "the lakehouse and the landing files" if landing_files else "the lakehouse"
+    if not yes and not confirm(f"Take what is theirs out of {places} for good?"):
         raise typer.Exit(1)
     with shown_progress(out) as lakehouse.progress, lakehouse.locked(warn):
-        certificate = privacy.forget(emails, lakehouse, settings)
+        certificate = privacy.forget(emails, lakehouse, settings, landing_files=landing_files)
     _print_certificate(certificate, settings)
     if not certificate.is_complete:
         raise typer.Exit(1)
@@ -87,7 +95,14 @@ def _print_certificate(certificate: "Certificate", settings: "Settings") -> None
         )
     if said.landing_files_left:
         warn(
-            f"{said.landing_files_left:,} landing files in {settings.landing_root} hold them still."
+            f"{said.landing_files_left:,} landing files in {settings.landing_root} hold them "
+            "still: --landing-files takes them out of these, too."
+        )
+    if said.landing_files_left is None:
+        say(
+            f"Landing files: {said.landing_files_written:,} written anew, "
+            f"{said.landing_files_deleted:,} deleted, {said.older_versions_deleted:,} older "
+            "versions of others deleted."
         )
     if said.not_searched_for:
         say(

@@ -1,18 +1,22 @@
 """Jobs, named by what a person wants, and the schedules that start them at night."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
 from stedi_assets.defs.failures import as_dagster_failure
 from stedi_assets.defs.landing import FULL
+from stedi_assets.lakehouse.faults import LakehouseError
 from stedi_assets.lakehouse.lakehouse import Lakehouse
 from stedi_assets.lakehouse.table import Zone
 from stedi_assets.privacy import retention
 from stedi_assets.settings import Settings
 
 REFRESH, RECOMPUTE, VACUUM = "refresh_lakehouse", "recompute_lakehouse", "vacuum_lakehouse"
+FORGET = "forget_people"
 WRITING_TABLES = REFRESH, RECOMPUTE
 """The jobs that take in landing files and make tables."""
 
@@ -60,6 +64,56 @@ def vacuum_lakehouse(settings: Settings) -> dg.JobDefinition:
     )
     def job() -> None:
         vacuum()
+
+    return job
+
+
+class Requests(dg.Config):
+    """Who is to be forgotten, without naming them: Dagster keeps the config of a run."""
+
+    requests: str = Field(
+        description="Path of a file on the machine of the run, with an e-mail address on each line."
+    )
+    landing_files: bool = Field(
+        default=False, description="Whether to take them out of the landing files, too."
+    )
+
+
+def forget_people(settings: Settings) -> dg.JobDefinition:
+    """The job that forgets people, under these settings."""
+
+    @dg.op(out=dg.Out(dg.Nothing))
+    def forget(
+        context: dg.OpExecutionContext, config: Requests, lakehouse: dg.ResourceParam[Lakehouse]
+    ) -> None:
+        """Take people out of the lakehouse for good, keep them out, and certify it."""
+        # What searches files is needed by nothing else here.
+        from stedi_assets.privacy.forget import forget as forget_in  # noqa: PLC0415
+        from stedi_assets.privacy.requests import read_requests  # noqa: PLC0415
+
+        with as_dagster_failure():
+            certificate = forget_in(
+                read_requests(Path(config.requests)),
+                lakehouse,
+                settings,
+                landing_files=config.landing_files,
+            )
+            context.log.info(f"Certificate {certificate.number}: {certificate.text()}")
+            if not certificate.is_complete:
+                raise LakehouseError(
+                    "Not all of it could be done, or be searched: certificate "
+                    f"{certificate.number} in {lakehouse.storage.root}/certificates says what. "
+                    "stedi forget with the same addresses names the files."
+                )
+
+    @dg.job(
+        name=FORGET,
+        description="Forget the people whose addresses are in a file: takes them out of all "
+        "tables, states and training sets, searches all files for them, and writes a certificate. "
+        "If it is interrupted, start it again with the same file, and then delete that.",
+    )
+    def job() -> None:
+        forget()
 
     return job
 

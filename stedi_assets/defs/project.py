@@ -6,6 +6,7 @@ from stedi_assets.defs.all_files import all_files_check
 from stedi_assets.defs.io_manager import io_manager, lakehouse_resource
 from stedi_assets.defs.jobs import (
     FRESHNESS,
+    forget_people,
     recompute_lakehouse,
     refresh_lakehouse,
     schedules,
@@ -39,7 +40,12 @@ def lakehouse_definitions(settings: Settings, progress: Progress = SILENT) -> dg
             report_asset(settings),
         ],
         asset_checks=[all_files_check()],
-        jobs=[refresh_lakehouse(), recompute_lakehouse(), vacuum_lakehouse(settings)],
+        jobs=[
+            refresh_lakehouse(),
+            recompute_lakehouse(),
+            vacuum_lakehouse(settings),
+            forget_people(settings),
+        ],
         schedules=schedules(),
         sensors=[
             landing_sensor(settings),

@@ -24,8 +24,11 @@ class Certificate:
         files: Data files that were deleted.
         training_sets: Tags of training sets that were made anew without them.
         unknown_training_sets: Tags of sets made under another key: nobody can tell whom they hold.
-        landing_files_left: Landing files that hold them and were left; None if they were mended.
-        landing_files_mended: Landing files that were written anew or deleted.
+        landing_files_left: Landing files that were taken in and hold them; None if it was asked to
+            take them out of these, too.
+        landing_files_written: Landing files that were written anew without them.
+        landing_files_deleted: Landing files in which nothing else was.
+        older_versions_deleted: What other landing files were before, where the storage kept that.
         not_searched_for: Names, phones and serial numbers that other people have, too, or that are
             too short to be searched for.
         looked_at: What the search after it looked at and found.
@@ -43,7 +46,9 @@ class Certificate:
     landing_files_left: int | None
     not_searched_for: int
     looked_at: Scanned
-    landing_files_mended: int = 0
+    landing_files_written: int = 0
+    landing_files_deleted: int = 0
+    older_versions_deleted: int = 0
     number: int = 0
     finished_at: str = ""
     previous: str | None = None

@@ -25,14 +25,30 @@ import pyarrow.parquet as pq
 from stedi_assets.lakehouse.faults import LakehouseError
 from stedi_assets.lakehouse.lakehouse import Lakehouse
 from stedi_assets.lakehouse.landing.holds import files_of_all_holds, read_holds, release_holds
-from stedi_assets.lakehouse.landing.ledger import LEDGER, Entry, read_ledger, write_ledger
+from stedi_assets.lakehouse.landing.ledger import (
+    LEDGER,
+    Entry,
+    LandingFolder,
+    read_ledger,
+    write_ledger,
+)
 from stedi_assets.lakehouse.landing.values import DAY
 from stedi_assets.lakehouse.names import FILE, view_name
 from stedi_assets.lakehouse.query import Query
 from stedi_assets.lakehouse.state import ROWS_SINCE, SAME_ROWS, Snapshot, TableState
+from stedi_assets.lakehouse.storage.storage import UNFINISHED
+from stedi_assets.lakehouse.table import SOURCE_FILE
 from stedi_assets.lakehouse.vacuum import expire_holding
 from stedi_assets.privacy import naming as names
 from stedi_assets.privacy.certificate import Certificate, certify
+from stedi_assets.privacy.landing_files import (
+    Mended,
+    Objects,
+    concerned,
+    erase_older_versions,
+    mend,
+    words_in,
+)
 from stedi_assets.privacy.naming import Naming, held_in, name_all, together
 from stedi_assets.privacy.policy import policy_of
 from stedi_assets.privacy.scan import Finder, scan, values_of
@@ -42,12 +58,14 @@ from stedi_assets.refresh.forgotten import (
     Forgotten,
     Rule,
     count_by_file,
+    folder_of,
     read_rejects,
     rewrite_rejects,
+    rule_for_objects,
 )
 from stedi_assets.refresh.remake import remake
 from stedi_assets.settings import Settings
-from stedi_assets.tables import SOURCES, TABLES
+from stedi_assets.tables import SOURCES, TABLES, definition
 from stedi_assets.tables.identity import key_id
 from stedi_assets.tables.landing.quarantine import QUARANTINE
 
@@ -97,12 +115,16 @@ def forget(
     tags, unknown_sets = run.remake_training_sets(people, holding)
     snapshots, deleted = run.delete_states(holding)
     run.delete_reports()
+    mended = Mended()
+    if landing_files:
+        people = run.name_by_landing_files(people)
+        mended = run.mend_landing_files(people)
     finder = run.finder(people)
     scanned = scan(
         lakehouse.storage,
-        run.places(),
+        run.places(landing_files=landing_files),
         finder,
-        leave_out=[names.place_of(lakehouse.storage), settings.landing_root],
+        leave_out=run.left_out(landing_files=landing_files),
         progress=lakehouse.progress,
     )
     certificate = certify(
@@ -114,7 +136,10 @@ def forget(
             files=deleted,
             training_sets=tags,
             unknown_training_sets=unknown_sets,
-            landing_files_left=files,
+            landing_files_left=None if landing_files else files,
+            landing_files_written=mended.written,
+            landing_files_deleted=mended.deleted,
+            older_versions_deleted=mended.versions,
             not_searched_for=people.shared + finder.too_short,
             looked_at=scanned,
         ),
@@ -155,6 +180,7 @@ class _Forgetting:
         """Note who is to be forgotten: from now on nothing of theirs lands."""
         storage = self._lakehouse.storage
         self._progress.begin("looking for what is theirs")
+        self._sweep(folder_of(storage))
         named = self.named(emails)
         names.keep({**names.being_forgotten(storage), **named}, storage)
         people = together(named.values())
@@ -195,7 +221,7 @@ class _Forgetting:
 
     def _unreadable(self, files: Collection[str], people: Naming) -> list[str]:
         """The file of each row of `quarantine` that names them."""
-        holds = Finder(people.people, people.emails, people.words).is_in
+        holds = self._finder_of(people).is_in
         return [
             file
             for file in files
@@ -283,7 +309,7 @@ class _Forgetting:
     ) -> tuple[dict[str, str | None], Counter[str]]:
         """Files of `quarantine` that are written anew, and rows that went, by landing file."""
         without = _rule(people, QUARANTINE.name).without
-        holds = Finder(people.people, people.emails, people.words).is_in
+        holds = self._finder_of(people).is_in
         renamed: dict[str, str | None] = {}
         lost = Counter[str]()
         for file in sorted({entry.rejects for entry in ledger if entry.rejects}):
@@ -414,10 +440,86 @@ class _Forgetting:
         for file in storage.files(f"{storage.root}/report"):
             storage.erase(file.location)
 
-    def places(self) -> list[str]:
-        """Folders to search: the lakehouse, and the history of its runs."""
-        root, history = self._lakehouse.storage.root, str(self._settings.dagster_home)
-        return [root] if f"{history}/".startswith(f"{root}/") else [root, history]
+    def name_by_landing_files(self, people: Naming) -> Naming:
+        """Keep what names them in landing files, too: they may have been forgotten in tables."""
+        paths = self._concerned("customer_landing")
+        words = words_in(self._landing, paths, self._objects("customer_landing", people))
+        named = replace(people, words=(*people.words, *sorted(words - {*people.words})))
+        storage = self._lakehouse.storage
+        first = people.people[0]  # they are looked for together
+        names.keep({**names.being_forgotten(storage), first: named}, storage)
+        return named
+
+    def mend_landing_files(self, people: Naming) -> Mended:
+        """Take them out of the landing files, and note these as they are then."""
+        self._sweep(self._settings.landing_root)
+        all_ = Mended()
+        for name, source in SOURCES.items():
+            ledger, objects = self._ledger(name), self._objects(name, people)
+            paths = self._concerned(name)
+            after, mended = mend(self._landing, source, paths, ledger, objects)
+            all_.written += mended.written
+            all_.deleted += mended.deleted
+            all_.versions += erase_older_versions(self._landing, source, self._finder_of(people))
+            state = self._catalog.find(name)
+            if after != ledger and state and (published := state.published):
+                since = str(round(published.committed_at.timestamp() * 1000))
+                says = {
+                    **published.properties,
+                    SAME_ROWS: published.rows_id,
+                    ROWS_SINCE: since,
+                    LEDGER: write_ledger(f"{state.location}/{LEDGER}", after, self._catalog.io),
+                }
+                self._publish(published, published.files, says, rows=published.rows)
+        return all_
+
+    @property
+    def _landing(self) -> LandingFolder:
+        storage = self._lakehouse.storage
+        return LandingFolder(self._settings.landing_root, storage, self._progress)
+
+    def _finder_of(self, people: Naming) -> Finder:
+        """Finds what names them in what cannot be read."""
+        return Finder(people.people, people.emails, people.words)
+
+    def _concerned(self, name: str) -> list[str]:
+        """Landing files that hold them or people who were forgotten before."""
+        silenced = list[str]()
+        if quarantine := self._catalog.published(QUARANTINE.name):
+            rows = self._lakehouse.open(quarantine)
+            files = rows.filter(rows.raw == "").select(SOURCE_FILE).distinct()
+            silenced = self._engine.fetch(Query.of(files))[SOURCE_FILE].to_pylist()
+        return concerned(self._landing, SOURCES[name], self._ledger(name), silenced)
+
+    def _ledger(self, name: str) -> list[Entry]:
+        published = self._catalog.published(name)
+        return read_ledger(published.properties[LEDGER], self._catalog.io) if published else []
+
+    def _objects(self, name: str, people: Naming) -> Objects:
+        forgotten = Forgotten.read(self._lakehouse.storage)
+        rule = rule_for_objects(forgotten, self._lakehouse, name)
+        finder = self._finder_of(people)
+        now = time.time_ns() // 1_000_000
+        return Objects(definition(name).landing_table, rule, finder, now)
+
+    def _sweep(self, folder: str) -> None:
+        """Delete files that were being written when a command was killed."""
+        for file in self._lakehouse.storage.files(folder):
+            if file.location.rpartition("/")[2].startswith(UNFINISHED):
+                self._lakehouse.storage.erase(file.location)
+
+    def places(self, *, landing_files: bool) -> list[str]:
+        """Folders to search: the lakehouse, the history of its runs, and landing files if asked."""
+        root = self._lakehouse.storage.root
+        others = [str(self._settings.dagster_home)]
+        if landing_files:
+            others += map(self._landing.folder, SOURCES.values())
+        return [root, *(each for each in others if not f"{each}/".startswith(f"{root}/"))]
+
+    def left_out(self, *, landing_files: bool) -> list[str]:
+        """What is not searched of these: what names them, and landing files unless asked."""
+        own = names.place_of(self._lakehouse.storage)
+        return [own] if landing_files else [own, self._settings.landing_root]
 
     def finder(self, people: Naming) -> Finder:
         """Finds what names them; not words that others' names, phones and devices have, too."""

@@ -16,9 +16,10 @@ Whoever may read the landing zone can tell of a given address whether it is on t
 import hashlib
 import hmac
 import json
+import re
 import secrets
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -160,7 +161,7 @@ class Rule:
 
     people: Mapping[str, int]
     devices: Mapping[str, int] = field(default_factory=dict)
-    readings: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    readings: Mapping[str, Collection[int]] = field(default_factory=dict)
     again: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -186,7 +187,7 @@ class Rule:
             yield nobody & rows.serialnumber.isin(devices) & (time <= until)
         if "person" not in rows.columns:
             for serial, times in self.readings.items():
-                yield (rows.serialnumber == serial) & time.isin(times)
+                yield (rows.serialnumber == serial) & time.isin(list(times))
 
     def _records(self, rows: ir.Table) -> Iterator[ir.BooleanValue]:
         for until in set(self.people.values()):
@@ -254,7 +255,7 @@ class Sieve:
         rejects = read_rejects(parsed.rejects, self._lakehouse)
         persons = {one for row in rejects for one in (row["person"] or "").split(SEPARATOR)}
         rule = rule_for(self._forgotten, self._lakehouse, table.name, rows, persons)
-        if rule.is_empty:
+        if rule.is_empty and not rejects:
             return parsed
         gone = Counter(count_by_file(rows.filter(rule.theirs(table.name, rows)), self._lakehouse))
         if gone:
@@ -265,7 +266,9 @@ class Sieve:
             for file in parsed.rows:
                 self._lakehouse.storage.erase(file)
             parsed = replace(parsed, rows=files)
-        written, lost = rewrite_rejects(parsed.rejects, rejects, rule.without, self._lakehouse)
+        written, lost = rewrite_rejects(
+            parsed.rejects, rejects, rule.without, self._lakehouse, self._has_device
+        )
         if parsed.rejects and written != parsed.rejects:
             self._lakehouse.storage.erase(parsed.rejects)
         counts = {
@@ -278,6 +281,14 @@ class Sieve:
             for path, each in parsed.counts.items()
         }
         return replace(parsed, rejects=written, counts=counts)
+
+    def _has_device(self, raw: str) -> bool:
+        """Whether something unreadable has the serial number of a device on the list."""
+        return any(
+            self._forgotten.digest(kind, text) in self._forgotten.devices
+            for text in strings_in(raw)
+            for kind in _KINDS.values()
+        )
 
     def _open(self, table: Table, files: list[str]) -> ir.Table:
         return self._engine.open(view_name(f"{table.name}_landed", uuid4().hex), files, table.types)
@@ -324,6 +335,58 @@ def rule_for(
     }
     fresh = rows if table == _CUSTOMERS else None
     return Rule(people, devices, readings, _again(people, lakehouse, fresh))
+
+
+def rule_for_objects(forgotten: Forgotten, lakehouse: Lakehouse, table: str) -> Rule:
+    """The rule for objects of landing files, which looks values up as they come."""
+    again: dict[str, int] = {}
+    if published := lakehouse.catalog.published(_CUSTOMERS):
+        # Who is on the list and in the table has registered again.
+        again = dict(rule_for(forgotten, lakehouse, _CUSTOMERS, lakehouse.open(published)).again)
+
+    def times_of(serial: str) -> "_Times | None":
+        times = forgotten.readings.get(forgotten.digest("device", serial))
+        return _Times(forgotten, times) if times and table == "step_trainer_landing" else None
+
+    kind = _KINDS.get(table, "")
+    return Rule(
+        people=_Looked(forgotten.asked_at),
+        devices=_Looked(lambda serial: forgotten.devices.get(forgotten.digest(kind, serial))),
+        readings=_Looked(times_of),
+        again=again,
+    )
+
+
+class _Looked(dict[str, Any]):
+    """Looks up what a key has, if anything, when it is first asked for."""
+
+    def __init__(self, look: Callable[[str], Any]) -> None:
+        super().__init__()
+        self._look = look
+
+    def __missing__(self, key: str) -> Any:
+        self[key] = self._look(key)
+        return self[key]
+
+    def get(self, key: str, default: Any = None) -> Any:
+        found = self[key]
+        return default if found is None else found
+
+    def __contains__(self, key: object) -> bool:
+        return self[str(key)] is not None
+
+
+class _Times(frozenset[str]):
+    """Times that are on the list one by one, as hashes."""
+
+    def __new__(cls, forgotten: Forgotten, digests: Iterable[str]) -> "_Times":
+        return super().__new__(cls, digests)
+
+    def __init__(self, forgotten: Forgotten, digests: Iterable[str]) -> None:
+        self._forgotten = forgotten
+
+    def __contains__(self, time: object) -> bool:
+        return super().__contains__(self._forgotten.digest("time", time))
 
 
 def _single(
@@ -377,6 +440,14 @@ def read_rejects(file: str | None, lakehouse: Lakehouse) -> list[dict[str, Any]]
     with damaged(file), lakehouse.storage.io.new_input(file).open() as opened:
         rows: list[dict[str, Any]] = pq.ParquetFile(opened).read().to_pylist()
     return rows
+
+
+_STRING = re.compile(r'"([^"\\\n]+)"')
+
+
+def strings_in(raw: str) -> list[str]:
+    """Texts in quotes in something unreadable."""
+    return _STRING.findall(raw)
 
 
 Without = Callable[[str | None], tuple[bool, str | None]]

@@ -22,7 +22,7 @@ from stedi_assets.lakehouse.faults import WAY_BACK, LakehouseError
 from stedi_assets.lakehouse.storage import durable, walk
 from stedi_assets.lakehouse.storage.metadata_files import MetadataFiles
 from stedi_assets.lakehouse.storage.sqlite_faults import name_file, opening
-from stedi_assets.lakehouse.storage.storage import HINT, UNFINISHED, StoredFile
+from stedi_assets.lakehouse.storage.storage import HINT, UNFINISHED, OlderVersion, StoredFile
 
 NAMESPACE = "stedi"
 """Namespace of the tables, where a lakehouse has a catalog of its own."""
@@ -177,6 +177,10 @@ class LocalStorage:
 
     def erase_older(self, location: str) -> None:
         """Nothing is kept of what a file was."""
+
+    def older_versions(self, folder: str) -> Iterator[OlderVersion]:
+        """There are none here."""
+        return iter(())
 
     def drop_uploads(self, before: datetime) -> int:
         """There are no uploads here."""

@@ -4,11 +4,11 @@ import hashlib
 import os
 import stat
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 from urllib.parse import urlsplit
@@ -25,7 +25,7 @@ from stedi_assets.lakehouse.faults import LakehouseError
 from stedi_assets.lakehouse.storage.aws_faults import remember_place
 from stedi_assets.lakehouse.storage.glue_catalog import GlueTables, describe, glue_client
 from stedi_assets.lakehouse.storage.s3_files import BUCKET, Bucket, S3FileIO, split
-from stedi_assets.lakehouse.storage.storage import StoredFile
+from stedi_assets.lakehouse.storage.storage import OlderVersion, StoredFile
 
 _DUCKDB_RETRIES = ("http_retries = 6", "http_retry_wait_ms = 200", "http_retry_backoff = 2.5")
 
@@ -197,6 +197,25 @@ class S3Storage:
                     self.client.delete_object(
                         Bucket=bucket, Key=key, VersionId=version["VersionId"]
                     )
+
+    def older_versions(self, folder: str) -> Iterator[OlderVersion]:
+        """Versions of objects below a prefix that are not the one that is read."""
+        bucket, prefix = split(folder.rstrip("/") + "/")
+        pages = self.client.get_paginator("list_object_versions")
+        for page in pages.paginate(Bucket=bucket, Prefix=prefix):
+            for version in page.get("Versions", ()):
+                if not version["IsLatest"]:
+                    which = {name: version[name] for name in ("Key", "VersionId")} | {
+                        "Bucket": bucket
+                    }
+                    yield OlderVersion(
+                        f"s3://{bucket}/{version['Key']}",
+                        partial(self._open_version, which),
+                        partial(self.client.delete_object, **which),
+                    )
+
+    def _open_version(self, which: Mapping[str, str]) -> BinaryIO:
+        return cast("BinaryIO", self.client.get_object(**which)["Body"])
 
     def point_readers(self) -> None:
         """Readers ask Glue: a hint could be out of date, and show people who withdrew."""

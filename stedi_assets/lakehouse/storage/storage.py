@@ -1,6 +1,6 @@
 """What a storage has to offer."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -34,6 +34,21 @@ class StoredFile:
     size: int
     version: str
     modified: datetime
+
+
+@dataclass(frozen=True)
+class OlderVersion:
+    """What a file was before it was written anew or deleted.
+
+    Attributes:
+        location: The file.
+        open: Opens it as it was.
+        erase: Deletes it for good.
+    """
+
+    location: str
+    open: Callable[[], BinaryIO]
+    erase: Callable[[], object]
 
 
 class Storage(Protocol):
@@ -96,6 +111,9 @@ class Storage(Protocol):
 
     def erase_older(self, location: str) -> None:
         """Delete all that the storage keeps of what a file was before."""
+
+    def older_versions(self, folder: str) -> Iterator[OlderVersion]:
+        """All that the storage keeps of what files below a folder were before."""
 
     def drop_uploads(self, before: datetime) -> int:
         """Remove what remains of uploads begun before that time; returns their number."""
