@@ -91,11 +91,12 @@ lock: ## write constraints.txt anew, with the newest versions that fit
 bench: $(VENV)/ready-dev ## measure a refresh beside other ways to the same tables
 	$(BIN)/python -m benchmarks.bench $(BENCH)
 
-clean: ## remove the tables, tagged training sets too, and the run history; landing files, key, holds and the list of the forgotten stay
+clean: ## remove the tables, tagged training sets too, and the run history; landing files, key, holds and what is on record of people stay
 	@echo "Removing the tables in $$LAKEHOUSE, tagged training sets with them, and the history of runs (also .dagster here)."
-	@# Whoever is held or forgotten stays so when the tables are made again.
+	@# Whoever is held or forgotten stays so when the tables are made again, and what is on record.
 	@test ! -d "$$LAKEHOUSE/warehouse" || (cd "$$LAKEHOUSE/warehouse" \
 		&& find . -mindepth 1 -depth ! -path ./landing ! -path ./landing/holds ! -path "./landing/holds/*" \
-		! -path ./landing/forgotten ! -path "./landing/forgotten/*" -delete)
+		! -path ./landing/forgotten ! -path "./landing/forgotten/*" \
+		! -path ./landing/withdrawals ! -path "./landing/withdrawals/*" -delete)
 	@rmdir "$$LAKEHOUSE/warehouse/landing" "$$LAKEHOUSE/warehouse" 2>/dev/null || true
 	@rm -rf "$$LAKEHOUSE/catalog.db" "$$LAKEHOUSE/scratch" "$$LAKEHOUSE/report" "$$LAKEHOUSE/history" .dagster

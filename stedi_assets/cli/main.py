@@ -18,7 +18,7 @@ from stedi_assets.cli import interrupts
 from stedi_assets.cli.change import dev, rebuild, refresh, sample, tag, vacuum
 from stedi_assets.cli.forget import forget
 from stedi_assets.cli.keys import rotate_key
-from stedi_assets.cli.rights import hold, person, release
+from stedi_assets.cli.rights import hold, person, release, withdrawals
 from stedi_assets.cli.risk import risk
 from stedi_assets.cli.show import report, show, status
 from stedi_assets.cli.terminal import stop
@@ -47,7 +47,7 @@ class _Group(_WithoutTypesOfFlags, TyperGroup):
 app = typer.Typer(cls=_Group, no_args_is_help=True, pretty_exceptions_enable=False)
 _COMMANDS = (
     *(refresh, dev, rebuild, status, tag, vacuum, show, report, risk),
-    *(person, hold, release, forget, rotate_key, sample),
+    *(person, hold, release, withdrawals, forget, rotate_key, sample),
 )
 for _command in _COMMANDS:
     app.command(cls=_Command)(_command)

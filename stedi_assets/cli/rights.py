@@ -86,6 +86,43 @@ def release(email: Email) -> None:
     say("Released. The next refresh uses their data again, if they consent: stedi refresh.")
 
 
+def withdrawals(
+    as_json: Annotated[bool, typer.Option("--json", help="For scripts: all of them.")] = False,
+) -> None:
+    """List withdrawals: when each landed, took effect, and was gone for good. Names nobody."""
+    settings = load_settings()
+    from stedi_assets.privacy.withdrawal_ledger import as_plain_data  # noqa: PLC0415
+    from stedi_assets.privacy.withdrawal_ledger import withdrawals as find  # noqa: PLC0415
+    from stedi_assets.resources import open_lakehouse  # noqa: PLC0415
+
+    lakehouse = open_lakehouse(settings.model_copy(update={"engine": "duckdb"}))
+    found = list(map(as_plain_data, find(lakehouse, settings)))
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+        return
+    waiting = sum(each["took_effect_at"] is None for each in found)
+    gone = sum(each["vacuumed_at"] is not None for each in found)
+    say(
+        f"{len(found):,} withdrawals: {waiting:,} wait for the next refresh, {gone:,} are gone "
+        "from every older state."
+    )
+    _table(
+        "Withdrawals, the newest first",
+        ("landed (UTC)", "took effect (UTC)", "gone (UTC)", "why", "training sets", "id"),
+        (
+            (
+                _minute(each["landed_at"]),
+                _minute(each["took_effect_at"]),
+                _minute(each["vacuumed_at"]),
+                each["why"],
+                ", ".join(each["training_sets"]),
+                each["id"][:8],
+            )
+            for each in reversed(found)
+        ),
+    )
+
+
 def read_address(email: str) -> str:
     """The address that was given, or that standard input gives; ends the command if it is empty."""
     address = sys.stdin.readline() if email == "-" else email

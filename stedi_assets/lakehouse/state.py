@@ -162,6 +162,11 @@ class TableState:
         return [self._snapshot(each) for each in changes if each.snapshot_id in later]
 
     @property
+    def changes(self) -> list[tuple[datetime, Snapshot]]:
+        """What was published, and when, oldest first; without what has the rows of before."""
+        return [(at, self._snapshot(snapshot)) for at, snapshot in self._changes]
+
+    @property
     def candidate(self) -> Snapshot | None:
         """What waits on `audit`: written, not published. None if `audit` is published."""
         snapshot = self._iceberg.snapshot_by_name(AUDIT)

@@ -1,6 +1,6 @@
 """How long training sets are kept: as long as everybody in them consents, and few are newer."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -16,7 +16,8 @@ from stedi_assets.lakehouse.vacuum import vacuum as vacuum_files
 from stedi_assets.privacy.holds import drop_released_holds
 from stedi_assets.privacy.policy import policy_of
 from stedi_assets.privacy.training_sets import TRAINING_SET, day_of
-from stedi_assets.settings import Settings
+from stedi_assets.privacy.withdrawal_ledger import note_vacuumed, note_withdrawals
+from stedi_assets.settings import Settings, SettingsError
 from stedi_assets.tables import SOURCES
 from stedi_assets.tables.consent import without_consent
 from stedi_assets.tables.curated.machine_learning_curated import IDENTIFYING, pseudonymous
@@ -159,6 +160,8 @@ def vacuum(
             raise
         release = Release()
         faults.append(sentence(error))
+    if not dry_run:
+        faults += _noted(note_withdrawals, lakehouse, settings)
     removed = vacuum_files(
         lakehouse.storage,
         settings.retention,
@@ -170,6 +173,7 @@ def vacuum(
     )
     if not dry_run and not removed.damaged:
         drop_released_holds(lakehouse)
+        faults += _noted(note_vacuumed, lakehouse, settings)
     # After it: whatever happens now, people who withdrew are gone.
     merged = compact(lakehouse, SOURCES, QUARANTINE.name, dry_run=dry_run)
     removed = replace(removed, merged=merged)
@@ -187,6 +191,19 @@ def vacuum(
             f"{message} {'Besides, it would remove' if dry_run else 'Removed'} {removed}."
         )
     return removed
+
+
+def _noted(
+    note: Callable[[Lakehouse, Settings], None], lakehouse: Lakehouse, settings: Settings
+) -> list[str]:
+    """Keep the ledger of withdrawals; returns what is wrong with it, which holds up no vacuum."""
+    try:
+        note(lakehouse, settings)
+    except Exception as error:
+        if not is_damage(error) and not isinstance(error, SettingsError):
+            raise
+        return [sentence(error) or str(error)]
+    return []
 
 
 def _any_known(sets: Iterable[ir.Table], customer_trusted: ir.Table, settings: Settings) -> bool:

@@ -125,3 +125,18 @@ def test_nobody_is_held_where_there_are_no_tables(
     said = stedi(monkeypatch, "hold", ANN)
     assert said.code == 1
     assert said.err == "No tables yet: refresh the lakehouse first (stedi refresh).\n"
+
+
+def test_withdrawals_are_listed_and_name_nobody(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert stedi(monkeypatch, "withdrawals").out.startswith("0 withdrawals: ")
+    assert stedi(monkeypatch, "hold", ANN).code == 0
+    said = stedi(monkeypatch, "withdrawals")
+    assert (said.code, said.err) == (0, "")
+    assert said.out.startswith("1 withdrawals: 1 wait for the next refresh, 0 are gone ")
+    assert ANN not in said.out
+    assert stedi(monkeypatch, "refresh").code == 0
+    [entry] = json.loads(stedi(monkeypatch, "withdrawals", "--json").out)
+    assert (entry["why"], entry["vacuumed_at"], entry["training_sets"]) == ("held", None, [])
+    assert entry["landed_at"] < entry["took_effect_at"]

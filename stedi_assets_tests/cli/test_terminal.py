@@ -28,6 +28,7 @@ COMMANDS = (
     "forget",
     "hold",
     "release",
+    "withdrawals",
     "sample",
 )
 
