@@ -14,9 +14,11 @@ from stedi_assets.lakehouse.landing.holds import folder_of_holds, held_files, re
 from stedi_assets.privacy import holds
 from stedi_assets.privacy.access import what_is_held
 from stedi_assets.privacy.forget import forget
+from stedi_assets.privacy.policy import policy_of
 from stedi_assets.privacy.retention import vacuum
 from stedi_assets.privacy.training_sets import tag_training_set
 from stedi_assets.read import read_table
+from stedi_assets.refresh.plan import out_of_date
 from stedi_assets.report.status import status
 from stedi_assets.resources import open_lakehouse
 from stedi_assets.settings import duration
@@ -171,6 +173,20 @@ def test_hold_and_release_say_whether_anything_changed(settings: Settings) -> No
     assert [release(settings, CY), release(settings), release(settings)] == [False, True, False]
     assert [each.person for each in read_holds(open_lakehouse(settings).storage)] == [BOB]
     assert hold(settings)
+
+
+@on_this_machine
+def test_tables_are_out_of_date_at_once_so_that_the_sensor_requests_a_refresh(
+    settings: Settings,
+) -> None:
+    def behind() -> set[str]:
+        return set(out_of_date(open_lakehouse(settings), policy_of(settings)).behind)
+
+    assert behind() == set()
+    hold(settings)
+    assert behind() == {"customer_trusted"}
+    release(settings)
+    assert behind() == {"customer_trusted"}  # quarantine has another state, with the same rows
 
 
 @on_this_machine
