@@ -22,6 +22,7 @@ from uuid import uuid4
 import ibis.expr.types as ir
 import pyarrow.parquet as pq
 
+from stedi_assets.lakehouse.changes.change import Rows
 from stedi_assets.lakehouse.faults import LakehouseError
 from stedi_assets.lakehouse.lakehouse import Lakehouse
 from stedi_assets.lakehouse.landing.holds import files_of_all_holds, read_holds, release_holds
@@ -63,6 +64,7 @@ from stedi_assets.refresh.forgotten import (
     rewrite_rejects,
     rule_for_objects,
 )
+from stedi_assets.refresh.method import ADDED, REMOVED
 from stedi_assets.refresh.remake import remake
 from stedi_assets.settings import Settings
 from stedi_assets.tables import SOURCES, TABLES, definition
@@ -269,12 +271,18 @@ class _Forgetting:
         if touched or entries != ledger:
             files = [file for file in published.files if file not in touched]
             files += self._rest(published, touched, people, state)
+            removed = self._engine.hold(theirs.select(*published.types)) if touched else None
+            number = self._engine.held_rows(removed)
             says = {
                 **{k: v for k, v in published.properties.items() if k not in _OF_COMPACTION},
                 "run-id": self._run_id,
                 LEDGER: write_ledger(f"{state.location}/{LEDGER}", entries, self._catalog.io),
+                ADDED: "0",
+                REMOVED: str(number),
+                **({} if touched else {SAME_ROWS: published.rows_id}),
             }
-            self._publish(published, files, says, rows=published.rows - sum(gone.values()))
+            rows = published.rows - number
+            self._publish(published, files, says, rows=rows, removed=removed)
         theirs_too = {entry.path for entry in entries if entry.forgotten}
         return sum(
             entry.path in theirs_too or entry.duplicate_of in theirs_too for entry in entries
@@ -293,7 +301,12 @@ class _Forgetting:
         return self._engine.write(rows, f"{state.location}/data", state.field_ids)
 
     def _publish(
-        self, published: Snapshot, files: Collection[str], says: Mapping[str, str], rows: int
+        self,
+        published: Snapshot,
+        files: Collection[str],
+        says: Mapping[str, str],
+        rows: int | None,
+        removed: ir.Table | None = None,
     ) -> None:
         candidate = self._catalog.stage(published.table, files, says)
         if candidate.rows != rows:
@@ -302,6 +315,8 @@ class _Forgetting:
                 f"{published.table} without these people would have {candidate.rows:,} rows and "
                 f"not {rows:,}: what was published stays. Report this."
             )
+        if removed is not None:  # few rows, where the files that they were in may have many
+            self._lakehouse.remember(published, candidate, Rows(removed=removed))
         self._catalog.publish(candidate)
 
     def _rejects_without(

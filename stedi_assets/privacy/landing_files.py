@@ -72,6 +72,7 @@ class Objects:
         self._names = [column.name for column in read_columns(table)]
         self._names += ["person"] if table.person_of else []
         self._is_customer = table.name == "customer_landing"
+        self._known = dict[str, bool]()
         self.words = set[str]()
 
     def without(self, text: bytes) -> tuple[bytes, int]:
@@ -101,11 +102,15 @@ class Objects:
         return [value for _, value in pairs if isinstance(value, str)]
 
     def _may_be_theirs(self, texts: Collection[str]) -> bool:
-        rule = self._rule
-        return any(
-            text in rule.devices or text in rule.readings or (person(text) or "") in rule.people
-            for text in texts
-        )
+        return any(map(self._is_on_the_list, texts))
+
+    def _is_on_the_list(self, text: str) -> bool:
+        if text not in self._known:  # a reading has its user's text, as thousands of others do
+            rule = self._rule
+            self._known[text] = (
+                text in rule.devices or text in rule.readings or (person(text) or "") in rule.people
+            )
+        return self._known[text]
 
     def _cut(self, text: bytes) -> tuple[bytes, int]:
         buffer = TextBuffer(iter([text]))
