@@ -8,6 +8,7 @@ import typer
 from stedi_assets.cli.progress import shown_progress
 from stedi_assets.cli.rights import read_address
 from stedi_assets.cli.terminal import confirm, load_settings, out, say, stop, warn
+from stedi_assets.lakehouse.names import display_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -111,7 +112,10 @@ def _print_certificate(certificate: "Certificate", settings: "Settings") -> None
         )
     say(f"Searched {looked_at.files:,} files, {looked_at.size / 1e6:,.1f} MB.")
     for location in looked_at.found:
-        warn(f"Something of theirs is in {location}.")
+        warn(f"Something of theirs is in {display_name(location)}, or in its name.")
     for location in looked_at.unreadable:
-        warn(f"{location} could not be searched in full: it is damaged, or may not be read.")
+        warn(
+            f"{display_name(location)} could not be searched in full: it is damaged, or may not be "
+            "read."
+        )
     say(f"Certificate {said.number} is in {settings.lakehouse}/certificates.")

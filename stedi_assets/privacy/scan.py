@@ -178,7 +178,7 @@ class Scanned:
         files: How many files were searched.
         size: Their bytes.
         unreadable: Of these, files that could not be read, or not be decoded.
-        found: Locations of files that hold one of the words.
+        found: Locations of files that hold one of the words, or have it in their name.
     """
 
     files: int
@@ -195,7 +195,7 @@ def scan(
     leave_out: Collection[str] = (),
     progress: Progress = SILENT,
 ) -> Scanned:
-    """Search all files below some folders.
+    """Search all files below some folders, and their names.
 
     Args:
         storage: Where they are; a folder of this machine may be among them.
@@ -204,17 +204,19 @@ def scan(
         leave_out: Files, and folders with all that is in them.
         progress: Is told of each file.
     """
-    files = [
-        file
+    names = {
+        file: file.location.removeprefix(place)
         for place in places
         for file in files_below(storage, place)
         if not any(f"{file.location}/".startswith(f"{each}/") for each in leave_out)
-    ]
+    }
+    files = list(names)
     progress.begin("searching all files", len(files), sum(file.size for file in files))
 
     def search(file: StoredFile) -> tuple[bool, bool]:
         try:
-            return search_file(storage, file, finder)
+            is_found, is_decoded = search_file(storage, file, finder)
+            return is_found or any(map(finder.is_in, _said_by(names[file]))), is_decoded
         finally:
             progress.advance(1, file.size)
 
@@ -226,6 +228,14 @@ def scan(
         tuple(file.location for file, (_, is_decoded) in results if not is_decoded),
         tuple(file.location for file, (is_found, _) in results if is_found),
     )
+
+
+def _said_by(path: str) -> Iterator[str]:
+    """What a path may say: its parts, also without their endings."""
+    for part in path.split("/"):
+        while part:
+            yield part
+            part = part.rpartition(".")[0]  # noqa: PLW2901
 
 
 def files_below(storage: Storage, place: str) -> Iterator[StoredFile]:

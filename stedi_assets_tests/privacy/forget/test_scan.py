@@ -54,6 +54,15 @@ FORMATS: dict[str, Callable[[Path, str], object]] = {
 }
 
 
+def test_word_is_found_in_the_name_of_a_file_and_not_in_that_of_the_place(tmp_path: Path) -> None:
+    place = tmp_path / "of ann@x.io"
+    place.mkdir()
+    for name in ("ann@x.io.json", "joann@x.io.json"):
+        (place / name).write_text("{}")
+    found = scan(LocalStorage(place), [str(place)], Finder(["ann@x.io"]))
+    assert found.found == (f"{place}/ann@x.io.json",)
+
+
 @pytest.mark.parametrize("form", FORMATS)
 def test_word_is_found_in_a_file(tmp_path: Path, form: str) -> None:
     FORMATS[form](tmp_path / "file", WORD)
