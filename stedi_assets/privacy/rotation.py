@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from uuid import uuid4
 
+from stedi_assets.lakehouse.catalog import Catalog
 from stedi_assets.lakehouse.faults import LakehouseError
 from stedi_assets.lakehouse.lakehouse import Lakehouse
+from stedi_assets.lakehouse.state import Snapshot
 from stedi_assets.lakehouse.vacuum import expire_holding
 from stedi_assets.privacy.key import begin_with_new_key
 from stedi_assets.privacy.policy import policy_of
@@ -40,17 +42,23 @@ def rotate_key(lakehouse: Lakehouse, settings: Settings) -> Rotated:
         settings: Its settings. Where STEDI_PSEUDONYM_KEY is set, it has to be the new key.
 
     Raises:
-        SettingsError: STEDI_PSEUDONYM_KEY is still the key of what is published.
+        SettingsError: All sets are under STEDI_PSEUDONYM_KEY, which has to be a new one.
         LakehouseError: The new training set is held back; what was published stays.
     """
-    published, policy = lakehouse.published(TRAINING_SET), policy_of(settings)
-    is_set = settings.pseudonym_key is not None or settings.deployment == "aws"
-    if is_set and published.properties.get("key-id") == key_id(policy):
-        raise SettingsError(
-            "STEDI_PSEUDONYM_KEY is still the key of the published training set: set it to a new "
-            "one (openssl rand -hex 32), wherever the lakehouse is refreshed, and repeat this."
-        )
-    tags = begin_with_new_key(lakehouse, settings)
+    catalog, policy = lakehouse.catalog, policy_of(settings)
+    is_given = settings.pseudonym_key is not None or settings.deployment == "aws"
+    if is_given and _is_under(lakehouse.published(TRAINING_SET), key_id(policy)):
+        # A refresh may have been first, or this was cut short.
+        if not (tags := _tags_of_other_keys(catalog, key_id(policy))) and not _files_of_other_keys(
+            catalog, key_id(policy)
+        ):
+            raise SettingsError(
+                "STEDI_PSEUDONYM_KEY is still the key of all training sets: set it to a new one "
+                "(openssl rand -hex 32), wherever the lakehouse is refreshed, and repeat this."
+            )
+        catalog.untag(TRAINING_SET, tags)
+    else:
+        tags = begin_with_new_key(lakehouse, settings)
     lakehouse.progress.begin("making the training set under the new key")
     for verdict in remake(lakehouse, policy, str(uuid4()), settings.max_consent_fall):
         if verdict.table == TRAINING_SET and verdict.held_back:
@@ -58,12 +66,21 @@ def rotate_key(lakehouse: Lakehouse, settings: Settings) -> Rotated:
                 "The training set under the new key is held back by a check, so the one under the "
                 "old key is still published: see stedi status, mend what it says, and refresh."
             )
-    catalog, own = lakehouse.catalog, key_id(policy)
-    theirs = {
-        file
-        for snapshot in catalog.state(TRAINING_SET).all_snapshots
-        if snapshot.properties.get("key-id") != own
-        for file in snapshot.files
-    }
+    theirs = _files_of_other_keys(catalog, key_id(policy))
     snapshots, _ = expire_holding(catalog, lakehouse.storage, TRAINING_SET, theirs)
     return Rotated(lakehouse.published(TRAINING_SET).rows, tags, snapshots)
+
+
+def _is_under(training_set: Snapshot, key: str) -> bool:
+    return training_set.properties.get("key-id") == key
+
+
+def _tags_of_other_keys(catalog: Catalog, key: str) -> list[str]:
+    state = catalog.state(TRAINING_SET)
+    sets = {tag.name: state.snapshot(tag.snapshot_id) for tag in state.tags}
+    return [name for name, each in sets.items() if each is None or not _is_under(each, key)]
+
+
+def _files_of_other_keys(catalog: Catalog, key: str) -> set[str]:
+    sets = catalog.state(TRAINING_SET).all_snapshots
+    return {file for each in sets if not _is_under(each, key) for file in each.files}

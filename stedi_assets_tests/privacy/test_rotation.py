@@ -98,13 +98,42 @@ def test_what_was_cut_short_can_be_repeated(
 def test_key_that_is_set_has_to_be_a_new_one(settings: Settings) -> None:
     same = settings.model_copy(update={"pseudonym_key": SecretStr(subject_key(settings))})
     before = rows(same)
-    with pytest.raises(SettingsError, match="still the key of the published training set"):
+    with pytest.raises(SettingsError, match="still the key of all training sets"):
         rotate_key(open_lakehouse(same), same)
     assert rows(same) == before
     assert not training_sets(same).empty
     new = settings.model_copy(update={"pseudonym_key": SecretStr("0f1e2d3c4b5a6978" * 4)})
     rotate_key(open_lakehouse(new), new)
     assert {row["subject_id"] for row in rows(new)} <= ids_of(new)
+
+
+def test_old_sets_go_though_a_refresh_under_the_new_key_was_first(settings: Settings) -> None:
+    old_ids = ids_of(settings)
+    new = settings.model_copy(update={"pseudonym_key": SecretStr("0f1e2d3c4b5a6978" * 4)})
+    assert refresh(new).success
+    assert is_left(old_ids, new)
+    rotate_key(open_lakehouse(new), new)
+    assert not is_left(old_ids, new)
+    assert training_sets(new).empty
+    with pytest.raises(SettingsError, match="still the key of all training sets"):
+        rotate_key(open_lakehouse(new), new)
+
+
+def test_key_that_is_given_is_taken_up_again_after_a_kill(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old_ids = ids_of(settings)
+    new = settings.model_copy(update={"pseudonym_key": SecretStr("0f1e2d3c4b5a6978" * 4)})
+
+    def killed(*_: object) -> None:
+        raise RuntimeError("killed")
+
+    monkeypatch.setattr(rotation, "expire_holding", killed)
+    with pytest.raises(RuntimeError, match="killed"):
+        rotate_key(open_lakehouse(new), new)
+    monkeypatch.undo()
+    rotate_key(open_lakehouse(new), new)
+    assert not is_left(old_ids, new)
 
 
 def test_command_says_what_it_did(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
