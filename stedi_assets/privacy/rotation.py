@@ -11,6 +11,7 @@ from stedi_assets.lakehouse.vacuum import expire_holding
 from stedi_assets.privacy.key import begin_with_new_key
 from stedi_assets.privacy.policy import policy_of
 from stedi_assets.privacy.training_sets import TRAINING_SET
+from stedi_assets.privacy.withdrawal_ledger import note_withdrawals
 from stedi_assets.refresh.remake import remake
 from stedi_assets.settings import Settings, SettingsError
 from stedi_assets.tables.identity import key_id
@@ -58,6 +59,8 @@ def rotate_key(lakehouse: Lakehouse, settings: Settings) -> Rotated:
             )
         catalog.untag(TRAINING_SET, tags)
     else:
+        if not is_given:  # the ledger tells people by the key that goes
+            note_withdrawals(lakehouse, settings)
         tags = begin_with_new_key(lakehouse, settings)
     lakehouse.progress.begin("making the training set under the new key")
     for verdict in remake(lakehouse, policy, str(uuid4()), settings.max_consent_fall):

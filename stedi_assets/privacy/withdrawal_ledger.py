@@ -50,6 +50,7 @@ class Withdrawal:
         took_effect_at: When the refresh was through that took them out; None if none was yet.
         vacuumed_at: When no older state had them any more; None as long as one has.
         training_sets: Tags of the training sets that had them when it took effect.
+        key_id: The key that `id` was made with: under another one nobody can tell who it is.
     """
 
     id: str
@@ -58,11 +59,13 @@ class Withdrawal:
     took_effect_at: int | None = None
     vacuumed_at: int | None = None
     training_sets: tuple[str, ...] = ()
+    key_id: str | None = None
 
 
 _TYPES: dict[Any, pa.DataType] = {
     str: pa.string(),
     int | None: pa.int64(),
+    str | None: pa.string(),
     tuple[str, ...]: pa.list_(pa.string()),
 }
 _SCHEMA = pa.schema((each.name, _TYPES[each.type]) for each in fields(Withdrawal))
@@ -96,12 +99,16 @@ def note_vacuumed(lakehouse: Lakehouse, settings: Settings) -> None:
     """Write down which withdrawals no older state of a table tells of any more, after a vacuum."""
     known, seen = _read(lakehouse.storage)
     due = time.time() * 1000 - settings.retention.total_seconds() * 1000
+    policy = policy_of(settings)
     pending = {
-        each.id for each in known if each.vacuumed_at is None and (each.took_effect_at or 0) <= due
+        each.id
+        for each in known
+        if each.vacuumed_at is None
+        and (each.took_effect_at or 0) <= due
+        and each.key_id == key_id(policy)  # of others nobody can tell who they are
     }
     if not pending or seen is None:
         return
-    policy = policy_of(settings)
     gone = pending - set(_in_older_states(lakehouse, policy))
     if gone:
         now = time.time_ns() // 1_000_000
@@ -160,6 +167,7 @@ def _since(
                 landed_at,
                 effect,
                 training_sets=tuple(tag for tag, inside in tags.items() if subject in inside),
+                key_id=key_id(policy),
             )
 
 
@@ -171,7 +179,8 @@ def _waiting(lakehouse: Lakehouse, policy: Policy) -> Iterator[Withdrawal]:
     left = left.anti_join(people, left.person == people.email)
     for row in _reasons(left, None, lakehouse).to_pyarrow().to_pylist():
         why, landed_at = _why(row)
-        yield Withdrawal(id_of(subject_id(row["person"], policy), policy), why, landed_at)
+        id_ = id_of(subject_id(row["person"], policy), policy)
+        yield Withdrawal(id_, why, landed_at, key_id=key_id(policy))
 
 
 def _emails(snapshot: Snapshot, lakehouse: Lakehouse) -> ir.Table:
