@@ -152,10 +152,13 @@ class _Attacker:
         known = known.filter(known.subject_id.isin(self._chosen))
         phone = lakehouse.table("accelerometer_trusted").select("user", "timestamp")
         self._phone = phone.join(known, "user").select("subject_id", "timestamp")
+        # Only a time with a reading of their device, too, is in the set.
+        sensor = lakehouse.table("step_trainer_trusted").select(timestamp="sensorreadingtime")
+        self._seen = self._phone.semi_join(sensor, "timestamp")
 
     def by_windows(self) -> Iterator[Attack]:
-        """Who alone has rows within the minute, hour or day of their first reading."""
-        seen = self._phone.group_by("subject_id").agg(at=self._phone.timestamp.min())
+        """Who alone has rows within the minute, hour or day of their first walk in the set."""
+        seen = self._seen.group_by("subject_id").agg(at=self._seen.timestamp.min())
         times = {row["subject_id"]: row["at"] for row in _fetch(seen)}
         for name, width in WINDOWS.items():
             window = self._rows.sensorreadingtime // width

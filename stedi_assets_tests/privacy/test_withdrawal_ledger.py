@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from pydantic import SecretStr
 
 from stedi_assets.lakehouse.faults import LakehouseError
 from stedi_assets.privacy import holds
@@ -20,6 +21,7 @@ from stedi_assets_tests.support import (
     ANN,
     BOB,
     CY,
+    KEY,
     catalog_of,
     customer,
     deliver,
@@ -156,3 +158,15 @@ def test_ledger_that_is_damaged_keeps_no_data(settings: Settings, tmp_path: Path
         clean(settings)
     state = catalog_of(settings).state("customer_trusted")
     assert [each.rows for each in state.all_snapshots] == [2]
+
+
+def test_under_another_key_nobody_is_said_to_be_gone(settings: Settings, tmp_path: Path) -> None:
+    withdraw(tmp_path, ANN)
+    assert refresh(settings).success
+    clean(settings, "7d")
+    other = settings.model_copy(update={"pseudonym_key": SecretStr(KEY[::-1])})
+    assert refresh(other).success
+    with pytest.raises(LakehouseError, match="under another key"):  # of the tagged set
+        clean(other)
+    [entry] = found(settings).values()
+    assert (entry.took_effect_at is None, entry.vacuumed_at) == (False, None)
