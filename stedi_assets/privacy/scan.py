@@ -31,6 +31,9 @@ from stedi_assets.lakehouse.storage.storage import Storage, StoredFile
 _SHORTEST = 3
 """Characters of the shortest word that is searched for."""
 
+_SHORTEST_NUMBER = 5
+"""Digits of the shortest number that is searched for outside of quotes."""
+
 _QUOTED = 8
 """Bytes of a word up to which it is searched for as a whole value only, in quotes: a few bytes
 stand anywhere by chance."""
@@ -39,6 +42,12 @@ _BLOCK = 8 << 20
 _WORD = re.compile(rb"[0-9a-z_\x80-\xff]")
 _OF_ADDRESS = re.compile(rb"[0-9a-z_.%+\x80-\xff-]")
 _GOES_ON = re.compile(rb"[0-9a-z_\x80-\xff-]|\.[0-9a-z]")
+
+_ESCAPED = re.compile(rb"\\u00([2-7][0-9a-f])")
+"""A character that JSON could have without an escape."""
+
+_PACKED = (b"PK\x03\x04", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"\x1f\x8b")
+"""How packed files begin: zip, bzip2, xz, zstd; gzip only within another one."""
 
 _Windows = npt.NDArray[Any]
 
@@ -81,6 +90,8 @@ class Finder:
     def find(self, data: bytes) -> set[str]:
         """The words that are in these bytes."""
         data = data.lower()
+        if b"\\u00" in data:
+            data += b"\n" + _ESCAPED.sub(lambda found: bytes([int(found[1], 16)]), data).lower()
         found: set[str] = set()
         for table in self._tables:
             for form, place in table.candidates(data):
@@ -153,9 +164,21 @@ def _forms(word: str) -> Iterator[bytes]:
             if "@" in normal:
                 texts.add(quote(normal))
             for text in texts:
-                quoted = f'"{text}"' if len(text.encode("utf-8", "replace")) < _QUOTED else text
-                for encoding in ("utf-8", "utf-16-le", "utf-16-be"):
-                    yield quoted.encode(encoding, "replace").lower()
+                for written in _written(text):
+                    for encoding in ("utf-8", "utf-16-le", "utf-16-be"):
+                        yield written.encode(encoding, "replace").lower()
+
+
+def _written(text: str) -> Iterator[str]:
+    """A word as values of JSON have it: a short one in quotes, or as a number."""
+    if len(text.encode("utf-8", "replace")) >= _QUOTED:
+        yield text
+        return
+    yield f'"{text}"'
+    yield f'"{text}\\"'  # of JSON in a text of JSON
+    if text.isascii() and text.isdigit() and len(text) >= _SHORTEST_NUMBER:
+        yield f":{text}"
+        yield f": {text}"
 
 
 def _stands_alone(data: bytes, form: bytes, place: int, is_address: bool) -> bool:
@@ -252,6 +275,15 @@ def files_below(storage: Storage, place: str) -> Iterator[StoredFile]:
 
 def search_file(storage: Storage, file: StoredFile, finder: Finder) -> tuple[bool, bool]:
     """Whether a file holds one of the words, and whether all of it could be decoded."""
+    is_decoded = True
+
+    def decoded(head: bytes, opened: BinaryIO) -> Iterator[bytes]:
+        nonlocal is_decoded
+        try:
+            yield from _decoded(storage, file.location, head, opened)
+        except DamagedFileError:  # what comes before was searched
+            is_decoded = False
+
     try:
         with _open(storage, file.location) as opened:
             head = opened.read(16)
@@ -259,7 +291,7 @@ def search_file(storage: Storage, file: StoredFile, finder: Finder) -> tuple[boo
             if finder.find_in(iter(lambda: opened.read(_BLOCK), b"")):
                 return True, True
             opened.seek(0)
-            return bool(finder.find_in(_decoded(storage, file.location, head, opened))), True
+            return bool(finder.find_in(decoded(head, opened))), is_decoded
     except FileNotFoundError:  # deleted meanwhile
         return False, True
     except Exception:  # it is damaged, of another format than it begins like, or may not be read
@@ -282,12 +314,14 @@ def _decoded(storage: Storage, location: str, head: bytes, file: BinaryIO) -> It
                 yield repr(_plain(row)).encode()
             yield repr(records.header.meta).encode()
     elif head.startswith(b"\x1f\x8b"):
-        try:
-            yield from read_blocks(cast("BinaryIO", BytesIO(file.read())))
-        except DamagedFileError:  # it is cut off; what comes before was searched
-            return
+        for number, block in enumerate(read_blocks(cast("BinaryIO", BytesIO(file.read())))):
+            if number == 0 and block.startswith(_PACKED):
+                raise DamagedFileError
+            yield block
     elif head.startswith(b"SQLite format 3\0"):
         yield from _sqlite(location)
+    elif head.startswith(_PACKED):
+        raise DamagedFileError
 
 
 def _parquet(file: BinaryIO) -> Iterator[bytes]:

@@ -1,7 +1,9 @@
 """Words are found wherever they stand in a file, and nothing else is."""
 
+import bz2
 import gzip
 import json
+import lzma
 import sqlite3
 import unicodedata
 from collections.abc import Callable
@@ -45,6 +47,9 @@ FORMATS: dict[str, Callable[[Path, str], object]] = {
     "utf-16": lambda path, text: path.write_bytes(text.encode("utf-16")),
     "in a URL": lambda path, text: path.write_text("https://x.io?m=j%C3%B6hn.o%27neil%40people.io"),
     "gzip": lambda path, text: path.write_bytes(gzip.compress(b"x " * 99 + text.encode())),
+    "escaped letters": lambda path, text: path.write_text(
+        json.dumps({"user": text}).replace("p", r"\u0070").replace("@", r"\u0040")
+    ),
     "gzip, cut off": lambda path, text: path.write_bytes(
         gzip.compress(text.encode() + bytes(range(256)) * 999)[:-20]
     ),
@@ -83,6 +88,36 @@ def test_folders_are_left_out_and_damaged_files_named(tmp_path: Path) -> None:
     )
     assert found.found == (str(tmp_path / "b/file"),)
     assert found.unreadable == (str(tmp_path / "broken"),)
+
+
+PACKED: dict[str, bytes] = {
+    "gzip, its first part damaged": gzip.compress(b"x" * 9999)[:40] + gzip.compress(WORD.encode()),
+    "gzip in gzip": gzip.compress(gzip.compress(WORD.encode())),
+    "bzip2": bz2.compress(WORD.encode()),
+    "xz": lzma.compress(WORD.encode() * 99),
+    "zip": b"PK\x03\x04 and more",
+}
+
+
+@pytest.mark.parametrize("form", PACKED)
+def test_what_cannot_be_unpacked_is_named(tmp_path: Path, form: str) -> None:
+    (tmp_path / "file").write_bytes(PACKED[form])
+    found = scan(LocalStorage(tmp_path), [str(tmp_path)], Finder([WORD]))
+    assert found.unreadable == (str(tmp_path / "file"),)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"serialnumber":1234567}',
+        '{"serialnumber": 1234567, "x": 1}',
+        r'{"a": "{\"n\": \"1234567\"}"}',
+    ],
+)
+def test_short_number_is_found_as_a_number_too(text: str) -> None:
+    assert Finder(["1234567"]).find(text.encode()) == {"1234567"}
+    assert not Finder(["1234567"]).find(text.replace("1234567", "12345678").encode())
+    assert not Finder(["1234567"]).find(text.replace("1234567", "01234567").encode())
 
 
 @pytest.mark.parametrize(
