@@ -72,7 +72,8 @@ class Requests(dg.Config):
     """Who is to be forgotten, without naming them: Dagster keeps the config of a run."""
 
     requests: str = Field(
-        description="Path of a file on the machine of the run, with an e-mail address on each line."
+        description="Path of a file on the machine of the run, with an e-mail address on each "
+        "line; nobody but its owner may read it."
     )
     landing_files: bool = Field(
         default=False, description="Whether to take them out of the landing files, too."
@@ -89,11 +90,11 @@ def forget_people(settings: Settings) -> dg.JobDefinition:
         """Take people out of the lakehouse for good, keep them out, and certify it."""
         # What searches files is needed by nothing else here.
         from stedi_assets.privacy.forget import forget as forget_in  # noqa: PLC0415
-        from stedi_assets.privacy.requests import read_requests  # noqa: PLC0415
+        from stedi_assets.privacy.requests import read_private_requests  # noqa: PLC0415
 
         with as_dagster_failure():
             certificate = forget_in(
-                read_requests(Path(config.requests)),
+                read_private_requests(Path(config.requests)),
                 lakehouse,
                 settings,
                 landing_files=config.landing_files,

@@ -16,6 +16,7 @@ from stedi_assets.lakehouse.engines.duckdb import DuckDBEngine, shared_engine
 from stedi_assets.lakehouse.names import FILE, display_name, view_name
 from stedi_assets.lakehouse.state import Snapshot, TableState
 from stedi_assets.lakehouse.table import Zone
+from stedi_assets.privacy.naming import held_in, name_all, together
 from stedi_assets.privacy.person import (
     Person,
     find_people,
@@ -83,8 +84,9 @@ def is_nothing(held: Held) -> bool:
 def copy_of_data(email: str, settings: Settings) -> Held:
     """What is held about a person with a copy of all their readings, to be handed to them.
 
-    What may be another person's is left out: addresses and phone numbers in the names of files, and
-    the text of an object in quarantine that has another address in it.
+    What may be another person's is left out: addresses and phone numbers in the names of files,
+    the text of an object in quarantine that has another address in it, and of a device that others
+    used, too, all readings but those that are theirs as `name_all` says.
 
     Raises:
         ValueError: The address has no letter.
@@ -98,9 +100,10 @@ def copy_of_data(email: str, settings: Settings) -> Held:
         if _has_other_addresses(row["raw"], (held["person"], *held["emails"])):
             row["raw"] = None
     with landing_zone("What is held about a person"):
-        [person] = find_people([email], settings)
+        theirs = together(name_all([email], settings).values())
         for table, time in _TIMES.items():
-            rows = _theirs(table, person, settings).drop("source_file")
+            rows = landed(table, settings)
+            rows = rows.filter(held_in(rows, theirs)).drop("source_file")
             held[table] = rows.order_by(time).to_pyarrow().to_pylist()
     return held
 

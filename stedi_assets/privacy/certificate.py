@@ -1,16 +1,20 @@
 """Certificates: what was done when people were forgotten, without saying who they were.
 
-Each names the SHA-256 of the one before it, so none can be changed or taken out unnoticed.
+Each names the SHA-256 of the one before it: who keeps the newest elsewhere, too, notices where an
+earlier one was changed or taken out.
 """
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 
 from stedi_assets.lakehouse.storage.storage import Storage
 from stedi_assets.privacy.scan import Scanned
+
+_NAME = re.compile(r"/(\d+)\.json$")
 
 
 @dataclass(frozen=True)
@@ -80,14 +84,15 @@ def folder_of(storage: Storage) -> str:
 
 def certify(storage: Storage, certificate: Certificate) -> Certificate:
     """Keep a certificate, chained to the one before it; returns it as it is kept."""
-    known = sorted(file.location for file in storage.files(folder_of(storage)))
-    previous = None
-    if known:
-        with storage.io.new_input(known[-1]).open() as file:
+    names = (file.location for file in storage.files(folder_of(storage)))
+    known = {int(match[1]): name for name in names if (match := _NAME.search(name))}
+    last, previous = max(known, default=0), None
+    if last:
+        with storage.io.new_input(known[last]).open() as file:
             previous = hashlib.sha256(file.read()).hexdigest()
     numbered = replace(
         certificate,
-        number=len(known) + 1,
+        number=last + 1,
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
         previous=previous,
     )

@@ -5,6 +5,23 @@ from pathlib import Path
 from stedi_assets.lakehouse.faults import LakehouseError
 
 
+def read_private_requests(path: Path) -> list[str]:
+    """The same of a file that nobody but its owner can read or write.
+
+    Whoever reaches the Dagster UI can name a file, but not make one like this.
+
+    Raises:
+        LakehouseError: Others can, or it cannot be read, or there is no address in it.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise LakehouseError(f"The file of requests cannot be read: {error.strerror}.") from None
+    if mode & 0o077:
+        raise LakehouseError("The file of requests is open to others: run chmod 600 on it.")
+    return read_requests(path)
+
+
 def read_requests(path: Path) -> list[str]:
     """The addresses in a file of this machine, one a line; blank lines are skipped.
 

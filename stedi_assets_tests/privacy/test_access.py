@@ -164,6 +164,21 @@ def test_copy_has_all_readings_and_names_nobody_else(settings: Settings) -> None
     assert "bob" in json.dumps(what_is_held(ANN, settings))
 
 
+def test_copy_leaves_out_readings_of_others_on_the_same_device(tmp_path: Path) -> None:
+    deliver(
+        tmp_path / "landing",
+        "a.json",
+        customer=[customer(ANN, ANNS), customer(BOB)],
+        accelerometer=[*phone(ANN, *range(10)), *phone(BOB, *range(20, 26))],
+        step_trainer=device(ANNS, *range(10), *range(20, 26)),
+    )
+    settings = under(tmp_path)
+    assert refresh(settings).success
+    for person, times in ((ANN, range(10)), (BOB, range(20, 26))):
+        readings = copy_of_data(person, settings)["step_trainer_landing"]
+        assert [each["sensorreadingtime"] for each in readings] == [at(time) for time in times]
+
+
 def test_copy_leaves_out_what_names_several_people(tmp_path: Path) -> None:
     both = {"email": ANN, "contact": {"email": BOB}, "sharewithresearchasofdate": True}
     deliver(

@@ -44,6 +44,10 @@ def test_job_forgets_and_its_history_names_nobody(folder: Path, tmp_path: Path) 
     settings = under(folder)
     requests = tmp_path / "requests.txt"
     requests.write_text(f"{ANN.upper()}\n")
+    requests.chmod(0o640)
+    refused = run(settings, tmp_path / "home", requests=str(requests), landing_files=True)
+    assert not refused.success
+    requests.chmod(0o600)
     result = run(settings, tmp_path / "home", requests=str(requests), landing_files=True)
     assert result.success
     assert places(folder, names_of(ANN)) == []
