@@ -33,7 +33,6 @@ from stedi_assets.lakehouse.landing.ledger import (
     read_ledger,
     write_ledger,
 )
-from stedi_assets.lakehouse.landing.values import DAY
 from stedi_assets.lakehouse.names import FILE, view_name
 from stedi_assets.lakehouse.query import Query
 from stedi_assets.lakehouse.state import ROWS_SINCE, SAME_ROWS, Snapshot, TableState
@@ -61,8 +60,10 @@ from stedi_assets.refresh.forgotten import (
     count_by_file,
     folder_of,
     read_rejects,
+    registered_again,
     rewrite_rejects,
     rule_for_objects,
+    until,
 )
 from stedi_assets.refresh.method import ADDED, REMOVED
 from stedi_assets.refresh.remake import remake
@@ -109,7 +110,7 @@ def forget(
         LakehouseError: What still holds them could not be made without them.
     """
     run = _Forgetting(lakehouse, settings, str(uuid4()))
-    people = run.begin(emails)
+    people = run.begin(emails, landing_files=landing_files)
     rows = run.rows_held(people)
     files = run.take_out_of_landing(people)
     run.remake_tables()
@@ -142,11 +143,12 @@ def forget(
             landing_files_written=mended.written,
             landing_files_deleted=mended.deleted,
             older_versions_deleted=mended.versions,
-            not_searched_for=people.shared + finder.too_short,
+            not_searched_for=len(people.shared) + finder.too_short,
             looked_at=scanned,
         ),
     )
-    if not scanned.found:
+    # Where a set is of another key, what names them here is of no help.
+    if not (scanned.found or scanned.unreadable):
         run.end(people)
     return certificate
 
@@ -154,7 +156,7 @@ def forget(
 def held(emails: Iterable[str], lakehouse: Lakehouse, settings: Settings) -> dict[str, int]:
     """How many rows of people each table has as it is published: what would be taken out."""
     run = _Forgetting(lakehouse, settings, "")
-    return run.rows_held(together(run.named(emails).values()))
+    return run.rows_held(run.all_of(run.named(emails)))
 
 
 class _Forgetting:
@@ -169,29 +171,59 @@ class _Forgetting:
         self._engine = lakehouse.engine.immediate
         self._progress = lakehouse.progress
 
-    def named(self, emails: Iterable[str]) -> dict[str, Naming]:
-        """What names people: as it is now, and as it was when a command that was killed began."""
-        now = name_all(emails, self._settings)
-        before = names.being_forgotten(self._lakehouse.storage)
+    def named(self, emails: Iterable[str], *, landing_files: bool = False) -> dict[str, Naming]:
+        """What names people: as it is now, and as it was when a command that did not end began.
+
+        What that one began stays as of its time, and so does what is done later for landing files,
+        unless somebody registered again meanwhile and is asked for now.
+        """
+        storage = self._lakehouse.storage
+        now = name_all(emails, self._settings, at=_now())
+        before = names.being_forgotten(storage)
+        listed = Forgotten.read(storage)
+        asked = {
+            person: before[person].people[person] if person in before else listed.asked_at(person)
+            for person in now
+            if person in before or landing_files
+        }
+        known = {person: at for person, at in asked.items() if at is not None}
+        for person in known.keys() - registered_again(known, self._lakehouse).keys():
+            now[person] = replace(now[person], people={person: known[person]})
         return {
             person: together([before[person], each]) if person in before else each
             for person, each in now.items()
         }
 
-    def begin(self, emails: Iterable[str]) -> Naming:
+    def all_of(self, named: Mapping[str, Naming]) -> Naming:
+        """What names these people, and which of their devices somebody else has now."""
+        people = together(named.values())
+        taken_over: list[str] = []
+        if people.devices and (published := self._catalog.published("customer_landing")):
+            rows = self._lakehouse.open(published)
+            others = rows.filter(rows.person.notin(list(people.people)) | rows.person.isnull())
+            taken_over += self._serials(others, people)
+        if people.devices and (published := self._catalog.published("step_trainer_landing")):
+            rows = self._lakehouse.open(published)
+            theirs = _rule(people, published.table).theirs(published.table, rows)
+            taken_over += self._serials(rows.filter(~theirs), people)
+        return replace(people, taken_over=tuple(dict.fromkeys(taken_over)))
+
+    def _serials(self, rows: ir.Table, people: Naming) -> list[str]:
+        """Which of their devices these rows have."""
+        found = rows.filter(rows.serialnumber.isin(list(people.devices)))
+        serials = self._engine.fetch(Query.of(found.select("serialnumber").distinct()))
+        return list(serials["serialnumber"].to_pylist())
+
+    def begin(self, emails: Iterable[str], *, landing_files: bool) -> Naming:
         """Note who is to be forgotten: from now on nothing of theirs lands."""
         storage = self._lakehouse.storage
         self._progress.begin("looking for what is theirs")
         self._sweep(folder_of(storage))
-        named = self.named(emails)
+        named = self.named(emails, landing_files=landing_files)
         names.keep({**names.being_forgotten(storage), **named}, storage)
-        people = together(named.values())
+        people = self.all_of(named)
         forgotten = Forgotten.read(storage).with_(
-            people.people,
-            people.devices,
-            people.claims,
-            people.readings,
-            at=time.time_ns() // 1_000_000,
+            people.people, people.devices, people.claims, people.readings
         )
         forgotten.write(storage)
         return people
@@ -459,11 +491,13 @@ class _Forgetting:
         """Keep what names them in landing files, too: they may have been forgotten in tables."""
         paths = self._concerned("customer_landing")
         words = words_in(self._landing, paths, self._objects("customer_landing", people))
-        named = replace(people, words=(*people.words, *sorted(words - {*people.words})))
+        new = tuple(sorted(words - {*people.words}))
         storage = self._lakehouse.storage
-        first = people.people[0]  # they are looked for together
-        names.keep({**names.being_forgotten(storage), first: named}, storage)
-        return named
+        kept = names.being_forgotten(storage)
+        first = next(iter(people.people))  # nobody can tell whose of them each word is
+        kept[first] = replace(kept[first], words=(*kept[first].words, *new))
+        names.keep(kept, storage)
+        return replace(people, words=(*people.words, *new))
 
     def mend_landing_files(self, people: Naming) -> Mended:
         """Take them out of the landing files, and note these as they are then."""
@@ -514,7 +548,7 @@ class _Forgetting:
         forgotten = Forgotten.read(self._lakehouse.storage)
         rule = rule_for_objects(forgotten, self._lakehouse, name)
         finder = self._finder_of(people)
-        now = time.time_ns() // 1_000_000
+        now = _now()
         return Objects(definition(name).landing_table, rule, finder, now)
 
     def _sweep(self, folder: str) -> None:
@@ -564,10 +598,10 @@ _OF_COMPACTION = {SAME_ROWS, ROWS_SINCE}
 
 def _rule(people: Naming, table: str) -> Rule:
     """Which rows of a landing table are theirs, also those of a clock that is ahead."""
-    until = time.time_ns() // 1_000_000 + DAY
     serials = people.claims if table == "accelerometer_landing" else people.devices
-    return Rule(
-        people=dict.fromkeys(people.people, until),
-        devices=dict.fromkeys(serials, until),
-        readings=people.readings,
-    )
+    return Rule(people=people.people, devices=until(serials), readings=people.readings)
+
+
+def _now() -> int:
+    """The time in epoch milliseconds."""
+    return time.time_ns() // 1_000_000

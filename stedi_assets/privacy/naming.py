@@ -9,13 +9,12 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import ibis
 import ibis.expr.types as ir
 
 from stedi_assets.lakehouse.faults import damaged
 from stedi_assets.lakehouse.storage.storage import Storage
 from stedi_assets.privacy.person import Person, find_people, landed
-from stedi_assets.refresh.forgotten import folder_of
+from stedi_assets.refresh.forgotten import any_of, folder_of, measured_until, until
 from stedi_assets.settings import Settings
 from stedi_assets.tables.identity import owned_readings
 from stedi_assets.tables.landing.device_ownership import MIN_MATCHES
@@ -26,29 +25,33 @@ class Naming:
     """What names people, all of them together. Personal data: never to be logged.
 
     Attributes:
-        people: The people, each in the one spelling of the e-mail.
+        people: The people, each in the one spelling of the e-mail, with the time when it was asked
+            to forget them, in epoch milliseconds.
         subject_ids: Their pseudonyms under the present key.
         emails: Their e-mails as delivered.
         words: Names, phones and serial numbers that nobody else has.
-        devices: Serial numbers of devices of which all readings are theirs.
-        claims: Serial numbers that nobody else claims: readings that a phone sent with one instead
-            of an e-mail are theirs.
+        devices: Serial numbers of devices of which all readings are theirs, with the time of the
+            request: what is measured later may be of somebody else who has the device then.
+        claims: Serial numbers that nobody else claims, with that time: readings that a phone sent
+            with one instead of an e-mail are theirs.
         readings: Times of the readings that are theirs of devices that others used, too, by serial
             number.
-        shared: How many names, phones and serial numbers of theirs other people have, too.
+        shared: Names, phones and serial numbers of theirs that other people have, too.
+        taken_over: Those of the devices that somebody else has now.
     """
 
-    people: tuple[str, ...] = ()
+    people: Mapping[str, int] = field(default_factory=dict)
     subject_ids: tuple[str, ...] = ()
     emails: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
-    devices: tuple[str, ...] = ()
-    claims: tuple[str, ...] = ()
+    devices: Mapping[str, int] = field(default_factory=dict)
+    claims: Mapping[str, int] = field(default_factory=dict)
     readings: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    shared: int = 0
+    shared: tuple[str, ...] = ()
+    taken_over: tuple[str, ...] = ()
 
 
-def name_all(emails: Iterable[str], settings: Settings) -> dict[str, Naming]:
+def name_all(emails: Iterable[str], settings: Settings, at: int) -> dict[str, Naming]:
     """What names people in the landing zone as it is published, by person.
 
     All readings of a device are its owner's if no other phone has 5 or more readings at its times.
@@ -56,6 +59,11 @@ def name_all(emails: Iterable[str], settings: Settings) -> dict[str, Naming]:
     these has one in that millisecond and the owner's has none. Of a device that somebody used and
     does not own, those readings are theirs at whose millisecond their phone has one, and no other
     of its users'.
+
+    Args:
+        emails: Their addresses, in any spelling.
+        settings: Which lakehouse.
+        at: When it is asked to forget them, in epoch milliseconds.
     """
     people = find_people(emails, settings)
     asked = [each.person for each in people]
@@ -82,17 +90,17 @@ def name_all(emails: Iterable[str], settings: Settings) -> dict[str, Naming]:
             **dict.fromkeys(used, 1),
         }
         return Naming(
-            people=(each.person,),
+            people={each.person: at},
             subject_ids=(each.subject_id,),
             emails=each.emails,
             words=tuple(word for word, n in others.items() if not n and word.strip()),
-            devices=tuple(devices),
-            claims=tuple(claims),
+            devices=dict.fromkeys(devices, at),
+            claims=dict.fromkeys(claims, at),
             readings={
                 serial: _theirs(each, serial, users[serial] - set(asked), times)
                 for serial in sorted(used)
             },
-            shared=sum(1 for n in others.values() if n),
+            shared=tuple(word for word, n in others.items() if n),
         )
 
     return {each.person: named(each) for each in people}
@@ -143,15 +151,23 @@ def together(naming: Iterable[Naming]) -> Naming:
     def union(name: str) -> tuple[str, ...]:
         return tuple(dict.fromkeys(value for each in all_ for value in getattr(each, name)))
 
+    def latest(name: str) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for each in all_:
+            for value, at in getattr(each, name).items():
+                found[value] = max(at, found.get(value, at))
+        return found
+
+    words = union("words")
     return Naming(
-        people=union("people"),
+        people=latest("people"),
         subject_ids=union("subject_ids"),
         emails=union("emails"),
-        words=union("words"),
-        devices=union("devices"),
-        claims=union("claims"),
+        words=words,
+        devices=latest("devices"),
+        claims=latest("claims"),
         readings={serial: tuple(sorted(times)) for serial, times in readings.items()},
-        shared=sum(each.shared for each in all_),
+        shared=tuple(word for word in union("shared") if word not in {*words}),
     )
 
 
@@ -198,13 +214,18 @@ def held_in(rows: ir.Table, naming: Naming) -> ir.BooleanValue:
     if "subject_id" in rows.columns:
         conditions.append(rows.subject_id.isin(list(naming.subject_ids)))
     if "serialnumber" in rows.columns and not _OTHERS & {*rows.columns}:
-        conditions.append(rows.serialnumber.isin(list(naming.devices)))
+        if "sensorreadingtime" in rows.columns:
+            conditions += measured_until(rows, rows.sensorreadingtime, until(naming.devices))
+        else:
+            devices = naming.devices.keys() - {*naming.taken_over}
+            conditions.append(rows.serialnumber.isin(sorted(devices)))
     if "timestamp" in rows.columns and "person" in rows.columns:
-        conditions.append(rows.person.isnull() & rows.serialnumber.isin(list(naming.claims)))
+        nobody = rows.person.isnull()
+        conditions += measured_until(rows, rows.timestamp, until(naming.claims), nobody)
     # Times of a training set may be shifted; its rows say whose they are.
     if {"sensorreadingtime", "serialnumber"} <= {*rows.columns} and "user" not in rows.columns:
         conditions += [
             (rows.serialnumber == serial) & rows.sensorreadingtime.isin(list(times))
             for serial, times in naming.readings.items()
         ]
-    return ibis.or_(*(each.fill_null(False) for each in conditions))
+    return any_of(conditions)

@@ -107,22 +107,21 @@ class Forgotten:
 
     def with_(
         self,
-        people: Iterable[str],
-        devices: Iterable[str],
-        claims: Iterable[str],
+        people: Mapping[str, int],
+        devices: Mapping[str, int],
+        claims: Mapping[str, int],
         readings: Mapping[str, Iterable[int]],
-        at: int,
     ) -> "Forgotten":
         """The list with these people, and with devices and single readings that were theirs.
 
         A clock may be a day ahead, so readings of up to a day after the request count as theirs.
 
         Args:
-            people: Each in the one spelling of the e-mail.
-            devices: Serial numbers of devices that were theirs alone.
-            claims: Serial numbers that they alone claimed.
+            people: Each in the one spelling of the e-mail, with the time when it was asked for, in
+                epoch milliseconds.
+            devices: Serial numbers of devices that were theirs alone, with that time.
+            claims: Serial numbers that they alone claimed, with that time.
             readings: Times of readings of other devices, by serial number.
-            at: When it was asked for, in epoch milliseconds.
         """
         times = {
             self.digest("device", serial): {self.digest("time", time) for time in times}
@@ -130,11 +129,11 @@ class Forgotten:
         }
         return replace(
             self,
-            people={**self.people, **{self.digest("person", one): at for one in people}},
+            people={**self.people, **{self.digest("person", p): at for p, at in people.items()}},
             devices={
                 **self.devices,
-                **{self.digest("device", one): at + DAY for one in devices},
-                **{self.digest("claim", one): at + DAY for one in claims},
+                **{self.digest("device", one): at for one, at in until(devices).items()},
+                **{self.digest("claim", one): at for one, at in until(claims).items()},
             },
             readings={
                 device: self.readings.get(device, frozenset()) | times.get(device, set())
@@ -145,6 +144,11 @@ class Forgotten:
     def asked_at(self, person: str | None) -> int | None:
         """When it was asked to forget a person; None if it was not."""
         return None if person is None else self.people.get(self.digest("person", person))
+
+
+def until(asked: Mapping[str, int]) -> dict[str, int]:
+    """Up to when readings with each serial number are theirs: a clock may be a day ahead."""
+    return {serial: at + DAY for serial, at in asked.items()}
 
 
 @dataclass(frozen=True)
@@ -171,7 +175,7 @@ class Rule:
 
     def theirs(self, table: str, rows: ir.Table) -> ir.BooleanValue:
         """Which rows of a landing table are theirs."""
-        return _any(list(self._conditions(table, rows))).fill_null(False)
+        return any_of(list(self._conditions(table, rows)))
 
     def _conditions(self, table: str, rows: ir.Table) -> Iterator[ir.BooleanValue]:
         if table == _CUSTOMERS:
@@ -182,22 +186,18 @@ class Rule:
             yield rows.person.isin(self._gone_for_good)
             yield from ((rows.person == one) & (time < since) for one, since in self.again.items())
         nobody = rows.person.isnull() if "person" in rows.columns else ibis.literal(True)
-        for until in set(self.devices.values()):
-            devices = [one for one, at in self.devices.items() if at == until]
-            yield nobody & rows.serialnumber.isin(devices) & (time <= until)
+        yield from measured_until(rows, time, self.devices, nobody)
         if "person" not in rows.columns:
             for serial, times in self.readings.items():
                 yield (rows.serialnumber == serial) & time.isin(list(times))
 
     def _records(self, rows: ir.Table) -> Iterator[ir.BooleanValue]:
-        for until in set(self.people.values()):
-            people = [one for one in self._gone_for_good if self.people[one] == until]
-            yield rows.person.isin(people)
+        yield rows.person.isin(self._gone_for_good)
         for one in self.again:
-            until = self.people[one]
+            asked = self.people[one]
             updated = rows.lastupdatedate.coalesce(rows.registrationdate)
-            is_new = (rows.registrationdate > until).fill_null(False)
-            yield (rows.person == one) & ~is_new & (updated <= until).fill_null(False)
+            is_new = (rows.registrationdate > asked).fill_null(False)
+            yield (rows.person == one) & ~is_new & (updated <= asked).fill_null(False)
 
     @property
     def _gone_for_good(self) -> list[str]:
@@ -227,11 +227,34 @@ class Rule:
         return len(left) < len(named), SEPARATOR.join(filter(None, left)) or None
 
 
-def _any(conditions: list[ir.BooleanValue]) -> ir.BooleanValue:
-    return ibis.or_(*(each.fill_null(False) for each in conditions)) if conditions else _NEVER
+_ALWAYS, _NEVER = ibis.literal(True), ibis.literal(False)
 
 
-_NEVER = ibis.literal(False)
+def measured_until(
+    rows: ir.Table,
+    time: ir.Value,
+    devices: Mapping[str, int],
+    also: ir.BooleanValue = _ALWAYS,
+) -> Iterator[ir.BooleanValue]:
+    """Conditions for readings of devices up to a time of each."""
+    for last in set(devices.values()):
+        alike = [one for one, at in devices.items() if at == last]
+        yield also & rows.serialnumber.isin(alike) & (time <= last)
+
+
+def any_of(conditions: list[ir.BooleanValue]) -> ir.BooleanValue:
+    """Whether one of the conditions is met, never null.
+
+    Each half is put together by itself: nested one in the other, a thousand are too deep.
+    """
+
+    def either(some: list[ir.BooleanValue]) -> ir.BooleanValue:
+        if len(some) == 1:
+            return some[0]
+        half = len(some) // 2
+        return either(some[:half]) | either(some[half:])
+
+    return either(conditions).fill_null(False) if conditions else _NEVER
 
 
 class Sieve:
@@ -334,7 +357,7 @@ def rule_for(
         if digest in forgotten.readings
     }
     fresh = rows if table == _CUSTOMERS else None
-    return Rule(people, devices, readings, _again(people, lakehouse, fresh))
+    return Rule(people, devices, readings, registered_again(people, lakehouse, fresh))
 
 
 def rule_for_objects(forgotten: Forgotten, lakehouse: Lakehouse, table: str) -> Rule:
@@ -405,8 +428,8 @@ def _single(
     )
 
 
-def _again(
-    people: Mapping[str, int], lakehouse: Lakehouse, fresh: ir.Table | None
+def registered_again(
+    people: Mapping[str, int], lakehouse: Lakehouse, fresh: ir.Table | None = None
 ) -> dict[str, int]:
     """When each who registered after the request did so first."""
     published = lakehouse.catalog.published(_CUSTOMERS) if people else None

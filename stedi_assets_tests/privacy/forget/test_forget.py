@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,8 +13,10 @@ from stedi_assets.lakehouse.catalog import Catalog
 from stedi_assets.lakehouse.storage.local import LocalStorage
 from stedi_assets.privacy import naming
 from stedi_assets.privacy.forget import held
+from stedi_assets.privacy.naming import Naming, held_in
 from stedi_assets.privacy.training_sets import TRAINING_SET, tag_training_set
 from stedi_assets.read import read_table
+from stedi_assets.refresh.forgotten import Rule
 from stedi_assets.resources import open_lakehouse
 from stedi_assets.settings import Settings
 from stedi_assets_tests.conftest import Lakehouses
@@ -42,6 +45,7 @@ from stedi_assets_tests.support import (
     blocking,
     catalog_of,
     counts,
+    customer,
     deliver,
     device,
     phone,
@@ -336,6 +340,134 @@ def test_both_scopes_of_consent(folder: Path, scope: str) -> None:
     before = rows_of(settings)
     assert forget_people(settings, DI).is_complete
     assert_forgotten(settings, folder, before, DI)
+
+
+# Asked again
+
+
+def still_found(folder: Path, email: str) -> Path:
+    """A file that nobody takes apart, so that a certificate is not complete."""
+    note = folder / "lakehouse/note.txt"
+    note.write_text(f"write to {email}")
+    return note
+
+
+@pytest.fixture
+def days_ago(monkeypatch: pytest.MonkeyPatch) -> "Callable[[int], None]":
+    """Lets forget take another time for the present one."""
+    now = time.time_ns() // 1_000_000
+
+    def go(days: int) -> None:
+        monkeypatch.setattr("stedi_assets.privacy.forget._now", lambda: now - days * DAY)
+
+    return go
+
+
+def test_asked_again_readings_of_the_next_owner_of_a_device_stay(
+    settings: Settings, folder: Path, days_ago: "Callable[[int], None]"
+) -> None:
+    note = still_found(folder, ANN)
+    days_ago(3)
+    assert not forget_people(settings, ANN).is_complete
+    new = "next@people.io"
+    now = time.time_ns() // 1_000_000
+    times = [now - 1000 * number for number in range(12)]
+    deliver(
+        folder / LANDING,
+        "next.json",
+        customer=[customer(new, serial(ANN), registrationdate=times[-1])],
+        accelerometer=phone(new, *times),
+        step_trainer=device(serial(ANN), *times, *range(5)),
+    )
+    refresh(settings)
+    assert theirs(settings, ANN) == {"customer": 0, "accelerometer": 0, "step_trainer": 12}
+    before = rows_of(settings)
+    days_ago(0)
+    assert not forget_people(settings, ANN).is_complete
+    note.unlink()
+    assert forget_people(settings, ANN).is_complete
+    assert rows_of(settings) == before
+    deliver(folder / LANDING, "later.json", step_trainer=device(serial(ANN), *times, now - 500))
+    refresh(settings)
+    assert theirs(settings, ANN)["step_trainer"] == 12 + 13
+    assert places(folder, [ANN, subject_id(ANN)], LANDING) == []
+
+
+def test_who_registers_again_before_the_command_is_repeated_counts_again(
+    settings: Settings, folder: Path, days_ago: "Callable[[int], None]"
+) -> None:
+    note = still_found(folder, ANN)
+    days_ago(3)
+    assert not forget_people(settings, ANN).is_complete
+    note.unlink()
+    days_ago(0)
+    assert forget_people(settings, ANN).is_complete
+    since = time.time_ns() // 1_000_000 - 2 * DAY
+    deliver(folder / LANDING, "new.json", customer=[record(ANN, since)])
+    refresh(settings)
+    assert theirs(settings, ANN)["customer"] == 1
+    # Asked for once more, that goes, too.
+    assert forget_people(settings, ANN).is_complete
+    assert theirs(settings, ANN) == NOTHING
+
+
+def test_asked_again_for_one_of_several_the_others_stay_as_they_are(
+    settings: Settings, folder: Path, days_ago: "Callable[[int], None]"
+) -> None:
+    still_found(folder, ANN)
+    days_ago(3)
+    assert not forget_people(settings, ANN, BOB, landing_files=True).is_complete
+    days_ago(0)
+    since = time.time_ns() // 1_000_000 - DAY
+    deliver(folder / LANDING, "new.json", customer=[record(BOB, since)])
+    refresh(settings)
+    certificate = forget_people(settings, ANN, landing_files=True)
+    assert certificate.people == 1
+    assert theirs(settings, BOB)["customer"] == 1
+
+
+def test_what_names_them_is_kept_as_long_as_a_file_could_not_be_searched(
+    settings: Settings, folder: Path
+) -> None:
+    kept = folder / "lakehouse/warehouse/landing/forgotten/being-forgotten.json"
+    broken = folder / "lakehouse/broken.parquet"
+    broken.write_bytes(b"PAR1 and no more")
+    assert not forget_people(settings, ANN).is_complete
+    assert kept.exists()
+    broken.unlink()
+    assert forget_people(settings, ANN).is_complete
+    assert not kept.exists()
+
+
+def test_asked_again_what_others_have_too_is_counted_once(settings: Settings, folder: Path) -> None:
+    name = {"customername": "Common Name", "phone": "110"}
+    same = [record(DI, 9, **name), record(ED, 9, **name)]
+    deliver(folder / LANDING, "same.json", customer=same)
+    refresh(settings)
+    note = still_found(folder, DI)
+    assert [forget_people(settings, DI).not_searched_for for _ in range(2)] == [2, 2]
+    note.unlink()
+    assert forget_people(settings, DI).not_searched_for == 2
+
+
+def test_thousands_of_devices_that_others_used_are_one_condition(settings: Settings) -> None:
+    readings = {f"serial-{number}": (number, number + 1) for number in range(3000)}
+    rows = read_table("step_trainer_landing", settings=settings)
+    [one, *_] = rows.select("serialnumber", "sensorreadingtime").to_pyarrow().to_pylist()
+    readings[one["serialnumber"]] = (one["sensorreadingtime"],)
+    expected = int(
+        (
+            (rows.serialnumber == one["serialnumber"])
+            & (rows.sensorreadingtime == one["sensorreadingtime"])
+        )
+        .sum()
+        .to_pyarrow()
+        .as_py()
+    )
+    rule = Rule({}, {}, readings).theirs("step_trainer_landing", rows)
+    held_rows = held_in(rows, Naming(readings=readings))
+    found = [rows.filter(each).count().to_pyarrow().as_py() for each in (rule, held_rows)]
+    assert found == [expected, expected]
 
 
 # Killed
