@@ -7,6 +7,7 @@ deleted files in all later snapshots.
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import pairwise
 
 from pyiceberg.exceptions import ValidationException
 from pyiceberg.io import FileIO
@@ -214,6 +215,9 @@ def reduce(
         if ref.snapshot_id == snapshot.snapshot_id and ref.snapshot_ref_type == SnapshotRefType.TAG
     ]
     fewer = {**says, REDUCED: str(snapshot.snapshot_id)}
+    replaced = replaced_at(table.metadata).get(snapshot.snapshot_id)
+    if replaced is not None:
+        fewer[REPLACED] = str(replaced)
     with table.transaction() as transaction:
         with _Rewritten(transaction, table.io, snapshot, None, fewer, files) as reduced:
             pass
@@ -290,8 +294,27 @@ def published_ids(metadata: TableMetadata) -> set[int]:
     return ids & parents.keys()
 
 
+def replaced_at(metadata: TableMetadata) -> dict[int, int]:
+    """When snapshots that readers have seen were replaced by the next one, in epoch milliseconds.
+
+    One with fewer rows was replaced when the one was that it came from.
+    """
+    log = pairwise(metadata.snapshot_log)
+    return {
+        **{old.snapshot_id: new.timestamp_ms for old, new in log},
+        **{
+            snapshot.snapshot_id: int(replaced)
+            for snapshot in metadata.snapshots
+            if snapshot.summary and (replaced := snapshot.summary[REPLACED])
+        },
+    }
+
+
 SAME_AS = "stedi.same-as"
 """Property of a snapshot: id of the published snapshot whose rows it has."""
+
+REPLACED = "stedi.replaced-at"
+"""Property of a snapshot with fewer rows: when the one was replaced that it came from."""
 
 REDUCED = "stedi.reduced-from"
 """Property of a snapshot: id of the published snapshot that it was, before rows were taken out."""

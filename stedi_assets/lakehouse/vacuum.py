@@ -4,7 +4,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 from typing import TypeVar
 
 from pyiceberg.table import Table as IcebergTable
@@ -15,7 +14,13 @@ from stedi_assets.lakehouse.catalog import Catalog, conflicts
 from stedi_assets.lakehouse.compaction import Compacted
 from stedi_assets.lakehouse.faults import LakehouseError, is_damage, sentence
 from stedi_assets.lakehouse.landing.ledger import LEDGER, LedgerReader, Segment
-from stedi_assets.lakehouse.manifests import files_of, holds_values, published_ids, rewrite
+from stedi_assets.lakehouse.manifests import (
+    files_of,
+    holds_values,
+    published_ids,
+    replaced_at,
+    rewrite,
+)
 from stedi_assets.lakehouse.progress import SILENT, Progress
 from stedi_assets.lakehouse.state import AUDIT
 from stedi_assets.lakehouse.storage.storage import HINT, Storage, StoredFile
@@ -223,7 +228,7 @@ def _ended(metadata: TableMetadata, released: Collection[str]) -> dict[int, int]
     protected = _protected(metadata, released)
     ended = {snapshot.snapshot_id: snapshot.timestamp_ms for snapshot in metadata.snapshots}
     existing = set(ended)
-    ended |= {old.snapshot_id: new.timestamp_ms for old, new in pairwise(metadata.snapshot_log)}
+    ended |= replaced_at(metadata)
     return {id_: ended[id_] for id_ in existing - protected}
 
 

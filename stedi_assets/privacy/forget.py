@@ -16,14 +16,16 @@ theirs, the rules may now find that it is somebody else's.
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from uuid import uuid4
 
 import ibis.expr.types as ir
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stedi_assets.lakehouse.changes.change import Rows
-from stedi_assets.lakehouse.faults import LakehouseError
+from stedi_assets.lakehouse.faults import LakehouseError, is_damage
 from stedi_assets.lakehouse.lakehouse import Lakehouse
 from stedi_assets.lakehouse.landing.holds import files_of_all_holds, read_holds, release_holds
 from stedi_assets.lakehouse.landing.ledger import (
@@ -53,6 +55,7 @@ from stedi_assets.privacy.naming import Naming, held_in, name_all, together
 from stedi_assets.privacy.policy import policy_of
 from stedi_assets.privacy.scan import Finder, scan, values_of
 from stedi_assets.privacy.training_sets import TRAINING_SET
+from stedi_assets.privacy.withdrawal_ledger import note_withdrawals
 from stedi_assets.privacy.withdrawals import take_out
 from stedi_assets.refresh.forgotten import (
     Forgotten,
@@ -116,6 +119,7 @@ def forget(
     run.remake_tables()
     holding = run.files_holding(people)
     tags, unknown_sets = run.remake_training_sets(people, holding)
+    run.note_withdrawals(people)
     snapshots, deleted = run.delete_states(holding)
     run.delete_reports()
     mended = Mended()
@@ -414,17 +418,31 @@ class _Forgetting:
     def _holding(self, name: str, files: Collection[str], people: Naming) -> Iterator[str]:
         by_columns: dict[tuple[str, ...], list[str]] = {}
         for file in files:
-            try:
-                with self._catalog.io.new_input(file).open() as opened:
-                    columns = pq.read_schema(opened).names
-            except Exception:  # whoever wrote it was killed
+            found = self._columns(file)
+            if found is None:
                 yield file
                 continue
-            by_columns.setdefault(tuple(c for c in _NAMING if c in columns), []).append(file)
+            by_columns.setdefault(tuple(c for c in _NAMING if c in found), []).append(file)
         for columns, alike in by_columns.items():
             if columns:
                 located = self._located(name, alike, {c: _NAMING[c] for c in columns})
                 yield from self._files(located.filter(held_in(located, people)), alike)
+
+    def _columns(self, file: str) -> list[str] | None:
+        """The columns of a data file; None if it is not whole: whoever wrote it was killed.
+
+        Libraries say much the same of a damaged file and of one that cannot be read just now, so
+        it counts as damaged once all its bytes were read.
+        """
+        stored = self._catalog.io.new_input(file)
+        with suppress(Exception), stored.open() as opened:
+            return list(pq.read_schema(opened).names)
+        with stored.open() as opened:
+            content = pa.BufferReader(opened.read())
+        try:
+            return list(pq.read_schema(content).names)
+        except Exception:
+            return None
 
     def remake_training_sets(
         self, people: Naming, holding: Mapping[str, Collection[str]]
@@ -456,6 +474,14 @@ class _Forgetting:
                     tagged, [*(f for f in tagged.files if f not in touched), *new]
                 )
         return remade, unknown
+
+    def note_withdrawals(self, people: Naming) -> None:
+        """Write down what the states that go next tell of others' withdrawals."""
+        try:
+            note_withdrawals(self._lakehouse, self._settings, without=people.subject_ids)
+        except Exception as error:
+            if not is_damage(error):  # what is damaged keeps nobody from being forgotten
+                raise
 
     def delete_states(self, holding: Mapping[str, Collection[str]]) -> tuple[int, int]:
         """Delete all older states, candidates and files that hold them.

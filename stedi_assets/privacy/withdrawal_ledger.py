@@ -8,7 +8,7 @@ than `subject_id`. It lies in the landing zone.
 import hashlib
 import hmac
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -84,14 +84,25 @@ def withdrawals(lakehouse: Lakehouse, settings: Settings) -> list[Withdrawal]:
     return [*known, *_since(seen, state, lakehouse, policy), *_waiting(lakehouse, policy)]
 
 
-def note_withdrawals(lakehouse: Lakehouse, settings: Settings) -> None:
-    """Write down what states of tables tell of withdrawals: a vacuum lets these states go next."""
+def note_withdrawals(
+    lakehouse: Lakehouse, settings: Settings, *, without: Collection[str] = ()
+) -> None:
+    """Write down what states of tables tell of withdrawals, before some of these states go.
+
+    Args:
+        lakehouse: Which lakehouse.
+        settings: Its settings.
+        without: `subject_id` of people who are being forgotten: of them nothing is written down.
+    """
     state = lakehouse.catalog.find(_CUSTOMERS)
     if state is None or state.published is None:
         return
     known, seen = _read(lakehouse.storage)
-    new = list(_since(seen, state, lakehouse, policy_of(settings)))
-    if new or seen is None:
+    policy = policy_of(settings)
+    forgotten = {id_of(subject, policy) for subject in without}
+    new = [w for w in _since(seen, state, lakehouse, policy) if w.id not in forgotten]
+    # The state up to which it knows must not be one of those that go.
+    if new or seen is None or (without and seen != state.published.rows_id):
         _write(lakehouse.storage, [*known, *new], state.published.rows_id)
 
 

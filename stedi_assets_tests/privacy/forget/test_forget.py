@@ -4,17 +4,22 @@ import hashlib
 import json
 import time
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from stedi_assets.lakehouse.catalog import Catalog
+from stedi_assets.lakehouse.storage.durable import LocalFile
 from stedi_assets.lakehouse.storage.local import LocalStorage
+from stedi_assets.lakehouse.vacuum import vacuum
 from stedi_assets.privacy import naming
 from stedi_assets.privacy.forget import held
 from stedi_assets.privacy.naming import Naming, held_in
+from stedi_assets.privacy.policy import policy_of
 from stedi_assets.privacy.training_sets import TRAINING_SET, tag_training_set
+from stedi_assets.privacy.withdrawal_ledger import Withdrawal, id_of, withdrawals
 from stedi_assets.read import read_table
 from stedi_assets.refresh.forgotten import Rule
 from stedi_assets.resources import open_lakehouse
@@ -145,7 +150,7 @@ def test_somebody_whom_something_unreadable_names_too_stays_suspended(settings: 
 
     assert trusted() == {BOB, DI}  # Ann, Cy and Ed are suspended
     forget_people(settings, ANN)
-    assert refresh(settings)
+    assert refresh(settings).success
     assert trusted() == {BOB, DI}
 
 
@@ -176,6 +181,73 @@ def test_set_under_another_key_is_named_as_nobody_can_tell_whom_it_holds(
     assert not certificate.is_complete
     assert forget_people(settings, BOB).is_complete
     assert places(folder, names_of(BOB), LANDING) == []
+
+
+def test_a_set_made_anew_keeps_its_place_in_the_retention(settings: Settings, folder: Path) -> None:
+    """Bob, who withdrew, is in the set, too: with its tag it can go as if nobody was forgotten."""
+    withdrawal = record(BOB, lastupdatedate=20, sharewithresearchasofdate=None)
+    deliver(folder / LANDING, "withdrawal.json", customer=[withdrawal])
+    refresh(settings)
+    state = catalog_of(settings).state(TRAINING_SET)
+    [tag] = state.tags
+    numbers = [snapshot.id for _, snapshot in state.changes]
+    replaced, _ = state.changes[numbers.index(tag.snapshot_id) + 1]
+    forget_people(settings, DI)
+    forget_people(settings, ED)
+    [again] = catalog_of(settings).state(TRAINING_SET).tags
+    assert again.snapshot_id != tag.snapshot_id
+    catalog_of(settings).untag(TRAINING_SET, [tag.name])
+    retention = datetime.now(UTC) - replaced
+    lakehouse = open_lakehouse(settings).storage
+    for more, expired in ((timedelta(minutes=1), 0), (timedelta(0), 1)):
+        removed = vacuum(lakehouse, retention + more, timedelta(0), dry_run=True)
+        assert removed.snapshots.get(TRAINING_SET, 0) == expired
+
+
+def test_withdrawals_of_others_are_noted_before_their_states_go(
+    settings: Settings, folder: Path
+) -> None:
+    withdrawal = record(BOB, lastupdatedate=20, sharewithresearchasofdate=None)
+    deliver(folder / LANDING, "withdrawal.json", customer=[withdrawal])
+    refresh(settings)
+
+    def noted() -> list[Withdrawal]:
+        return withdrawals(open_lakehouse(settings), settings)
+
+    policy = policy_of(settings)
+    before = noted()
+    bob, di = (id_of(subject_id(one), policy) for one in (BOB, DI))
+    assert bob in {each.id for each in before}
+    forget_people(settings, DI)
+    assert noted() == before
+    assert di not in {each.id for each in before}
+    refresh(settings)
+    assert noted() == before
+
+
+def test_a_file_that_cannot_be_read_just_now_is_not_deleted(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a writer that was killed left goes, what is whole stays."""
+    state = catalog_of(settings).state("customer_trusted")
+    older = next(each for each in state.all_snapshots if each != state.published and each.files)
+    healthy = Path(older.files[0])
+    cut_off = healthy.with_name("cut-off.parquet")
+    cut_off.write_bytes(healthy.read_bytes()[:-20])
+    original, failures = LocalFile.open, iter(range(4))
+
+    def open_(file: LocalFile, seekable: bool = True) -> Any:
+        if file.location == older.files[0] and next(failures, None) in {0, 1, 2}:
+            raise OSError("Connection reset by peer")
+        return original(file, seekable)
+
+    monkeypatch.setattr(LocalFile, "open", open_)
+    with pytest.raises(OSError, match="reset"):  # the second time fails, too
+        forget_people(settings, "nobody@people.io")
+    assert cut_off.exists()
+    certificate = forget_people(settings, "nobody@people.io")
+    assert (certificate.is_complete, certificate.files) == (True, 1)
+    assert (healthy.exists(), cut_off.exists()) == (True, False)
 
 
 def test_dry_run_counts_and_changes_nothing(settings: Settings, folder: Path) -> None:
@@ -453,21 +525,12 @@ def test_asked_again_what_others_have_too_is_counted_once(settings: Settings, fo
 def test_thousands_of_devices_that_others_used_are_one_condition(settings: Settings) -> None:
     readings = {f"serial-{number}": (number, number + 1) for number in range(3000)}
     rows = read_table("step_trainer_landing", settings=settings)
-    [one, *_] = rows.select("serialnumber", "sensorreadingtime").to_pyarrow().to_pylist()
-    readings[one["serialnumber"]] = (one["sensorreadingtime"],)
-    expected = int(
-        (
-            (rows.serialnumber == one["serialnumber"])
-            & (rows.sensorreadingtime == one["sensorreadingtime"])
-        )
-        .sum()
-        .to_pyarrow()
-        .as_py()
-    )
+    times = times_of(BOB)
+    readings[serial(BOB)] = (at(times[0]), at(times[1]))
     rule = Rule({}, {}, readings).theirs("step_trainer_landing", rows)
     held_rows = held_in(rows, Naming(readings=readings))
     found = [rows.filter(each).count().to_pyarrow().as_py() for each in (rule, held_rows)]
-    assert found == [expected, expected]
+    assert found == [4, 4]  # each was delivered twice
 
 
 # Killed
