@@ -118,4 +118,9 @@ def _print_certificate(certificate: "Certificate", settings: "Settings") -> None
             f"{display_name(location)} could not be searched in full: it is damaged, or may not be "
             "read."
         )
+    if looked_at.found or looked_at.unreadable:
+        warn(
+            "Delete or mend these files, and forget the same people again. Those of the warehouse go "
+            "with a vacuum once they are a day old."
+        )
     say(f"Certificate {said.number} is in {settings.lakehouse}/certificates.")

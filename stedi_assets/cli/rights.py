@@ -56,9 +56,18 @@ def person(
     if as_json:
         typer.echo(json.dumps(held, indent=2))
     elif is_nothing(held):
-        say("Nothing is held about this person.")
+        say(
+            "No table holds anything about this person."
+            if held["forgotten_at"]
+            else "Nothing is held about this person."
+        )
     else:
         _print(held)
+    if held["forgotten_at"] and not as_json:
+        say(
+            f"They were forgotten on {held['forgotten_at'][:10]}. Landing files may hold them "
+            "still: stedi forget --landing-files takes them out of these."
+        )
 
 
 def hold(email: Email) -> None:
@@ -125,7 +134,11 @@ def withdrawals(
 
 def read_address(email: str) -> str:
     """The address that was given, or that standard input gives; ends the command if it is empty."""
-    address = sys.stdin.readline() if email == "-" else email
+    try:
+        address = sys.stdin.readline() if email == "-" else email
+        address.encode()
+    except UnicodeError:
+        raise stop("The e-mail address has bytes that are not UTF-8.") from None
     from stedi_assets.lakehouse.landing.person import person as spelled  # noqa: PLC0415
 
     if spelled(address) is None:

@@ -26,6 +26,7 @@ from stedi_assets.privacy.person import (
     naming_column,
 )
 from stedi_assets.privacy.policy import policy_of
+from stedi_assets.refresh.forgotten import Forgotten
 from stedi_assets.resources import open_storage
 from stedi_assets.settings import Settings
 from stedi_assets.tables.consent import HOLD, held_people
@@ -65,6 +66,7 @@ def what_is_held(email: str, settings: Settings) -> Held:
             "names": list(person.names),
             "phones": list(person.phones),
             **_standing(person, records, rejects, settings),
+            "forgotten_at": _iso(_forgotten_at(person, settings)),
             "records": records,
             "devices": _devices(person),
             "readings": readings,
@@ -72,6 +74,12 @@ def what_is_held(email: str, settings: Settings) -> Held:
             "landing_files": len(files),
             "tables": list(_tables(person, settings)),
         }
+
+
+def _forgotten_at(person: Person, settings: Settings) -> int | None:
+    """When it was asked to forget the person, in epoch milliseconds."""
+    forgotten = Forgotten.read(open_storage(settings))
+    return forgotten.people.get(forgotten.digest("person", person.person))
 
 
 def is_nothing(held: Held) -> bool:
@@ -100,10 +108,9 @@ def copy_of_data(email: str, settings: Settings) -> Held:
         if _has_other_addresses(row["raw"], (held["person"], *held["emails"])):
             row["raw"] = None
     with landing_zone("What is held about a person"):
-        theirs = together(name_all([email], settings).values())
+        [person] = find_people([email], settings)
         for table, time in _TIMES.items():
-            rows = landed(table, settings)
-            rows = rows.filter(held_in(rows, theirs)).drop("source_file")
+            rows = _theirs(table, person, settings).drop("source_file")
             held[table] = rows.order_by(time).to_pyarrow().to_pylist()
     return held
 
@@ -117,6 +124,8 @@ def _has_other_addresses(raw: str, own: Iterable[str]) -> bool:
 
 def _theirs(table: str, person: Person, settings: Settings) -> ir.Table:
     rows = landed(table, settings)
+    if table in _TIMES:
+        return rows.filter(held_in(rows, together(name_all([person.person], settings).values())))
     return rows.filter(is_theirs(rows, [person]))
 
 

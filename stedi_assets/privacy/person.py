@@ -147,12 +147,22 @@ def one_spelling(email: str) -> str:
     """The one spelling of an address that somebody gave.
 
     Raises:
-        ValueError: No letter is left of it.
+        ValueError: No letter is left of it, or it is no text.
     """
     person = spelled(email)
     if person is None:
         raise ValueError("An e-mail address is empty.")
+    if not _is_text(person):
+        raise ValueError("An e-mail address has bytes that are no text.")
     return person
+
+
+def _is_text(address: str) -> bool:
+    try:
+        address.encode()
+    except UnicodeEncodeError:  # a shell gave bytes that are not UTF-8
+        return False
+    return True
 
 
 def landed(name: str, settings: Settings) -> ir.Table:

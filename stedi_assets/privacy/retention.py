@@ -173,7 +173,9 @@ def vacuum(
     )
     if not dry_run and not removed.damaged:
         drop_released_holds(lakehouse)
-        faults += _noted(note_vacuumed, lakehouse, settings)
+        # Younger files are still there, though no state has them any more.
+        age = max(settings.retention, safety_age)
+        faults += _noted(note_vacuumed, lakehouse, settings.model_copy(update={"retention": age}))
     # After it: whatever happens now, people who withdrew are gone.
     merged = compact(lakehouse, SOURCES, QUARANTINE.name, dry_run=dry_run)
     removed = replace(removed, merged=merged)

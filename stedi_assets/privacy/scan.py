@@ -40,6 +40,10 @@ stand anywhere by chance."""
 
 _BLOCK = 8 << 20
 _WORD = re.compile(rb"[0-9a-z_\x80-\xff]")
+_LONGEST_PATH = 1024
+_OF_PATH = re.compile(rb"/landing/[^\s\"'\\\0-\x1f]*\Z")
+"""What comes before an address that stands in the path of a landing file."""
+
 _OF_ADDRESS = re.compile(rb"[0-9a-z_.%+\x80-\xff-]")
 _GOES_ON = re.compile(rb"[0-9a-z_\x80-\xff-]|\.[0-9a-z]")
 
@@ -184,6 +188,8 @@ def _written(text: str) -> Iterator[str]:
 def _stands_alone(data: bytes, form: bytes, place: int, is_address: bool) -> bool:
     if form.startswith(b'"') or b"\0" in form:
         return True
+    if is_address and _OF_PATH.search(data, max(0, place - _LONGEST_PATH), place):
+        return True  # a file may be named after a person and something else
     before = _OF_ADDRESS if is_address else _WORD
     if place and before.match(data, place - 1):
         return False

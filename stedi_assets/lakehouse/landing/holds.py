@@ -73,12 +73,12 @@ def read_holds(storage: Storage) -> list[Hold]:
 def write_hold(storage: Storage, row: Mapping[str, Any], schema: pa.Schema) -> None:
     """Hold a person: write a row of `quarantine` that says so."""
     path = f"{folder_of_holds(storage.root)}/{uuid4().hex}{_ENDING}"
-    with storage.io.new_output(path).create() as file:
-        file.write(_parquet(row, schema))
+    content = _parquet(row, schema)  # before there is a file: a damaged hold lets nobody through
+    with storage.replacing(path) as file:
+        file.write(content)
 
 
 def _parquet(row: Mapping[str, Any], schema: pa.Schema) -> bytes:
-    # Written at once, so that no half of a file is there.
     sink = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_pylist([dict(row)], schema), sink)
     return bytes(sink.getvalue())

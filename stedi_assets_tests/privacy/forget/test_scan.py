@@ -130,6 +130,9 @@ def test_short_number_is_found_as_a_number_too(text: str) -> None:
         ("ann@x.io.uk", False),
         ("to ann@x.io.", True),
         ("ann@x.ion", False),
+        ('"customer/landing/ann@x.io.json"', True),
+        ('"customer/landing/of_ann@x.io_2023.json"', True),
+        ('"customer/landing/a.json" "joann@x.io"', False),
     ],
 )
 def test_word_stands_alone(text: str, is_found: bool) -> None:
