@@ -120,7 +120,7 @@ def _print_certificate(certificate: "Certificate", settings: "Settings") -> None
         )
     if looked_at.found or looked_at.unreadable:
         warn(
-            "Delete or mend these files, and forget the same people again. Those of the warehouse go "
-            "with a vacuum once they are a day old."
+            "Delete or mend these files, and forget the same people again. Those of the warehouse "
+            "go with a vacuum once they are a day old."
         )
     say(f"Certificate {said.number} is in {settings.lakehouse}/certificates.")

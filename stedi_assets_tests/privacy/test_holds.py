@@ -259,6 +259,13 @@ def test_hold_outlives_tables_that_are_made_anew(settings: Settings, folder: Pat
 
 
 @on_this_machine
+def test_address_that_is_no_text_is_refused_and_leaves_no_file(settings: Settings) -> None:
+    with pytest.raises(ValueError, match="no text"):
+        hold(settings, "ann\udcff@x.io")
+    storage = open_lakehouse(settings).storage
+    assert list(storage.files(folder_of_holds(storage.root))) == []
+
+
 def test_before_there_are_tables_nobody_can_be_held(folder: Path) -> None:
     settings = under(folder, landing=None)
     with pytest.raises(LakehouseError, match="refresh the lakehouse first"):
