@@ -5,6 +5,7 @@ zone while people are being forgotten. A command that was killed finds them ther
 """
 
 import json
+import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -51,7 +52,9 @@ class Naming:
     taken_over: tuple[str, ...] = ()
 
 
-def name_all(emails: Iterable[str], settings: Settings, at: int) -> dict[str, Naming]:
+def name_all(
+    emails: Iterable[str], settings: Settings, at: int | None = None
+) -> dict[str, Naming]:
     """What names people in the landing zone as it is published, by person.
 
     All readings of a device are its owner's if no other phone has 5 or more readings at its times.
@@ -63,8 +66,9 @@ def name_all(emails: Iterable[str], settings: Settings, at: int) -> dict[str, Na
     Args:
         emails: Their addresses, in any spelling.
         settings: Which lakehouse.
-        at: When it is asked to forget them, in epoch milliseconds.
+        at: When it is asked for, in epoch milliseconds; now where absent.
     """
+    at = time.time_ns() // 1_000_000 if at is None else at
     people = find_people(emails, settings)
     asked = [each.person for each in people]
     serials = {serial for each in people for serial in each.serial_numbers}
