@@ -46,11 +46,13 @@ from stedi_assets.privacy.certificate import Certificate, certify
 from stedi_assets.privacy.landing_files import (
     Mended,
     Objects,
+    as_they_are_now,
     concerned,
     erase_older_versions,
     mend,
     words_in,
 )
+from stedi_assets.privacy.mending_notes import Notes
 from stedi_assets.privacy.naming import Naming, held_in, name_all, together
 from stedi_assets.privacy.policy import policy_of
 from stedi_assets.privacy.scan import Finder, scan, values_of
@@ -134,6 +136,8 @@ def forget(
         leave_out=run.left_out(landing_files=landing_files),
         progress=lakehouse.progress,
     )
+    not_searched = dict.fromkeys([*scanned.unreadable, *mended.not_searched])
+    scanned = replace(scanned, unreadable=tuple(not_searched))
     certificate = certify(
         lakehouse.storage,
         Certificate(
@@ -516,25 +520,36 @@ class _Forgetting:
     def name_by_landing_files(self, people: Naming) -> Naming:
         """Keep what names them in landing files, too: they may have been forgotten in tables."""
         paths = self._concerned("customer_landing")
-        words = words_in(self._landing, paths, self._objects("customer_landing", people))
-        new = tuple(sorted(words - {*people.words}))
+        objects = self._objects("customer_landing", people)
+        new, others = words_in(self._landing, paths, objects, people.words)
+        others |= self._words_of_others({*people.words, *new})
+
+        def with_words(each: Naming, words: Collection[str] = ()) -> Naming:
+            all_ = [*each.words, *sorted(words)]  # what others have must cost them nothing
+            shared = {*each.shared, *others.intersection(all_)}
+            own = tuple(word for word in all_ if word not in others)
+            return replace(each, words=own, shared=tuple(sorted(shared)))
+
         storage = self._lakehouse.storage
         kept = names.being_forgotten(storage)
         first = next(iter(people.people))  # nobody can tell whose of them each word is
-        kept[first] = replace(kept[first], words=(*kept[first].words, *new))
+        for person in people.people:
+            kept[person] = with_words(kept[person], new if person == first else ())
         names.keep(kept, storage)
-        return replace(people, words=(*people.words, *new))
+        return with_words(people, new)
 
     def mend_landing_files(self, people: Naming) -> Mended:
         """Take them out of the landing files, and note these as they are then."""
         self._sweep(self._settings.landing_root)
-        all_ = Mended()
+        all_, notes = Mended(), Notes(self._lakehouse.storage)
         for name, source in SOURCES.items():
             ledger, objects = self._ledger(name), self._objects(name, people)
             paths = self._concerned(name)
-            after, mended = mend(self._landing, source, paths, ledger, objects)
+            digests, mended = mend(self._landing, source, paths, objects, notes)
+            after = list(as_they_are_now(self._landing, source, ledger, digests, notes))
             all_.written += mended.written
             all_.deleted += mended.deleted
+            all_.not_searched += mended.not_searched
             all_.versions += erase_older_versions(self._landing, source, self._finder_of(people))
             state = self._catalog.find(name)
             if after != ledger and state and (published := state.published):
@@ -546,6 +561,7 @@ class _Forgetting:
                     LEDGER: write_ledger(f"{state.location}/{LEDGER}", after, self._catalog.io),
                 }
                 self._publish(published, published.files, says, rows=published.rows)
+        notes.erase()
         return all_
 
     @property
@@ -599,19 +615,25 @@ class _Forgetting:
     def finder(self, people: Naming) -> Finder:
         """Finds what names them; not words that others' names, phones and devices have, too."""
         finder = Finder(people.people, people.emails, people.words, people.subject_ids)
-        others = Finder(people.words)
+        return finder.without(self._words_of_others(people.words))
+
+    def _words_of_others(self, words: Collection[str]) -> set[str]:
+        """Words of theirs that rows of others have, too, once their own are gone."""
+        finder = Finder(words)
         found: set[str] = set()
         for name, columns in _WORDS.items():
             if published := self._catalog.published(name):
                 files = published.files
-                found |= others.find_in(values_of(self._lakehouse.storage, files, columns))
-        return finder.without(found)
+                found |= finder.find_in(values_of(self._lakehouse.storage, files, columns))
+        return found
 
     def _located(self, name: str, files: Collection[str], types: Mapping[str, str]) -> ir.Table:
         return self._engine.open_located(view_name(f"{name}_all", uuid4().hex), list(files), types)
 
-    def _files(self, rows: ir.Table, files: Iterable[str]) -> set[str]:
+    def _files(self, rows: ir.Table, files: Collection[str]) -> set[str]:
         """The files that these rows are in."""
+        if not files:  # all that landed could not be read
+            return set()
         # Engines write what is before in different ways.
         by_end = {tuple(file.rsplit("/", 2)[1:]): file for file in files}
         found = self._engine.fetch(Query.of(rows.select(FILE).distinct()))[FILE].to_pylist()

@@ -52,9 +52,7 @@ class Naming:
     taken_over: tuple[str, ...] = ()
 
 
-def name_all(
-    emails: Iterable[str], settings: Settings, at: int | None = None
-) -> dict[str, Naming]:
+def name_all(emails: Iterable[str], settings: Settings, at: int | None = None) -> dict[str, Naming]:
     """What names people in the landing zone as it is published, by person.
 
     All readings of a device are its owner's if no other phone has 5 or more readings at its times.

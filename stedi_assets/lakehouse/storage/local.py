@@ -145,6 +145,13 @@ class LocalStorage:
                 if stat.S_ISREG(status.st_mode):
                     yield _stored(path, status)
 
+    def stored(self, location: str) -> StoredFile | None:
+        """A file as it is now."""
+        try:
+            return _stored(location, os.stat(location))
+        except FileNotFoundError:
+            return None
+
     def landing_files(self, folder: str, root: str) -> Iterator[StoredFile | str]:
         """What is below a landing folder."""
         for path, status in walk.below(folder, root):

@@ -159,6 +159,19 @@ class S3Storage:
                     item["LastModified"],
                 )
 
+    def stored(self, location: str) -> StoredFile | None:
+        """An object as it is now."""
+        bucket, key = split(location)
+        try:
+            head = self.client.head_object(Bucket=bucket, Key=key)
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in {"404", "NoSuchKey"}:
+                raise
+            return None
+        return StoredFile(
+            location, head["ContentLength"], head["ETag"].strip('"'), head["LastModified"]
+        )
+
     def landing_files(self, folder: str, root: str) -> Iterator[StoredFile | str]:
         """All objects below a prefix: there are no links in a bucket."""
         return self.files(folder)

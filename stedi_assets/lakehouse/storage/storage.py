@@ -90,6 +90,9 @@ class Storage(Protocol):
     def files(self, folder: str) -> Iterator[StoredFile]:
         """All files below a folder; none if there is no such folder."""
 
+    def stored(self, location: str) -> StoredFile | None:
+        """A file as a listing would show it; None if it is not there."""
+
     def landing_files(self, folder: str, root: str) -> Iterator[StoredFile | str]:
         """What is below a landing folder: files, and locations of what must not be opened.
 

@@ -4,6 +4,8 @@ import codecs
 import gzip
 import json
 import os
+import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +14,8 @@ from typing import Any, BinaryIO
 import pytest
 
 from stedi_assets.lakehouse.storage.local import LocalStorage
+from stedi_assets.privacy.landing_files import Objects
+from stedi_assets.read import read_table
 from stedi_assets.settings import Settings
 from stedi_assets_tests.conftest import Lakehouses
 from stedi_assets_tests.privacy.forget.support import (
@@ -29,6 +33,7 @@ from stedi_assets_tests.privacy.forget.support import (
     record,
     rows_of,
     serial,
+    times_of,
     words_of,
 )
 from stedi_assets_tests.support import blocking, counts, device, phone, refresh, under, write
@@ -94,6 +99,26 @@ def without(settings: Settings, path: Path, email: str) -> bytes:
     certificate = forget_people(settings, email, landing_files=True)
     assert (certificate.landing_files_written, certificate.is_complete) == (1, True)
     return path.read_bytes()
+
+
+def test_serial_number_that_is_a_json_number_goes(tmp_path: Path) -> None:
+    rows = [{**row, "serialnumber": 918273645} for row in device("", *times_of(ANN))]
+    deliver_people(tmp_path / "landing", ANN, BOB)
+    write(tmp_path / "landing", "step_trainer", "n.json", "\n".join(map(json.dumps, rows)) + "\n")
+    settings = under(tmp_path)
+    refresh(settings)
+    assert forget_people(settings, ANN, landing_files=True).is_complete
+    assert places(tmp_path, ["918273645"]) == []
+
+
+def test_line_without_email_goes_by_a_name_that_nobody_else_has(tmp_path: Path) -> None:
+    deliver_people(tmp_path / "landing", ANN, BOB, CY)
+    lines = [json.dumps({"customername": words_of(one)["customername"]}) for one in (BOB, ANN, CY)]
+    write(tmp_path / "landing", "customer", "lost.json", "\n".join(lines) + "\n")
+    settings = under(tmp_path)
+    refresh(settings)
+    assert forget_people(settings, ANN, landing_files=True).is_complete
+    assert (tmp_path / CUSTOMERS / "lost.json").read_text() == f"{lines[0]}\n{lines[2]}\n"
 
 
 def make(folder: Path) -> None:
@@ -166,7 +191,7 @@ def test_original_that_is_delivered_again_is_known(settings: Settings, folder: P
 
 
 def test_somebody_named_too_stays_suspended_after_all_is_taken_in_anew(
-    settings: Settings, folder: Path
+    settings: Settings, folder: Path, tmp_path: Path
 ) -> None:
     forget_people(settings, ANN, landing_files=True)
     text = (folder / CUSTOMERS / "both.json").read_text()
@@ -174,6 +199,101 @@ def test_somebody_named_too_stays_suspended_after_all_is_taken_in_anew(
         f"{json.dumps(record(DI, 8))}\n"
         f"{json.dumps({'email': ED, 'lastUpdateDate': 'unreadable'})}\n"
     )
+    shutil.copytree(folder / "landing", tmp_path / "anew/landing")
+    anew = under(tmp_path / "anew")
+    refresh(anew)
+    assert Counter(emails_in(anew, "customer_landing")) == {BOB: 1, CY: 1, DI: 2, ED: 1}
+    assert set(emails_in(anew, "customer_trusted")) == {BOB, DI}
+
+
+def emails_in(settings: Settings, table: str) -> list[str]:
+    emails: list[str] = read_table(table, settings=settings).to_pyarrow()["email"].to_pylist()
+    return emails
+
+
+def test_what_cannot_be_read_of_others_with_the_same_words_stays(tmp_path: Path) -> None:
+    """Words from tables are compared there; these are known from landing files alone."""
+    same: dict[str, Any] = {"serialnumber": "serial-of-many", "phone": "+49 30 1111 2222"}
+    bobs = json.dumps(record(BOB, **same))[:-1] + ', "lastUpdateDate": tomorrow}'
+    lost = '{"serialNumber": "serial-of-many", "birthday": }'
+    lines = [json.dumps(record(one, **same)) for one in (ANN, BOB)]
+    write(tmp_path / "landing", "customer", "a.json", "\n".join([*lines, bobs, lost]) + "\n")
+    write(tmp_path / "landing", "step_trainer", "a.json", lost)
+    settings = under(tmp_path)
+    refresh(settings)
+    certificate = forget_people(settings, ANN, landing_files=True)
+    assert (tmp_path / CUSTOMERS / "a.json").read_text() == f"{lines[1]}\n{bobs}\n{lost}\n"
+    assert (tmp_path / "landing/step_trainer/landing/a.json").read_text() == lost
+    assert certificate.not_searched_for
+    refresh(settings)
+    forget_people(settings, ANN, landing_files=True)
+    assert (tmp_path / CUSTOMERS / "a.json").read_text() == f"{lines[1]}\n{bobs}\n{lost}\n"
+
+
+def test_words_that_others_have_in_a_file_that_is_not_taken_in_are_theirs_too(
+    tmp_path: Path,
+) -> None:
+    deliver_people(tmp_path / "landing", ANN, BOB)
+    settings = under(tmp_path)
+    refresh(settings)
+    lost = f'{{"phone": "{words_of(ANN)["phone"]}", "birthday": }}\n'
+    new = json.dumps(record(CY, phone=words_of(ANN)["phone"])) + f"\n{lost}"
+    write(tmp_path / "landing", "customer", "new.json", new)
+    forget_people(settings, ANN, landing_files=True)
+    assert (tmp_path / CUSTOMERS / "new.json").read_text() == new
+
+
+def test_file_that_was_changed_is_told_of_after_it_was_mended(tmp_path: Path) -> None:
+    deliver_people(tmp_path / "landing", ANN, BOB)
+    write(tmp_path / "landing", "customer", "changed.json", json.dumps(record(DI)) + "\n")
+    settings = under(tmp_path)
+    refresh(settings)
+    changed = [record(DI, 9, sharewithresearchasofdate=None), record(ANN, 9)]
+    text = "".join(json.dumps(one) + "\n" for one in changed)
+    write(tmp_path / "landing", "customer", "changed.json", text)
+    assert "changed.json" in said_of_files(settings)
+    forget_people(settings, ANN, landing_files=True)
+    assert (tmp_path / CUSTOMERS / "changed.json").read_text() == json.dumps(changed[0]) + "\n"
+    assert "changed.json" in said_of_files(settings)
+    assert "first.json" not in said_of_files(settings)
+
+
+def said_of_files(settings: Settings) -> str:
+    """What a refresh says of files that changed."""
+    checks = refresh(settings).get_asset_check_evaluations()
+    return " ".join(str(e.metadata) + str(e.description) for e in checks if e.check_name == "files")
+
+
+def test_damaged_file_stays_and_is_named(tmp_path: Path) -> None:
+    deliver_people(tmp_path / "landing", ANN, BOB)
+    damaged = gzip.compress("".join(f"{line}\n" for line in (A, B)).encode())[:-8]
+    file = tmp_path / CUSTOMERS / "damaged.json.gz"
+    file.write_bytes(damaged)
+    settings = under(tmp_path)
+    refresh(settings)
+    certificate = forget_people(settings, ANN, landing_files=True)
+    assert file.read_bytes() == damaged
+    assert str(file) in certificate.looked_at.unreadable
+    assert not certificate.is_complete
+
+
+def test_what_is_delivered_meanwhile_is_not_overwritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deliver_people(tmp_path / "landing", ANN, BOB)
+    settings = under(tmp_path)
+    refresh(settings)
+    file, original = tmp_path / CUSTOMERS / "first.json", Objects.without
+
+    def deliver_meanwhile(self: Objects, text: bytes) -> tuple[bytes, int]:
+        kept = original(self, text)
+        if (B.encode() + b"\n") in text and not self.looked_for:
+            file.write_text(f"{D}\n")
+        return kept
+
+    monkeypatch.setattr(Objects, "without", deliver_meanwhile)
+    forget_people(settings, ANN, landing_files=True)
+    assert file.read_text() == f"{D}\n"
 
 
 def test_mode_and_time_of_a_file_stay_and_another_name_of_it_is_left(
@@ -194,7 +314,7 @@ class KilledError(BaseException):
     """Nothing after it is done."""
 
 
-@pytest.mark.parametrize("call", [3, 5, 7, 9])
+@pytest.mark.parametrize("call", [3, 4, 5, 6, 7, 9])
 @pytest.mark.parametrize("is_done", [False, True], ids=["before", "after"])
 def test_what_is_left_after_a_kill_is_done_by_the_same_command(
     settings: Settings,
@@ -211,6 +331,7 @@ def test_what_is_left_after_a_kill_is_done_by_the_same_command(
         calls += 1
         left = Path(location).parent / ".stedi-left"
         if calls == call and not is_done:
+            left.parent.mkdir(exist_ok=True)
             left.write_text(ANN)  # a kill leaves the unfinished file
             raise KilledError
         with original(self, location) as file:
@@ -225,7 +346,8 @@ def test_what_is_left_after_a_kill_is_done_by_the_same_command(
     assert forget_people(settings, ANN, landing_files=True).is_complete
     assert places(folder, names_of(ANN)) == []
     before = rows_of(settings)
-    refresh(settings)
+    said = said_of_files(settings)
+    assert not any(name in said for name in ("first.json", "copy.json", "anns.json"))
     after = rows_of(settings)
     assert {name: after[name] for name in DECISIVE} == {name: before[name] for name in DECISIVE}
 
