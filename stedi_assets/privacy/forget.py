@@ -208,7 +208,7 @@ class _Forgetting:
         taken_over: list[str] = []
         if people.devices and (published := self._catalog.published("customer_landing")):
             rows = self._lakehouse.open(published)
-            others = rows.filter(rows.person.notin(list(people.people)) | rows.person.isnull())
+            others = rows.filter(~rows.person.isin(list(people.people)) | rows.person.isnull())
             taken_over += self._serials(others, people)
         if people.devices and (published := self._catalog.published("step_trainer_landing")):
             rows = self._lakehouse.open(published)
