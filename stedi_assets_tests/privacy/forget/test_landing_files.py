@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 import pytest
 
 from stedi_assets.lakehouse.storage.local import LocalStorage
+from stedi_assets.privacy import forget, landing_files
 from stedi_assets.privacy.landing_files import Objects
 from stedi_assets.read import read_table
 from stedi_assets.settings import Settings
@@ -283,15 +284,22 @@ def test_what_is_delivered_meanwhile_is_not_overwritten(
     deliver_people(tmp_path / "landing", ANN, BOB)
     settings = under(tmp_path)
     refresh(settings)
-    file, original = tmp_path / CUSTOMERS / "first.json", Objects.without
+    file, words_in = tmp_path / CUSTOMERS / "first.json", landing_files.words_in
 
-    def deliver_meanwhile(self: Objects, text: bytes) -> tuple[bytes, int]:
-        kept = original(self, text)
-        if (B.encode() + b"\n") in text and not self.looked_for:
-            file.write_text(f"{D}\n")
-        return kept
+    def then_deliver(*given: Any) -> Any:
+        words = words_in(*given)
+        original = Objects.without
 
-    monkeypatch.setattr(Objects, "without", deliver_meanwhile)
+        def without(self: Objects, text: bytes) -> tuple[bytes, int]:
+            cut = original(self, text)
+            if A.encode() in text:  # it is looked at once
+                file.write_text(f"{D}\n")
+            return cut
+
+        monkeypatch.setattr(Objects, "without", without)
+        return words
+
+    monkeypatch.setattr(forget, "words_in", then_deliver)
     forget_people(settings, ANN, landing_files=True)
     assert file.read_text() == f"{D}\n"
 

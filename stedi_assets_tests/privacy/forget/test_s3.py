@@ -69,3 +69,17 @@ def test_no_version_of_any_object_holds_who_was_forgotten(
     assert places(tmp_path / "after", names_of(ANN)) == []
     assert places(tmp_path / "after", names_of(BOB))
     assert rows_of(settings) == of_others(before, ANN)
+
+
+def test_older_versions_of_files_of_others_stay(aws: Aws, client: Any) -> None:
+    prefix = uuid4().hex
+    folder: Any = S3Client(endpoint_url=aws.s3.endpoint).CloudPath(f"s3://{BUCKET}/{prefix}")
+    deliver_people(folder / "landing", ANN, BOB)
+    settings = under(folder)
+    assert refresh(settings).success
+    for time in (8, 9):  # not taken in, so looked at
+        deliver_people(folder / "landing", BOB, name="new.json", lastupdatedate=time)
+    forget_people(settings, ANN, landing_files=True)
+    key = f"{prefix}/landing/customer/landing/new.json"
+    found = client.list_object_versions(Bucket=BUCKET, Prefix=key)["Versions"]
+    assert len(found) == 2
