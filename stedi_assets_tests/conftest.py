@@ -178,3 +178,10 @@ def _extension(name: str) -> Path:
     package = pytest.importorskip(f"duckdb_extension_{name}")
     folder = Path(package.__path__[0]) / "extensions" / f"v{duckdb.__version__}"
     return folder / f"{name}.duckdb_extension"
+
+
+@pytest.fixture
+def derive_small_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let tables be derived from what changed, however few rows they have."""
+    monkeypatch.setattr("stedi_assets.refresh.method.FEW_ROWS", -1)
+    monkeypatch.setattr("stedi_assets.refresh.method.MOST", 1e9)

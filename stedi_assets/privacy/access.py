@@ -26,14 +26,12 @@ from stedi_assets.privacy.person import (
     naming_column,
 )
 from stedi_assets.privacy.policy import policy_of
-from stedi_assets.refresh.forgotten import Forgotten
+from stedi_assets.refresh.forgotten import TIMES, Forgotten
 from stedi_assets.resources import open_storage
 from stedi_assets.settings import Settings
 from stedi_assets.tables.consent import HOLD, held_people
 from stedi_assets.tables.identity import key_id
 from stedi_assets.tables.trusted.customer_trusted import ranked, suspended
-
-_TIMES = {"accelerometer_landing": "timestamp", "step_trainer_landing": "sensorreadingtime"}
 
 Held = dict[str, Any]
 
@@ -79,7 +77,7 @@ def what_is_held(email: str, settings: Settings) -> Held:
 def _forgotten_at(person: Person, settings: Settings) -> int | None:
     """When it was asked to forget the person, in epoch milliseconds."""
     forgotten = Forgotten.read(open_storage(settings))
-    return forgotten.people.get(forgotten.digest("person", person.person))
+    return forgotten.asked_at(person.person)
 
 
 def is_nothing(held: Held) -> bool:
@@ -109,7 +107,7 @@ def copy_of_data(email: str, settings: Settings) -> Held:
             row["raw"] = None
     with landing_zone("What is held about a person"):
         [person] = find_people([email], settings)
-        for table, time in _TIMES.items():
+        for table, time in TIMES.items():
             rows = _theirs(table, person, settings).drop("source_file")
             held[table] = rows.order_by(time).to_pyarrow().to_pylist()
     return held
@@ -124,7 +122,7 @@ def _has_other_addresses(raw: str, own: Iterable[str]) -> bool:
 
 def _theirs(table: str, person: Person, settings: Settings) -> ir.Table:
     rows = landed(table, settings)
-    if table in _TIMES:
+    if table == "step_trainer_landing":  # others may have used their device, too
         return rows.filter(held_in(rows, together(name_all([person.person], settings).values())))
     return rows.filter(is_theirs(rows, [person]))
 
@@ -190,7 +188,7 @@ def _devices(person: Person) -> list[Held]:
 
 def _readings(person: Person, settings: Settings) -> Iterator[Held]:
     """Their readings by landing table and file."""
-    for table, time in _TIMES.items():
+    for table, time in TIMES.items():
         rows = _theirs(table, person, settings)
         files = rows.group_by("source_file", "landed_at").agg(
             readings=rows.count(), earliest=rows[time].min(), latest=rows[time].max()

@@ -43,11 +43,6 @@ class SerialNumber:
     other_claimants: int
     other_users: int
 
-    @property
-    def is_theirs_alone(self) -> bool:
-        """Whether nobody else has to do with it, so that it names them."""
-        return not (self.other_claimants or self.other_users)
-
 
 @dataclass(frozen=True)
 class Person:

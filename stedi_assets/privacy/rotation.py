@@ -15,6 +15,7 @@ from stedi_assets.privacy.withdrawal_ledger import note_withdrawals
 from stedi_assets.refresh.remake import remake
 from stedi_assets.settings import Settings, SettingsError
 from stedi_assets.tables.identity import key_id
+from stedi_assets.tables.policy import Policy
 
 
 @dataclass(frozen=True)
@@ -48,15 +49,15 @@ def rotate_key(lakehouse: Lakehouse, settings: Settings) -> Rotated:
     """
     catalog, policy = lakehouse.catalog, policy_of(settings)
     is_given = settings.pseudonym_key is not None or settings.deployment == "aws"
-    if is_given and _is_under(lakehouse.published(TRAINING_SET), key_id(policy)):
+    if is_given and lakehouse.published(TRAINING_SET).properties.get("key-id") == key_id(policy):
         # A refresh may have been first, or this was cut short.
-        if not (tags := _tags_of_other_keys(catalog, key_id(policy))) and not _files_of_other_keys(
-            catalog, key_id(policy)
-        ):
+        others = {each.id for each in _sets_of_other_keys(catalog, policy)}
+        if not others:
             raise SettingsError(
                 "STEDI_PSEUDONYM_KEY is still the key of all training sets: set it to a new one "
                 "(openssl rand -hex 32), wherever the lakehouse is refreshed, and repeat this."
             )
+        tags = [t.name for t in catalog.state(TRAINING_SET).tags if t.snapshot_id in others]
         catalog.untag(TRAINING_SET, tags)
     else:
         if not is_given:  # the ledger tells people by the key that goes
@@ -69,21 +70,11 @@ def rotate_key(lakehouse: Lakehouse, settings: Settings) -> Rotated:
                 "The training set under the new key is held back by a check, so the one under the "
                 "old key is still published: see stedi status, mend what it says, and refresh."
             )
-    theirs = _files_of_other_keys(catalog, key_id(policy))
+    theirs = {file for each in _sets_of_other_keys(catalog, policy) for file in each.files}
     snapshots, _ = expire_holding(catalog, lakehouse.storage, TRAINING_SET, theirs)
     return Rotated(lakehouse.published(TRAINING_SET).rows, tags, snapshots)
 
 
-def _is_under(training_set: Snapshot, key: str) -> bool:
-    return training_set.properties.get("key-id") == key
-
-
-def _tags_of_other_keys(catalog: Catalog, key: str) -> list[str]:
-    state = catalog.state(TRAINING_SET)
-    sets = {tag.name: state.snapshot(tag.snapshot_id) for tag in state.tags}
-    return [name for name, each in sets.items() if each is None or not _is_under(each, key)]
-
-
-def _files_of_other_keys(catalog: Catalog, key: str) -> set[str]:
-    sets = catalog.state(TRAINING_SET).all_snapshots
-    return {file for each in sets if not _is_under(each, key) for file in each.files}
+def _sets_of_other_keys(catalog: Catalog, policy: Policy) -> list[Snapshot]:
+    own, sets = key_id(policy), catalog.state(TRAINING_SET).all_snapshots
+    return [each for each in sets if each.properties.get("key-id") != own]

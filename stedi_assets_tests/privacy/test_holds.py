@@ -54,10 +54,7 @@ USED = {
 NAMES = {ANN, ANNS, subject_id(ANN)}
 
 
-@pytest.fixture(autouse=True)
-def derive_small_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stedi_assets.refresh.method.FEW_ROWS", -1)
-    monkeypatch.setattr("stedi_assets.refresh.method.MOST", 1e9)
+pytestmark = pytest.mark.usefixtures("derive_small_data")
 
 
 def make(folder: Path) -> Settings:

@@ -78,19 +78,24 @@ def test_all_that_names_a_person_is_found(settings: Settings) -> None:
     ]
 
 
+def is_alone(number: SerialNumber) -> bool:
+    """Whether nobody else has to do with a serial number."""
+    return not (number.other_claimants or number.other_users)
+
+
 def test_device_that_nobody_claims_is_its_proven_owners(settings: Settings) -> None:
     [bob] = find_people([BOB], settings)
     assert bob.devices == {BOBS: "shared_readings"}
-    assert bob.serial_numbers[BOBS].is_theirs_alone
+    assert is_alone(bob.serial_numbers[BOBS])
     assert not bob.serial_numbers[BOBS].is_claimed
-    assert not bob.serial_numbers[SHARED].is_theirs_alone
+    assert not is_alone(bob.serial_numbers[SHARED])
 
 
 def test_those_asked_for_together_are_no_others_to_each_other(settings: Settings) -> None:
     bob, ann = find_people([BOB, ANN, BOB.upper()], settings)
     assert (bob.person, ann.person) == (BOB, ANN)
     assert ann.phones == bob.phones == {"0123": 0}
-    assert all(number.is_theirs_alone for number in ann.serial_numbers.values())
+    assert all(map(is_alone, ann.serial_numbers.values()))
 
 
 def test_of_a_stranger_nothing_is_found(settings: Settings) -> None:

@@ -50,10 +50,7 @@ PLACES = [
 """A method, the call of it at which the process is killed, and on which side of that call."""
 
 
-@pytest.fixture(autouse=True)
-def derive_small_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stedi_assets.refresh.method.FEW_ROWS", -1)
-    monkeypatch.setattr("stedi_assets.refresh.method.MOST", 1e9)
+pytestmark = pytest.mark.usefixtures("derive_small_data")
 
 
 def killed(settings: Settings, script: Path, *place: object) -> None:

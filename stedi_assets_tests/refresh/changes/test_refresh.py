@@ -68,10 +68,7 @@ NEXT: dict[str, dict[str, list[dict[str, Any]]]] = {
 """Deliveries, one after the other."""
 
 
-@pytest.fixture(autouse=True)
-def derive_small_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stedi_assets.refresh.method.FEW_ROWS", -1)
-    monkeypatch.setattr("stedi_assets.refresh.method.MOST", 1e9)
+pytestmark = pytest.mark.usefixtures("derive_small_data")
 
 
 @pytest.fixture
