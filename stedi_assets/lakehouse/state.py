@@ -37,6 +37,9 @@ ROWS_SINCE = "rows-since"
 """Property of a snapshot with the rows, or some rows, of an earlier one: when these were published,
 in epoch milliseconds."""
 
+ADDED, REMOVED = "added-rows", "removed-rows"
+"""What a snapshot that was made from changes says of them."""
+
 ACCOUNT = "stedi.account"
 """Property of a table: where the rows of its inputs went, and for which rows of it that holds."""
 

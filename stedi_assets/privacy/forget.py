@@ -14,7 +14,6 @@ theirs, the rules may now find that it is somebody else's.
 """
 
 import time
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -24,7 +23,6 @@ import ibis.expr.types as ir
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stedi_assets.lakehouse.changes.change import Rows
 from stedi_assets.lakehouse.faults import LakehouseError, is_damage
 from stedi_assets.lakehouse.lakehouse import Lakehouse
 from stedi_assets.lakehouse.landing.holds import files_of_all_holds, read_holds, release_holds
@@ -35,9 +33,10 @@ from stedi_assets.lakehouse.landing.ledger import (
     read_ledger,
     write_ledger,
 )
-from stedi_assets.lakehouse.names import FILE, view_name
+from stedi_assets.lakehouse.names import FILE
 from stedi_assets.lakehouse.query import Query
-from stedi_assets.lakehouse.state import ROWS_SINCE, SAME_ROWS, Snapshot, TableState
+from stedi_assets.lakehouse.removal import GOES, Removal, located_in, read_rejects
+from stedi_assets.lakehouse.state import ROWS_SINCE, SAME_ROWS
 from stedi_assets.lakehouse.storage.storage import UNFINISHED
 from stedi_assets.lakehouse.table import SOURCE_FILE
 from stedi_assets.lakehouse.vacuum import expire_holding
@@ -62,15 +61,12 @@ from stedi_assets.privacy.withdrawals import take_out
 from stedi_assets.refresh.forgotten import (
     Forgotten,
     Rule,
-    count_by_file,
     folder_of,
-    read_rejects,
     registered_again,
-    rewrite_rejects,
+    rejects_without,
     rule_for_objects,
     until,
 )
-from stedi_assets.refresh.method import ADDED, REMOVED
 from stedi_assets.refresh.remake import remake
 from stedi_assets.settings import Settings
 from stedi_assets.tables import SOURCES, TABLES, definition
@@ -178,6 +174,7 @@ class _Forgetting:
         self._catalog = lakehouse.catalog
         self._engine = lakehouse.engine.immediate
         self._progress = lakehouse.progress
+        self._removal = Removal(lakehouse, run_id)
 
     def named(self, emails: Iterable[str], *, landing_files: bool = False) -> dict[str, Naming]:
         """What names people: as it is now, and as it was when a command that did not end began.
@@ -280,113 +277,25 @@ class _Forgetting:
             How many landing files hold them, of those that were taken in.
         """
         left = 0
+        holds = self._finder_of(people).is_in
+        instead = rejects_without(_rule(people, QUARANTINE.name).without, holds)
         for name in reversed(SOURCES):  # what tells whose a device is goes last
-            state = self._catalog.find(name)
-            if state and state.published and LEDGER in state.published.properties:
-                self._progress.begin(f"taking rows out of {name}")
-                left += self._publish_without(people, state, state.published)
+            self._progress.begin(f"taking rows out of {name}")
+            rule = _rule(people, name)
+
+            def mark(rows: ir.Table, name: str = name, rule: Rule = rule) -> ir.Table:
+                return rows.mutate(**{GOES: rule.theirs(name, rows)})
+
+            if taken := self._removal.take_out(name, mark, instead, "forgotten"):
+                theirs = {entry.path for entry in taken.entries if entry.forgotten}
+                left += sum(
+                    entry.path in theirs or entry.duplicate_of in theirs for entry in taken.entries
+                )
         storage = self._lakehouse.storage
         held = [each for each in read_holds(storage) if each.person in people.people]
         release_holds(storage, held)  # nothing of theirs is kept that could be used
-        self._fill_quarantine()
+        self._removal.fill_quarantine(QUARANTINE.table(self._policy), SOURCES)
         return left
-
-    def _publish_without(self, people: Naming, state: TableState, published: Snapshot) -> int:
-        located = self._located(published.table, published.files, published.types)
-        theirs = located.filter(_rule(people, published.table).theirs(published.table, located))
-        touched = self._files(theirs, published.files)
-        gone = count_by_file(theirs, self._lakehouse)
-        ledger = read_ledger(published.properties[LEDGER], self._catalog.io)
-        rejects, lost = self._rejects_without(people, ledger)
-        entries = [
-            replace(
-                entry,
-                rows=entry.rows - gone.get(entry.path, 0),
-                quarantined=entry.quarantined - lost[entry.path],
-                forgotten=entry.forgotten + gone.get(entry.path, 0) + lost[entry.path],
-                rejects=rejects.get(entry.rejects or "", entry.rejects),
-            )
-            for entry in ledger
-        ]
-        if touched or entries != ledger:
-            files = [file for file in published.files if file not in touched]
-            files += self._rest(published, touched, people, state)
-            removed = self._engine.hold(theirs.select(*published.types)) if touched else None
-            number = self._engine.held_rows(removed)
-            says = {
-                **{k: v for k, v in published.properties.items() if k not in _OF_COMPACTION},
-                "run-id": self._run_id,
-                LEDGER: write_ledger(f"{state.location}/{LEDGER}", entries, self._catalog.io),
-                ADDED: "0",
-                REMOVED: str(number),
-                **({} if touched else {SAME_ROWS: published.rows_id}),
-            }
-            rows = published.rows - number
-            self._publish(published, files, says, rows=rows, removed=removed)
-        theirs_too = {entry.path for entry in entries if entry.forgotten}
-        return sum(
-            entry.path in theirs_too or entry.duplicate_of in theirs_too for entry in entries
-        )
-
-    def _rest(
-        self, published: Snapshot, touched: Collection[str], people: Naming, state: TableState
-    ) -> list[str]:
-        """New files with the rows of others in files that hold theirs."""
-        if not touched:
-            return []
-        located = self._located(published.table, sorted(touched), published.types)
-        kept = located.filter(~_rule(people, published.table).theirs(published.table, located))
-        columns = [name for name in state.types if name in published.types]
-        rows = Query.of(kept.select(*columns))
-        return self._engine.write(rows, f"{state.location}/data", state.field_ids)
-
-    def _publish(
-        self,
-        published: Snapshot,
-        files: Collection[str],
-        says: Mapping[str, str],
-        rows: int | None,
-        removed: ir.Table | None = None,
-    ) -> None:
-        candidate = self._catalog.stage(published.table, files, says)
-        if candidate.rows != rows:
-            self._catalog.drop_candidate(candidate)
-            raise LakehouseError(
-                f"{published.table} without these people would have {candidate.rows:,} rows and "
-                f"not {rows:,}: what was published stays. Report this."
-            )
-        if removed is not None:  # few rows, where the files that they were in may have many
-            self._lakehouse.remember(published, candidate, Rows(removed=removed))
-        self._catalog.publish(candidate)
-
-    def _rejects_without(
-        self, people: Naming, ledger: Iterable[Entry]
-    ) -> tuple[dict[str, str | None], Counter[str]]:
-        """Files of `quarantine` that are written anew, and rows that went, by landing file."""
-        without = _rule(people, QUARANTINE.name).without
-        holds = self._finder_of(people).is_in
-        renamed: dict[str, str | None] = {}
-        lost = Counter[str]()
-        for file in sorted({entry.rejects for entry in ledger if entry.rejects}):
-            rows = read_rejects(file, self._lakehouse)
-            new, gone = rewrite_rejects(file, rows, without, self._lakehouse, holds)
-            if new != file:
-                renamed[file] = new
-            lost += gone
-        return renamed, lost
-
-    def _fill_quarantine(self) -> None:
-        """Let `quarantine` hold what the ledgers of the landing tables name."""
-        state = self._catalog.find(QUARANTINE.name)
-        if state is None or state.published is None:
-            return
-        rejects = self._lakehouse.rejects(SOURCES, QUARANTINE.table(self._policy))
-        if set(rejects.files) != set(state.published.files):
-            says = {
-                **{k: v for k, v in state.published.properties.items() if k not in _OF_COMPACTION},
-                "run-id": self._run_id,
-            }
-            self._publish(state.published, rejects.files, says, rows=rejects.rows)
 
     # All other tables
 
@@ -429,7 +338,7 @@ class _Forgetting:
             by_columns.setdefault(tuple(c for c in _NAMING if c in found), []).append(file)
         for columns, alike in by_columns.items():
             if columns:
-                located = self._located(name, alike, {c: _NAMING[c] for c in columns})
+                located = self._removal.located(name, alike, {c: _NAMING[c] for c in columns})
                 yield from self._files(located.filter(held_in(located, people)), alike)
 
     def _columns(self, file: str) -> list[str] | None:
@@ -470,7 +379,7 @@ class _Forgetting:
                 unknown.append(tag.name)
             if touched := theirs.intersection(tagged.files):
                 remade += [each.name for each in state.tags if each.snapshot_id == tagged.id]
-                located = self._located(TRAINING_SET, sorted(touched), tagged.types)
+                located = self._removal.located(TRAINING_SET, sorted(touched), tagged.types)
                 rows = located.filter(~held_in(located, people)).select(*tagged.types)
                 ids = {n: i for n, i in state.field_ids.items() if n in tagged.types}
                 new = self._engine.write(Query.of(rows), f"{state.location}/data", ids)
@@ -560,7 +469,7 @@ class _Forgetting:
                     ROWS_SINCE: since,
                     LEDGER: write_ledger(f"{state.location}/{LEDGER}", after, self._catalog.io),
                 }
-                self._publish(published, published.files, says, rows=published.rows)
+                self._removal.publish(published, published.files, says, rows=published.rows)
         notes.erase()
         return all_
 
@@ -627,21 +536,12 @@ class _Forgetting:
                 found |= finder.find_in(values_of(self._lakehouse.storage, files, columns))
         return found
 
-    def _located(self, name: str, files: Collection[str], types: Mapping[str, str]) -> ir.Table:
-        return self._engine.open_located(view_name(f"{name}_all", uuid4().hex), list(files), types)
-
     def _files(self, rows: ir.Table, files: Collection[str]) -> set[str]:
         """The files that these rows are in."""
         if not files:  # all that landed could not be read
             return set()
-        # Engines write what is before in different ways.
-        by_end = {tuple(file.rsplit("/", 2)[1:]): file for file in files}
         found = self._engine.fetch(Query.of(rows.select(FILE).distinct()))[FILE].to_pylist()
-        return {by_end[tuple(path.rsplit("/", 2)[1:])] for path in found}
-
-
-_OF_COMPACTION = {SAME_ROWS, ROWS_SINCE}
-"""What a snapshot says that has the rows of another one."""
+        return located_in(found, files)
 
 
 def _rule(people: Naming, table: str) -> Rule:

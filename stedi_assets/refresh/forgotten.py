@@ -27,8 +27,6 @@ from uuid import uuid4
 
 import ibis
 import ibis.expr.types as ir
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from stedi_assets.lakehouse.faults import damaged
 from stedi_assets.lakehouse.lakehouse import Lakehouse
@@ -37,8 +35,15 @@ from stedi_assets.lakehouse.landing.reader import Parsed
 from stedi_assets.lakehouse.landing.values import DAY
 from stedi_assets.lakehouse.names import view_name
 from stedi_assets.lakehouse.query import Query
+from stedi_assets.lakehouse.removal import (
+    Instead,
+    Reject,
+    count_by_file,
+    read_rejects,
+    rewrite_rejects,
+)
 from stedi_assets.lakehouse.storage.storage import Storage
-from stedi_assets.lakehouse.table import SOURCE_FILE, Table
+from stedi_assets.lakehouse.table import Table
 
 Row = Mapping[str, Any]
 
@@ -289,9 +294,8 @@ class Sieve:
             for file in parsed.rows:
                 self._lakehouse.storage.erase(file)
             parsed = replace(parsed, rows=files)
-        written, lost = rewrite_rejects(
-            parsed.rejects, rejects, rule.without, self._lakehouse, self._has_device
-        )
+        instead = rejects_without(rule.without, self._has_device)
+        written, lost = rewrite_rejects(parsed.rejects, rejects, instead, self._lakehouse)
         if parsed.rejects and written != parsed.rejects:
             self._lakehouse.storage.erase(parsed.rejects)
         counts = {
@@ -449,22 +453,6 @@ def registered_again(
     return again
 
 
-def count_by_file(rows: ir.Table, lakehouse: Lakehouse) -> dict[str, int]:
-    """How many of these rows each landing file has."""
-    counts = rows.group_by(SOURCE_FILE).agg(rows=ibis._.count())
-    found = lakehouse.engine.immediate.fetch(Query.of(counts)).to_pylist()
-    return {row[SOURCE_FILE]: row["rows"] for row in found}
-
-
-def read_rejects(file: str | None, lakehouse: Lakehouse) -> list[dict[str, Any]]:
-    """What a file of `quarantine` holds."""
-    if file is None:
-        return []
-    with damaged(file), lakehouse.storage.io.new_input(file).open() as opened:
-        rows: list[dict[str, Any]] = pq.ParquetFile(opened).read().to_pylist()
-    return rows
-
-
 _STRING = re.compile(r'"([^"\\\n]+)"')
 
 
@@ -476,45 +464,20 @@ def strings_in(raw: str) -> list[str]:
 Without = Callable[[str | None], tuple[bool, str | None]]
 
 
-def rewrite_rejects(
-    file: str | None,
-    rows: list[dict[str, Any]],
-    without: Without,
-    lakehouse: Lakehouse,
-    holds: Callable[[str], bool] = lambda _: False,
-) -> tuple[str | None, Counter[str]]:
-    """Write a file of `quarantine` anew without what is of forgotten people; the old one stays.
+def rejects_without(without: Without, holds: Callable[[str], bool]) -> Instead:
+    """What takes the place of a row of `quarantine` that may be of forgotten people.
 
     What names others, too, is kept for the sake of these, without its text: it may suspend them.
 
     Args:
-        file: The file.
-        rows: What it holds.
         without: As `Rule.without`.
-        lakehouse: Where it is.
         holds: Whether a text has something of theirs in it, though it names nobody.
-
-    Returns:
-        The new file, the old one if nothing is theirs, or None if all is; and how many rows of
-        each landing file went.
     """
-    kept, lost, changed = [], Counter[str](), False
-    for row in rows:
+
+    def instead(row: Reject) -> Reject | None:
         theirs, left = without(row["person"])
         if not theirs and not holds(row["raw"]):
-            kept.append(row)
-        elif left is not None:
-            changed = True
-            kept.append({**row, "raw": "", "person": left})
-        else:
-            lost[row[SOURCE_FILE]] += 1
-    if not lost and not changed:
-        return file, lost
-    if not kept or file is None:
-        return None, lost
-    new = f"{file.rpartition('/')[0]}/{uuid4().hex}.parquet"
-    with lakehouse.storage.io.new_input(file).open() as opened:
-        schema = pq.ParquetFile(opened).schema_arrow
-    with lakehouse.storage.io.new_output(new).create() as target:
-        pq.write_table(pa.Table.from_pylist(kept, schema), target)
-    return new, lost
+            return row
+        return None if left is None else {**row, "raw": "", "person": left}
+
+    return instead

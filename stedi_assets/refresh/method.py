@@ -10,16 +10,13 @@ from stedi_assets.lakehouse.changes.change import Change, Rows
 from stedi_assets.lakehouse.changes.derive import Derivation
 from stedi_assets.lakehouse.lakehouse import Lakehouse, rows_apart
 from stedi_assets.lakehouse.query import Query
-from stedi_assets.lakehouse.state import Snapshot, TableState
+from stedi_assets.lakehouse.state import ADDED, REMOVED, Snapshot, TableState
 
 FEW_ROWS = 200_000
 """Rows of all inputs up to which a table is made anew: to derive many small steps takes longer."""
 
 MOST = 0.5
 """Share of the inputs' rows that may have changed for a table still to be derived from them."""
-
-ADDED, REMOVED = "added-rows", "removed-rows"
-"""What a snapshot that was made from changes says of them."""
 
 
 @dataclass(frozen=True)

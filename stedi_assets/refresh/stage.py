@@ -6,9 +6,9 @@ from stedi_assets.lakehouse.changes.change import Change, UnderivableError
 from stedi_assets.lakehouse.lakehouse import Lakehouse
 from stedi_assets.lakehouse.query import Query
 from stedi_assets.lakehouse.staging import files_with_change
-from stedi_assets.lakehouse.state import SAME_ROWS, TableState
+from stedi_assets.lakehouse.state import ADDED, REMOVED, SAME_ROWS, TableState
 from stedi_assets.refresh.anomaly_checks import row_history
-from stedi_assets.refresh.method import ADDED, REMOVED, Method, changes_of, derive, method_of
+from stedi_assets.refresh.method import Method, changes_of, derive, method_of
 from stedi_assets.refresh.view import SEEN
 from stedi_assets.tables.definition import TableDefinition, inputs_of
 
