@@ -121,7 +121,7 @@ def record() -> str:
 
 
 _KEPT = {
-    Zone.LANDING: "until the person is forgotten",
+    Zone.LANDING: "until the person is forgotten, or by age (STEDI_LANDING_RETENTION)",
     Zone.TRUSTED: "while they consent, and STEDI_RETENTION longer",
     Zone.CURATED: "while they consent, and STEDI_RETENTION longer",
 }

@@ -153,6 +153,17 @@ class Settings(BaseSettings):
         ge=timedelta(0),
         description="how long a snapshot lives after it was replaced, such as 12h or 7d",
     )
+    landing_retention: str | None = Field(
+        None,
+        description="how long landing data stay after they landed, such as 365d; or of each "
+        "source, such as `accelerometer=90d, step_trainer=365d`; for ever where unset",
+    )
+    refused_retention: timedelta | None = Field(
+        None,
+        gt=timedelta(0),
+        description="how long readings stay of people who never consented, where that is shorter; "
+        "longer than sensor readings may be late",
+    )
     training_sets: int = Field(
         30,
         ge=1,
@@ -209,10 +220,17 @@ class Settings(BaseSettings):
             with suppress(OSError, RuntimeError):
                 Path(landing).expanduser().mkdir(parents=True, exist_ok=True)
 
-    @field_validator("retention", "refresh_interval", mode="before")
+    @field_validator("retention", "refresh_interval", "refused_retention", mode="before")
     @classmethod
-    def _duration(cls, text: str | timedelta) -> timedelta:
-        return min(text, _LONGEST) if isinstance(text, timedelta) else duration(text)
+    def _duration(cls, text: str | timedelta | None) -> timedelta | None:
+        return duration(text) if isinstance(text, str) else text and min(text, _LONGEST)
+
+    @field_validator("landing_retention")
+    @classmethod
+    def _ages(cls, text: str | None) -> str | None:
+        if text is not None:
+            _ages_by_source(text)
+        return text
 
     @field_validator("pseudonym_key")
     @classmethod
@@ -351,6 +369,11 @@ class Settings(BaseSettings):
         return dict.fromkeys(("accelerometer", "step_trainer"), self.max_quarantine_share)
 
     @property
+    def landing_ages(self) -> dict[str, timedelta]:
+        """How long landing data of each source stay; without sources whose data stay for ever."""
+        return _ages_by_source(self.landing_retention) if self.landing_retention else {}
+
+    @property
     def spark_configuration(self) -> dict[str, str]:
         """Spark's configuration, each value as Spark writes it."""
         conf = json.loads(self.spark_conf)
@@ -389,6 +412,24 @@ def duration(text: str) -> timedelta:
         raise ValueError("write a number and m, h, d or w, such as 12h or 7d")
     unit = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}[match[2]]
     return min(timedelta(**{unit: int(match[1])}), _LONGEST)
+
+
+def _ages_by_source(text: str) -> dict[str, timedelta]:
+    """Read one duration for all sources, or one for each that is named.
+
+    Raises:
+        ValueError: It is neither; the message says how to write it.
+    """
+    parts = [part.rpartition("=") for part in text.split(",")]
+    named = [source.strip() for source, _, _ in parts]
+    ages = [duration(age) for _, _, age in parts]
+    if named == [""]:
+        named, ages = list(_SOURCES), ages * len(_SOURCES)
+    if len(set(named)) < len(named) or not set(named) <= set(_SOURCES):
+        raise ValueError(f"write one duration, or one each of {', '.join(_SOURCES)}")
+    if not all(ages):
+        raise ValueError("nothing would stay; write a duration longer than 0")
+    return dict(zip(named, ages, strict=True))
 
 
 def _absolute_path(path: Path) -> str:

@@ -155,7 +155,7 @@ def vacuum(
 ) -> None:
     """Delete snapshots replaced longer than STEDI_RETENTION ago, and merge small files.
 
-    Files that no snapshot refers to go, too.
+    Landing data older than STEDI_LANDING_RETENTION go, too, and files that no snapshot refers to.
     """
     settings = load_settings()
     from stedi_assets.privacy.retention import vacuum as clean  # noqa: PLC0415

@@ -49,18 +49,21 @@ def vacuum_lakehouse(settings: Settings) -> dg.JobDefinition:
 
     @dg.op(out=dg.Out(dg.Nothing))
     def vacuum(context: dg.OpExecutionContext, lakehouse: dg.ResourceParam[Lakehouse]) -> None:
-        """Expire snapshots past STEDI_RETENTION, remove what none refers to, merge small files."""
+        """Let landing data and snapshots go that are too old, and files; merge small ones."""
         with as_dagster_failure():
             if lakehouse.storage.exists():
                 removed = retention.vacuum(lakehouse, settings, SAFETY_AGE)
                 context.log.info(f"Removed {removed}. Merged {removed.merged}.")
+                context.add_output_metadata(
+                    {f"landing data of {source}": str(e) for source, e in removed.expired.items()}
+                )
             else:
                 context.log.info("No tables yet: there is nothing to remove.")
 
     @dg.job(
         name=VACUUM,
-        description="Delete snapshots replaced longer than STEDI_RETENTION ago, and files that "
-        "none refers to; merge small files.",
+        description="Delete landing data older than STEDI_LANDING_RETENTION, snapshots replaced "
+        "longer than STEDI_RETENTION ago, and files that none refers to; merge small files.",
     )
     def job() -> None:
         vacuum()

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
@@ -22,6 +22,7 @@ from stedi_assets.lakehouse.manifests import (
     rewrite,
 )
 from stedi_assets.lakehouse.progress import SILENT, Progress
+from stedi_assets.lakehouse.removal import Expired
 from stedi_assets.lakehouse.state import AUDIT
 from stedi_assets.lakehouse.storage.storage import HINT, Storage, StoredFile
 
@@ -41,6 +42,7 @@ class Vacuumed:
         damaged: What is wrong with tables that were left alone, a sentence each.
         next_due: From when on another snapshot can go; None if there is none that will.
         merged: What became of small files; None if they were not looked at.
+        expired: What went of landing data by age, by source.
     """
 
     snapshots: dict[str, int]
@@ -51,6 +53,7 @@ class Vacuumed:
     damaged: tuple[str, ...] = ()
     next_due: datetime | None = None
     merged: Compacted | None = None
+    expired: Mapping[str, Expired] = field(default_factory=dict)
 
     def __str__(self) -> str:
         """What was removed, in words."""
@@ -63,6 +66,7 @@ class Vacuumed:
             f"{self.uploads:,} unfinished uploads"
             + (f", the tags {tags}" if tags else "")
             + (f", values of rows in the metadata of {rewritten}" if rewritten else "")
+            + "".join(f"; of {source} {went}" for source, went in self.expired.items())
         )
 
 

@@ -1,4 +1,7 @@
-"""How long training sets are kept: as long as everybody in them consents, and few are newer."""
+"""How long training sets are kept: as long as everybody in them consents, and few are newer.
+
+The vacuum lets them go, and with them older states, old landing data and files of no use.
+"""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -14,6 +17,7 @@ from stedi_assets.lakehouse.state import Snapshot
 from stedi_assets.lakehouse.vacuum import Vacuumed
 from stedi_assets.lakehouse.vacuum import vacuum as vacuum_files
 from stedi_assets.privacy.holds import drop_released_holds
+from stedi_assets.privacy.landing_retention import expire_landing_data
 from stedi_assets.privacy.policy import policy_of
 from stedi_assets.privacy.training_sets import TRAINING_SET, day_of
 from stedi_assets.privacy.withdrawal_ledger import note_vacuumed, note_withdrawals
@@ -137,7 +141,7 @@ def vacuum(
 ) -> Vacuumed:
     """Let go what was replaced longer than the retention ago, and merge small files.
 
-    Files that nothing refers to go, too.
+    Files that nothing refers to go, too, and before that landing data that are too old.
 
     A tag keeps a training set as long as everybody in it consents, and it is not too old.
 
@@ -162,6 +166,8 @@ def vacuum(
         faults.append(sentence(error))
     if not dry_run:
         faults += _noted(note_withdrawals, lakehouse, settings)
+    expired, wrong = expire_landing_data(lakehouse, settings, dry_run=dry_run)
+    faults += wrong
     removed = vacuum_files(
         lakehouse.storage,
         settings.retention,
@@ -178,7 +184,7 @@ def vacuum(
         faults += _noted(note_vacuumed, lakehouse, settings.model_copy(update={"retention": age}))
     # After it: whatever happens now, people who withdrew are gone.
     merged = compact(lakehouse, SOURCES, QUARANTINE.name, dry_run=dry_run)
-    removed = replace(removed, merged=merged)
+    removed = replace(removed, merged=merged, expired=expired)
     faults += [*removed.damaged, *merged.damaged]
     if release.unknown:
         faults.append(

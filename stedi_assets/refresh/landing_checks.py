@@ -25,6 +25,9 @@ QUARANTINE_CHECKS = ["contract", "completeness"]
 FORGOTTEN = "of forgotten people"
 """Outcome of objects that went to no table, see `forgotten.py`."""
 
+EXPIRED = "older than the retention"
+"""Outcome of objects that are in no table any more, see `tables/retention.py`."""
+
 
 def check_rejects(expected: int | None, candidate: Snapshot) -> Finding:
     """Whether quarantine has a row for each unreadable object of the files taken in."""
@@ -104,15 +107,18 @@ def _unreadable(entry: Entry) -> str:
 
 
 def account(ingested: Ingested, snapshot: Snapshot) -> dict[str, Any]:
-    """Objects of all files taken in: rows of the landing table, quarantined or forgotten."""
+    """Objects of all files taken in: rows of the landing table, quarantined, or gone since."""
     entries = [entry for entry in ingested.entries if entry.held_back is None]
-    forgotten = sum(entry.forgotten for entry in entries)
+    gone = {
+        FORGOTTEN: sum(entry.forgotten for entry in entries),
+        EXPIRED: sum(entry.expired for entry in entries),
+    }
     return {
         "rows_in": sum(entry.objects for entry in entries),
         "kept": snapshot.rows,
         "withheld": {
             "quarantined": sum(entry.quarantined for entry in entries),
-            **({FORGOTTEN: forgotten} if forgotten else {}),
+            **{outcome: number for outcome, number in gone.items() if number},
         },
     }
 
@@ -120,7 +126,7 @@ def account(ingested: Ingested, snapshot: Snapshot) -> dict[str, Any]:
 def check_objects(name: str, ingested: Ingested, candidate: Snapshot) -> Finding:
     """Whether every object of every file is a row of the table or in quarantine.
 
-    Those of forgotten people are neither.
+    Those of forgotten people, and those that were too old, are neither.
     """
     counts = account(ingested, candidate)
     objects, withheld = counts["rows_in"], counts["withheld"]

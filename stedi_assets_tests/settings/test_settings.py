@@ -53,6 +53,14 @@ def test_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> N
         ("STEDI_RETENTION", "7", "such as 12h or 7d"),
         ("STEDI_RETENTION", "-1d", "such as 12h or 7d"),
         ("STEDI_RETENTION", "forever", "such as 12h or 7d"),
+        ("STEDI_LANDING_RETENTION", "a year", "such as 12h or 7d"),
+        ("STEDI_LANDING_RETENTION", "customers=365d", "one each of customer, accelerometer"),
+        ("STEDI_LANDING_RETENTION", "customer=365d, 90d", "write one duration"),
+        ("STEDI_LANDING_RETENTION", "customer=365d, customer=90d", "write one duration"),
+        ("STEDI_LANDING_RETENTION", "step_trainer=", "such as 12h or 7d"),
+        ("STEDI_LANDING_RETENTION", "0d", "nothing would stay"),
+        ("STEDI_REFUSED_RETENTION", "0d", "greater than"),
+        ("STEDI_REFUSED_RETENTION", "soon", "such as 12h or 7d"),
         ("STEDI_LAKEHOUSE", "s3://acme/stedi", "STEDI_DEPLOYMENT=aws"),
         ("STEDI_LANDING", "s3://acme/stedi", "STEDI_DEPLOYMENT=aws"),
         ("STEDI_DATABASE", "Stedi", "small letters, digits and underscores"),
@@ -109,6 +117,26 @@ def test_retention_is_a_number_and_a_unit(monkeypatch: pytest.MonkeyPatch, value
     monkeypatch.setenv("STEDI_RETENTION", value)
     units = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
     assert Settings.load().retention == timedelta(**{units[value[-1]]: int(value[:-1])})
+
+
+def test_landing_data_stay_for_ever_by_default() -> None:
+    settings = Settings.load()
+    assert (settings.landing_ages, settings.refused_retention) == ({}, None)
+
+
+def test_landing_data_stay_as_long_for_all_sources_or_for_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    year, quarter = timedelta(days=365), timedelta(days=90)
+    monkeypatch.setenv("STEDI_LANDING_RETENTION", "365d")
+    monkeypatch.setenv("STEDI_REFUSED_RETENTION", "90d")
+    settings = Settings.load()
+    assert settings.landing_ages == dict.fromkeys(
+        ("customer", "accelerometer", "step_trainer"), year
+    )
+    assert settings.refused_retention == quarter
+    monkeypatch.setenv("STEDI_LANDING_RETENTION", " accelerometer = 90d,step_trainer=365d")
+    assert Settings.load().landing_ages == {"accelerometer": quarter, "step_trainer": year}
 
 
 @pytest.mark.parametrize("value", ["4GB", "512MB", "1.5 GiB", "900KB", "2TB"])

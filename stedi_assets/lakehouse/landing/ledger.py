@@ -77,7 +77,8 @@ class Entry:
     """What became of a landing file.
 
     Attributes:
-        objects: Objects and unreadable fragments in it: rows plus quarantined plus forgotten.
+        objects: Objects and unreadable fragments in it: rows plus quarantined plus forgotten
+            plus expired.
         reason: What was wrong with most of the quarantined, if any.
         rejects: Parquet file with its rejects, and those of files read with it, if any.
         duplicate_of: File with the same content that was taken in instead of it, if any.
@@ -94,6 +95,7 @@ class Entry:
             it was taken in before this was noted.
         forgotten: Objects and fragments that are in no table, as they are of forgotten people.
         first_digest: The digest that it had when it was taken in, if it was written anew since.
+        expired: Objects and fragments that are in no table any more, as they were too old.
     """
 
     path: str
@@ -114,6 +116,7 @@ class Entry:
     modified: int = 0
     forgotten: int = 0
     first_digest: str | None = None
+    expired: int = 0
 
 
 _TYPES: dict[Any, pa.DataType] = {

@@ -56,18 +56,19 @@ def customer_trusted(customer_landing: ir.Table, quarantine: ir.Table) -> ir.Tab
 
 def ranked(records: ir.Table) -> ir.Table:
     """Customer records with their rank among those of the same person; that of the latest is 0."""
+    place = ibis.row_number().over(group_by=records.person, order_by=latest_first(records))
+    return records.mutate(rank=place)
+
+
+def latest_first(records: ir.Table) -> list[ir.Value]:
+    """What customer records of a person are ordered by, the one that decides first."""
     updated = ibis.coalesce(records.lastupdatedate, records.registrationdate, records.landed_at)
-    return records.mutate(
-        rank=ibis.row_number().over(
-            group_by=records.person,
-            order_by=[
-                updated.desc(),
-                records.registrationdate.desc(nulls_first=False),
-                consents(records),  # of records that still tie, one without consent wins
-                *(records[column].asc(nulls_first=False) for column in _TIE_BREAKERS),
-            ],
-        )
-    )
+    return [
+        updated.desc(),
+        records.registrationdate.desc(nulls_first=False),
+        consents(records),  # of records that still tie, one without consent wins
+        *(records[column].asc(nulls_first=False) for column in _TIE_BREAKERS),
+    ]
 
 
 def consents(records: ir.Table) -> ir.BooleanValue:
