@@ -20,11 +20,8 @@ from stedi_assets.lakehouse.query import Query
 from stedi_assets.lakehouse.state import ADDED, REMOVED, ROWS_SINCE, SAME_ROWS, Snapshot, TableState
 from stedi_assets.lakehouse.table import SOURCE_FILE, Table
 
-GOES = "goes"
-"""The column that says of each row of a landing table whether it goes."""
-
-Mark = Callable[[ir.Table], ir.Table]
-"""Gives rows of a landing table the column `GOES`."""
+Goes = Callable[[ir.Table], ir.BooleanValue]
+"""Says which rows of a landing table go, in a filter."""
 
 Reject = dict[str, Any]
 Instead = Callable[[Reject], Reject | None]
@@ -88,16 +85,24 @@ class Removal:
         self._catalog = lakehouse.catalog
         self._engine = lakehouse.engine.immediate
 
-    def take_out(
-        self, name: str, mark: Mark, instead: Instead, counted_as: str, *, dry_run: bool = False
+    def take_out(  # noqa: PLR0913
+        self,
+        name: str,
+        goes: Goes,
+        instead: Instead,
+        counted_as: str,
+        *,
+        mark: Callable[[ir.Table], ir.Table] = lambda rows: rows,
+        dry_run: bool = False,
     ) -> Taken | None:
         """Publish a landing table without the rows that go.
 
         Args:
             name: The table.
-            mark: Says which rows go, of the table as a whole.
+            goes: Says which rows go.
             instead: Says what goes of its source in quarantine.
             counted_as: What the ledger counts them as, the name of a field of `Entry`.
+            mark: Gives all rows what `goes` asks of them besides their columns.
             dry_run: Publish and write nothing.
 
         Returns:
@@ -110,7 +115,7 @@ class Removal:
         held = None
         if published.files:  # without any there is nothing to locate
             located = mark(self.located(name, published.files, published.types))
-            held = self._engine.hold(located.filter(located[GOES]))
+            held = self._engine.hold(located.filter(goes(located)))
         gone = {} if held is None else count_by_file(held, self._lakehouse)
         ledger = read_ledger(published.properties[LEDGER], self._catalog.io)
         renamed, lost = self._rejects_without(instead, ledger, dry_run=dry_run)
@@ -130,7 +135,7 @@ class Removal:
         if not dry_run and (number or entries != ledger):
             files = list(published.files)
             if held is not None:
-                files = self._files_without(held, located, published, state)
+                files = self._files_without(held, located.filter(~goes(located)), published, state)
             says = {
                 **{k: v for k, v in published.properties.items() if k not in _OF_COMPACTION},
                 "run-id": self._run_id,
@@ -144,14 +149,13 @@ class Removal:
         return Taken(number, lost.total(), entries)
 
     def _files_without(
-        self, held: ir.Table, located: ir.Table, published: Snapshot, state: TableState
+        self, held: ir.Table, rest: ir.Table, published: Snapshot, state: TableState
     ) -> list[str]:
-        """The files of a table without these rows: those that hold some are written anew."""
+        """The files of a table with the rest alone: those that hold other rows are written anew."""
         touched = self._engine.fetch(Query.of(held.select(FILE).distinct()))[FILE].to_pylist()
         theirs = located_in(touched, published.files)
-        rest = located.filter(~located[GOES], located[FILE].isin(touched))
         columns = [column for column in state.types if column in published.types]
-        rows = Query.of(rest.select(*columns))
+        rows = Query.of(rest.filter(rest[FILE].isin(touched)).select(*columns))
         return [
             *(file for file in published.files if file not in theirs),
             *self._engine.write(rows, f"{state.location}/data", state.field_ids),

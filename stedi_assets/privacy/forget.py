@@ -17,6 +17,7 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from uuid import uuid4
 
 import ibis.expr.types as ir
@@ -35,7 +36,7 @@ from stedi_assets.lakehouse.landing.ledger import (
 )
 from stedi_assets.lakehouse.names import FILE
 from stedi_assets.lakehouse.query import Query
-from stedi_assets.lakehouse.removal import GOES, Removal, located_in, read_rejects
+from stedi_assets.lakehouse.removal import Removal, located_in, read_rejects
 from stedi_assets.lakehouse.state import ROWS_SINCE, SAME_ROWS
 from stedi_assets.lakehouse.storage.storage import UNFINISHED
 from stedi_assets.lakehouse.table import SOURCE_FILE
@@ -281,12 +282,8 @@ class _Forgetting:
         instead = rejects_without(_rule(people, QUARANTINE.name).without, holds)
         for name in reversed(SOURCES):  # what tells whose a device is goes last
             self._progress.begin(f"taking rows out of {name}")
-            rule = _rule(people, name)
-
-            def mark(rows: ir.Table, name: str = name, rule: Rule = rule) -> ir.Table:
-                return rows.mutate(**{GOES: rule.theirs(name, rows)})
-
-            if taken := self._removal.take_out(name, mark, instead, "forgotten"):
+            goes = partial(_rule(people, name).theirs, name)
+            if taken := self._removal.take_out(name, goes, instead, "forgotten"):
                 theirs = {entry.path for entry in taken.entries if entry.forgotten}
                 left += sum(
                     entry.path in theirs or entry.duplicate_of in theirs for entry in taken.entries

@@ -19,7 +19,7 @@ from stedi_assets.lakehouse.lakehouse import Lakehouse, NotPublishedError
 from stedi_assets.lakehouse.landing.arrivals import LANDING_ROOT
 from stedi_assets.lakehouse.landing.ledger import Entry, LandingFile, LandingFolder
 from stedi_assets.lakehouse.query import Query
-from stedi_assets.lakehouse.removal import GOES, Expired, Reject, Removal
+from stedi_assets.lakehouse.removal import Expired, Goes, Instead, Reject, Removal
 from stedi_assets.lakehouse.storage.storage import StoredFile
 from stedi_assets.privacy.policy import policy_of
 from stedi_assets.refresh.remake import remake
@@ -34,6 +34,7 @@ from stedi_assets.tables.retention import (
     phone_reading_goes,
     record_goes,
     sensor_reading_goes,
+    with_place,
 )
 
 _SENSORS, _PHONES, _CUSTOMERS = "step_trainer_landing", "accelerometer_landing", "customer_landing"
@@ -157,29 +158,29 @@ class _Expiring:
 
     def _take_records(self) -> None:
         quarantine = self._quarantine
-        self._take(_CUSTOMERS, lambda rows: record_goes(rows, quarantine, self._limits))
+        self._take(
+            _CUSTOMERS,
+            lambda rows: record_goes(rows, quarantine, self._limits),
+            mark=with_place,
+        )
 
     def _held(self, rows: ir.Table) -> ir.Table:
         """Rows, computed once."""
         held = self._lakehouse.engine.immediate.hold(rows)
         return rows.limit(0) if held is None else held
 
-    def _take(self, name: str, goes: Callable[[ir.Table], ir.BooleanValue]) -> None:
+    def _take(self, name: str, goes: Goes, **how: Callable[[ir.Table], ir.Table]) -> None:
         if self._limits.of(name) is None:
             return
         self._lakehouse.progress.begin(f"taking old rows out of {name}")
         taken = self._removal.take_out(
-            name,
-            lambda rows: rows.mutate(**{GOES: goes(rows)}),
-            self._instead(name),
-            "expired",
-            dry_run=self._dry_run,
+            name, goes, self._instead(name), "expired", dry_run=self._dry_run, **how
         )
         if taken:
             counted = Expired(taken.rows, taken.unreadable)
             self.expired[SOURCES[name]] = self._delete_files(name, taken.entries, counted)
 
-    def _instead(self, name: str) -> Callable[[Reject], Reject | None]:
+    def _instead(self, name: str) -> Instead:
         """What could not be read goes, too; not what suspends somebody now."""
         limit = self._limits.tables.get(name)
         suspending = self._suspending if name == _CUSTOMERS and limit is not None else set()

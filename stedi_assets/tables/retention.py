@@ -128,14 +128,20 @@ def _ever_consented(customer_landing: ir.Table) -> ir.Table:
     return agreed.select("person").distinct()
 
 
-def record_goes(rows: ir.Table, quarantine: ir.Table, limits: Limits) -> ir.BooleanValue:
-    """Whether rows, which are all of customer_landing, go: old ones with a later one that stays.
+def with_place(customer_landing: ir.Table) -> ir.Table:
+    """Customer records with their place among those of the same person and serial number.
 
-    Later is what decides of two records of a person; of the same one, what landed later.
+    First is what decides of two records of a person; of the same one, what landed last.
     """
+    records = customer_landing
     place = ibis.rank().over(
-        group_by=[rows.person, rows.serialnumber],
-        order_by=[*latest_first(rows), rows.landed_at.desc()],
+        group_by=[records.person, records.serialnumber],
+        order_by=[*latest_first(records), records.landed_at.desc()],
     )
-    old = limits.are_passed("customer_landing", rows, ibis.literal(False))
-    return old & (place > 0) & ~rows.person.isin(held_people(quarantine).person)
+    return records.mutate(place=place)
+
+
+def record_goes(placed: ir.Table, quarantine: ir.Table, limits: Limits) -> ir.BooleanValue:
+    """Whether customer records that have a place go: old ones with another before them."""
+    old = limits.are_passed("customer_landing", placed, ibis.literal(False))
+    return old & (placed.place > 0) & ~placed.person.isin(held_people(quarantine).person)

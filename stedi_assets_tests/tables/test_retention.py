@@ -18,6 +18,7 @@ from stedi_assets.tables.retention import (
     phone_reading_goes,
     record_goes,
     sensor_reading_goes,
+    with_place,
 )
 from stedi_assets_tests.strategies import DAY, DELIVERIES, Landing, landings
 from stedi_assets_tests.support import (
@@ -72,10 +73,11 @@ class Retention:
         kept = devices_kept(owned=owned, quarantine=quarantine, limits=limits, **landed)
         left = sensors.filter(~sensor_reading_goes(sensors, kept, owned, records, limits))
         goes = phone_reading_goes(phones, left, records, quarantine, limits)
+        placed = with_place(records)
         self._left = [
             (list(table.columns), _sql(rows))
             for table, rows in (
-                (records, records.filter(~record_goes(records, quarantine, limits))),
+                (records, placed.filter(~record_goes(placed, quarantine, limits)).drop("place")),
                 (phones, phones.filter(~goes)),
                 (sensors, left),
             )
