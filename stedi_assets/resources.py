@@ -104,8 +104,11 @@ def _on_spark(settings: Settings, storage: Storage) -> "Engine":
     from stedi_assets.tables.identity import PSEUDONYM_KEYS  # noqa: PLC0415
 
     conf = configuration({REDACTED: PSEUDONYM_KEYS} | settings.spark_configuration)
-    resource = LazyPySparkResource(spark_config=conf)
-    start = SparkStart(conf, lambda: resource.spark_session, lambda: storage.scratch)
+    start = SparkStart(
+        conf,
+        lambda conf: LazyPySparkResource(spark_config=conf).spark_session,
+        lambda: storage.scratch,
+    )
     return SparkEngine(storage, start, settings.memory_limit)
 
 

@@ -1,4 +1,4 @@
-"""The Spark engine: transformations on a cluster, or on all cores of this machine."""
+"""The Spark engine: transformations on a cluster, or on this machine by a server of Sail."""
 
 import os
 import pickle
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache, reduce
 from heapq import heapreplace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,15 +20,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from ibis.backends.pyspark import Backend
 from ibis.formats.pyarrow import PyArrowData
-from pyspark.errors import PySparkException
+from pyspark.errors import PySparkException, UnsupportedOperationException
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql.functions import input_file_name
+from pyspark.sql.connect.client.retries import DefaultPolicy
+from pyspark.sql.functions import input_file_name, lit
 
 from stedi_assets.lakehouse.engines.duckdb import DuckDBEngine, backend_table
 from stedi_assets.lakehouse.engines.memory import available_memory
+from stedi_assets.lakehouse.engines.sail import running_server
 from stedi_assets.lakehouse.engines.spark_faults import condition
-from stedi_assets.lakehouse.engines.spark_tasks import Done, Failed, Tasks
-from stedi_assets.lakehouse.faults import LakehouseError
+from stedi_assets.lakehouse.engines.spark_tasks import Done, Failed, Tasks, Writing
+from stedi_assets.lakehouse.faults import DamagedError, LakehouseError
 from stedi_assets.lakehouse.names import FILE, view_name
 from stedi_assets.lakehouse.query import Query
 from stedi_assets.lakehouse.storage.storage import Storage
@@ -72,7 +74,6 @@ _CLUSTER = SILENT | {
     "spark.io.encryption.enabled": "true",  # rows that do not fit into memory
 }
 _LOCAL = {
-    "spark.master": "local[*]",
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
 }
@@ -81,14 +82,19 @@ _LOCAL = {
 def configuration(options: Mapping[str, str]) -> dict[str, str]:
     """Spark's configuration: these options, and good values for others.
 
-    Spark runs on this machine, unless the options have `spark.master` or `spark.remote` (the
+    Sail is Spark on this machine, unless the options have `spark.master` or `spark.remote` (the
     address of a server), or spark-submit started this process.
     """
-    if "spark.remote" in options:  # the server is configured where it is started
-        return SQL | dict(options)
-    elsewhere = "spark.master" in options or "PYSPARK_GATEWAY_PORT" in os.environ
-    here = {} if elsewhere else _LOCAL | {"spark.driver.memory": _half_of_memory()}
+    if "spark.remote" in options or not _has_master(options):
+        return SQL | dict(options)  # the server is configured where it is started
+    is_local = options.get("spark.master", "").startswith("local")
+    here = _LOCAL | {"spark.driver.memory": _half_of_memory()} if is_local else {}
     return SQL | _CLUSTER | here | dict(options)
+
+
+def _has_master(options: Mapping[str, str]) -> bool:
+    """Whether Spark runs on a JVM, which spark-submit may have started."""
+    return "spark.master" in options or "PYSPARK_GATEWAY_PORT" in os.environ
 
 
 def _half_of_memory() -> str:
@@ -102,12 +108,12 @@ class SparkStart:
 
     Attributes:
         conf: Spark's configuration.
-        begin: Begins the session with it.
+        begin: Begins the session with a configuration, or gives the one that was begun.
         scratch: Where Spark on this machine spills to.
     """
 
     conf: Mapping[str, str]
-    begin: Callable[[], SparkSession]
+    begin: Callable[[Mapping[str, str]], SparkSession]
     scratch: Callable[[], Path]
 
     def __call__(self) -> SparkSession:
@@ -119,15 +125,39 @@ class SparkStart:
         master = self.conf.get("spark.master", "")
         if remote := self.conf.get("spark.remote"):
             _assert_reached(_server(remote), "Spark Connect server", "spark.remote")
+        elif not _has_master(self.conf):
+            address = running_server(self.scratch()).address
+            return _session_with_sail(lambda: self._begin({"spark.remote": address}), address)
         elif master.startswith("spark://") and "," not in master:
             _assert_reached(_server(master, _MASTER_PORT), "Spark master", "spark.master")
         elif master.startswith("local") and "spark.local.dir" not in self.conf:
             # If this process is killed, the next refresh removes what it spilled there.
             os.environ.setdefault("SPARK_LOCAL_DIRS", f"{self.scratch()}/{os.getpid()}-spark")
+        return self._begin({})
+
+    def _begin(self, found: Mapping[str, str]) -> SparkSession:
+        conf = {**self.conf, **found}
         try:
-            return self.begin()
+            return self.begin(conf)
         except Exception as error:
-            raise LakehouseError(_start_failure(error, self.conf)) from None
+            raise LakehouseError(_start_failure(error, conf)) from None
+
+
+_with_sail: dict[str, SparkSession] = {}
+"""The session of this process with its server of Sail, by the server's address."""
+
+
+def _session_with_sail(begin: Callable[[], SparkSession], address: str) -> SparkSession:
+    """The session with the server that runs now: PySpark would go on with one that ended."""
+    if address not in _with_sail:
+        for ended in _with_sail.values():
+            ended.stop()
+        _with_sail.clear()
+        session = begin()
+        # By itself it would look for minutes for a server that is not coming back.
+        session.client.set_retry_policies([DefaultPolicy(max_retries=1)])  # type: ignore[attr-defined]
+        _with_sail[address] = session
+    return _with_sail[address]
 
 
 def _start_failure(error: Exception, conf: Mapping[str, str]) -> str:
@@ -204,16 +234,31 @@ class SparkEngine:
         columns = ", ".join(f"`{column}` {_SPARK_TYPES[dtype]}" for column, dtype in types.items())
         if not files:
             return session.createDataFrame([], columns)
+        reader = session.read.schema(columns)
+        if self.backend.is_sail:
+            self._assert_there(files)
+            return reader.parquet(*map(_quoted_uri, files))
         # Spark would take * ? [ { in a path for a pattern, and a folder user=ann for a column.
-        reader = session.read.schema(columns).options(
-            __globPaths__="false", recursiveFileLookup="true"
-        )
+        reader = reader.options(__globPaths__="false", recursiveFileLookup="true")
         return reader.parquet(*map(_uri, files))
+
+    def _assert_there(self, files: Sequence[str]) -> None:
+        """Refuse files that are gone: to Sail they are files without rows."""
+        with ThreadPoolExecutor() as pool:
+            there = list(pool.map(lambda file: self._storage.io.new_input(file).exists(), files))
+        for file, is_there in zip(files, there, strict=True):
+            if not is_there:
+                raise DamagedError(file, missing=True)
 
     def open_located(self, name: str, files: Sequence[str], types: Mapping[str, str]) -> ir.Table:
         """Open Parquet files with the path of each row's file in the column `FILE`."""
-        rows = self._rows_of(tuple(files), types)
-        rows.withColumn(FILE, input_file_name()).createOrReplaceTempView(name)
+        if self.backend.is_sail:  # it does not tell which file a row is of
+            self._assert_there(files)
+            each = [self._rows_of([file], types).withColumn(FILE, lit(file)) for file in files]
+            rows = reduce(DataFrame.unionAll, each)
+        else:
+            rows = self._rows_of(tuple(files), types).withColumn(FILE, input_file_name())
+        rows.createOrReplaceTempView(name)
         return backend_table(name, {**types, FILE: "string"}, self.backend)
 
     def hold(self, rows: ir.Table) -> ir.Table | None:
@@ -251,6 +296,12 @@ class SparkEngine:
         """
         backend, target = self.backend, f"{folder}/{uuid4().hex}"
         rows = backend.session.sql(query.sql("pyspark"))
+        if backend.is_sail:
+            writing = Writing(self._storage, target, query.schema.to_pyarrow(), field_ids)
+            written = rows.mapInArrow(writing.run, "file string").collect()
+            files = sorted(row.file for row in written)
+            self._storage.check_written(files)
+            return files
         for name, id_ in field_ids.items():
             rows = rows.withMetadata(name, {_FIELD_ID: id_})
         rows.write.parquet(_uri(target))
@@ -302,6 +353,15 @@ class _Backend(Backend):  # type: ignore[misc]
         self.opened: dict[str, tuple[Sequence[str], Mapping[str, str]]] = {}
         self.held: dict[str, tuple[DataFrame, int]] = {}
 
+    @cached_property
+    def is_sail(self) -> bool:
+        """Whether the server is Sail, which calls itself Spark: it lacks a function of Spark's."""
+        try:
+            self.session.sql("SELECT input_file_name()").collect()
+        except UnsupportedOperationException:
+            return True
+        return False
+
     @property
     def session(self) -> SparkSession:
         session: SparkSession = self._session
@@ -337,6 +397,11 @@ _SPARK_TYPES = {"string": "string", "int64": "bigint", "float64": "double"}
 def _uri(location: str) -> str:
     # A cluster may take a path without a scheme for one of its own file system.
     return location if "://" in location else f"file://{location}"
+
+
+def _quoted_uri(location: str) -> str:
+    # Sail takes no sign of an escaped path for a pattern.
+    return location if "://" in location else Path(location).as_uri()
 
 
 def _shares(items: Sequence[Item], sizes: Sequence[int]) -> list[list[Item]]:

@@ -38,6 +38,8 @@ def _damaged(error: PySparkException | Py4JError) -> Explanation | None:
     kind, parameters = "", dict[str, str]()
     if isinstance(error, PySparkException):
         kind, parameters = condition(error) or "", _parameters(error)
+    if str(error).startswith("Parquet error"):  # of Sail, which names no file
+        return Explanation(str(DamagedError("A data file of the tables")), is_damage=True)
     match = _READ.search(str(error))
     if not match and not kind.startswith(("FAILED_READ_FILE", "PATH_NOT_FOUND")):
         return None

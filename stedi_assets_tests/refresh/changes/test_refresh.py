@@ -15,7 +15,7 @@ from stedi_assets.lakehouse.staging import files_with_change
 from stedi_assets.lakehouse.state import Snapshot
 from stedi_assets.resources import open_lakehouse
 from stedi_assets.settings import Settings
-from stedi_assets_tests.lakehouse.engines.spark.conftest import spark  # noqa: F401  (a fixture)
+from stedi_assets_tests.lakehouse.engines.spark.conftest import sail  # noqa: F401  (a fixture)
 from stedi_assets_tests.refresh.pipeline.support import FIRST
 from stedi_assets_tests.support import (
     ANN,
@@ -228,10 +228,10 @@ def test_rows_that_do_not_add_up_are_dropped_and_the_table_made_anew(
 
 
 @pytest.mark.slow
-def test_spark_derives_the_same(tmp_path: Path, spark: str) -> None:  # noqa: F811
+def test_spark_derives_the_same(tmp_path: Path, sail: str) -> None:  # noqa: F811
     landing, some = tmp_path / "landing", (*FROM_FILES, "customer_trusted", "accelerometer_trusted")
     deliver(landing, "first.json", **FIRST)
-    settings = under(tmp_path / "a", landing=str(landing), engine="spark", spark_conf=spark)
+    settings = under(tmp_path / "a", landing=str(landing), engine="spark", spark_conf=sail)
     assert refresh(settings, only=some).success
     deliver(landing, "next.json", **NEXT["readings of old people, some of them late"])
     deliver(landing, "withdrawal.json", **NEXT["somebody withdraws"])

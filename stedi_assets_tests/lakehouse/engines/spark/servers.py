@@ -28,7 +28,7 @@ QUICK_JAVA = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 """Options of a Java that lives for a minute."""
 
 
-def without_spark() -> str | None:
+def without_java() -> str | None:
     """Why Spark cannot run here, if it cannot."""
     if find_spec("pyspark") is None:
         return "pyspark is not installed: pip install -e '.[spark]'"

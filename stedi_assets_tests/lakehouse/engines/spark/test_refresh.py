@@ -28,7 +28,7 @@ from stedi_assets_tests.lakehouse.engines.spark.servers import (
     QUICK_JAVA,
     cluster,
     connect_server,
-    without_spark,
+    without_java,
 )
 from stedi_assets_tests.lakehouse.landing.strategies import EXAMPLES, USER, files
 from stedi_assets_tests.strategies import Landing, landings
@@ -99,7 +99,7 @@ def _draw(folder: Path) -> None:
 @pytest.fixture(scope="module", autouse=True)
 def on_duckdb(tmp_path_factory: pytest.TempPathFactory, landing: Path) -> dict[str, Settings]:
     """The lakehouses that the embedded engine makes of it, by their consent scope."""
-    if reason := without_spark():
+    if reason := without_java():
         pytest.skip(reason)
     made = {}
     for scope in ("any", "from_consent_date"):
