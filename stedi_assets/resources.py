@@ -108,6 +108,7 @@ def _on_spark(settings: Settings, storage: Storage) -> "Engine":
         conf,
         lambda conf: LazyPySparkResource(spark_config=conf).spark_session,
         lambda: storage.scratch,
+        settings.s3_endpoint,
     )
     return SparkEngine(storage, start, settings.memory_limit)
 

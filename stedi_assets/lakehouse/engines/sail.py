@@ -27,8 +27,12 @@ class SailServer:
         folder: Where it keeps what does not fit into memory; it is removed when the server ends.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, s3_endpoint: str | None = None) -> None:
         """Start a server, and wait until it listens.
+
+        Args:
+            folder: Where it may keep what does not fit into memory.
+            s3_endpoint: Another address of S3.
 
         Raises:
             LakehouseError: It does not start.
@@ -41,7 +45,7 @@ class SailServer:
             # A session of its own: Ctrl-C at a terminal is for the one who started it.
             self._process = subprocess.Popen(
                 [sys.executable, "-m", __spec__.name],
-                env=os.environ | _environment(folder),
+                env=os.environ | _environment(folder) | _s3(s3_endpoint),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=said,
@@ -84,12 +88,13 @@ _lock = threading.Lock()
 _running: list[SailServer] = []
 
 
-def running_server(scratch: Path) -> SailServer:
+def running_server(scratch: Path, s3_endpoint: str | None = None) -> SailServer:
     """The one server of this process; another one is started where it ended.
 
     Args:
         scratch: Folder below which it may spill. If this process is killed, the next refresh
             removes what is left there.
+        s3_endpoint: Another address of S3.
 
     Raises:
         LakehouseError: It does not start.
@@ -100,7 +105,7 @@ def running_server(scratch: Path) -> SailServer:
                 return server
             server.stop()
             _running.remove(server)
-        _running.append(SailServer(scratch / f"{os.getpid()}-spark"))
+        _running.append(SailServer(scratch / f"{os.getpid()}-spark", s3_endpoint))
         return _running[0]
 
 
@@ -119,6 +124,11 @@ def _environment(folder: Path) -> dict[str, str]:
         "SAIL_SPARK__SESSION_TIMEOUT_SECS": str(_WEEK),
         "RUST_LOG": "error",
     }
+
+
+def _s3(endpoint: str | None) -> dict[str, str]:
+    """Where Sail finds S3; credentials and region it finds as AWS's tools do."""
+    return {"AWS_ENDPOINT_URL": endpoint, "AWS_ALLOW_HTTP": "true"} if endpoint else {}
 
 
 def _serve() -> None:

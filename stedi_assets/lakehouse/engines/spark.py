@@ -22,7 +22,6 @@ from ibis.backends.pyspark import Backend
 from ibis.formats.pyarrow import PyArrowData
 from pyspark.errors import PySparkException, UnsupportedOperationException
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql.connect.client.retries import DefaultPolicy
 from pyspark.sql.functions import input_file_name, lit
 
 from stedi_assets.lakehouse.engines.duckdb import DuckDBEngine, backend_table
@@ -110,11 +109,13 @@ class SparkStart:
         conf: Spark's configuration.
         begin: Begins the session with a configuration, or gives the one that was begun.
         scratch: Where Spark on this machine spills to.
+        s3_endpoint: Another address of S3, for Sail.
     """
 
     conf: Mapping[str, str]
-    begin: Callable[[Mapping[str, str]], SparkSession]
+    begin: Callable[[dict[str, str]], SparkSession]
     scratch: Callable[[], Path]
+    s3_endpoint: str | None = None
 
     def __call__(self) -> SparkSession:
         """The session; it is begun once.
@@ -126,7 +127,7 @@ class SparkStart:
         if remote := self.conf.get("spark.remote"):
             _assert_reached(_server(remote), "Spark Connect server", "spark.remote")
         elif not _has_master(self.conf):
-            address = running_server(self.scratch()).address
+            address = running_server(self.scratch(), self.s3_endpoint).address
             return _session_with_sail(lambda: self._begin({"spark.remote": address}), address)
         elif master.startswith("spark://") and "," not in master:
             _assert_reached(_server(master, _MASTER_PORT), "Spark master", "spark.master")
@@ -154,10 +155,17 @@ def _session_with_sail(begin: Callable[[], SparkSession], address: str) -> Spark
             ended.stop()
         _with_sail.clear()
         session = begin()
-        # By itself it would look for minutes for a server that is not coming back.
-        session.client.set_retry_policies([DefaultPolicy(max_retries=1)])  # type: ignore[attr-defined]
+        _give_up_soon(session)
         _with_sail[address] = session
     return _with_sail[address]
+
+
+def _give_up_soon(session: Any) -> None:
+    """Ask a server once more if it does not answer; PySpark asks for minutes by itself."""
+    if hasattr(session.client, "set_retry_policies"):  # not in Spark 3.5
+        from pyspark.sql.connect.client.retries import DefaultPolicy  # noqa: PLC0415
+
+        session.client.set_retry_policies([DefaultPolicy(max_retries=1)])
 
 
 def _start_failure(error: Exception, conf: Mapping[str, str]) -> str:
@@ -356,6 +364,8 @@ class _Backend(Backend):  # type: ignore[misc]
     @cached_property
     def is_sail(self) -> bool:
         """Whether the server is Sail, which calls itself Spark: it lacks a function of Spark's."""
+        if ".connect." not in type(self.session).__module__:
+            return False
         try:
             self.session.sql("SELECT input_file_name()").collect()
         except UnsupportedOperationException:

@@ -60,6 +60,12 @@ def _java_class(error: Py4JError) -> str:
 
 
 def _failed(what: str) -> Explanation:
+    if what == "RETRIES_EXCEEDED":  # of Spark Connect
+        return Explanation(
+            "Spark's server ended while it worked, or cannot be reached any more. What was "
+            "published stays: refresh again. If that repeats itself, the server may need more "
+            "memory than there is."
+        )
     return Explanation(
         f"Spark failed with {what}. Its message may quote data and is not shown here; the logs of "
         "Spark's driver and executors have it. What was published stays: refresh again when Spark "

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
 
+from stedi_assets.lakehouse.engines import sail as sail_engine
 from stedi_assets.lakehouse.engines.duckdb import DuckDBEngine
 from stedi_assets.lakehouse.storage.local import LocalStorage
 from stedi_assets.privacy.policy import policy_of
@@ -33,13 +35,18 @@ from stedi_assets_tests.lakehouse.engines.spark.servers import (
 from stedi_assets_tests.lakehouse.landing.strategies import EXAMPLES, USER, files
 from stedi_assets_tests.strategies import Landing, landings
 from stedi_assets_tests.support import (
+    ANN,
+    BOB,
     KEY,
     SHARED,
     TABLES,
     blocking,
     catalog_of,
     counts,
+    customer,
     deliver,
+    device,
+    phone,
     refresh,
     under,
 )
@@ -96,11 +103,9 @@ def _draw(folder: Path) -> None:
     draw()
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="module")
 def on_duckdb(tmp_path_factory: pytest.TempPathFactory, landing: Path) -> dict[str, Settings]:
     """The lakehouses that the embedded engine makes of it, by their consent scope."""
-    if reason := without_java():
-        pytest.skip(reason)
     made = {}
     for scope in ("any", "from_consent_date"):
         made[scope] = under(tmp_path_factory.mktemp("duckdb"), **_given(landing, scope))
@@ -140,19 +145,92 @@ def refreshing(settings: Settings, log: Path) -> Iterator[subprocess.Popen[bytes
         process.wait()
 
 
-def test_local_spark_makes_the_rows_of_the_embedded_engine(
-    tmp_path: Path, landing: Path, on_duckdb: dict[str, Settings], spark: str
+@pytest.mark.parametrize("scope", ["any", "from_consent_date"])
+def test_sail_makes_the_rows_of_the_embedded_engine(
+    tmp_path: Path, landing: Path, on_duckdb: dict[str, Settings], sail: str, scope: str
 ) -> None:
-    settings = under(tmp_path, engine="spark", spark_conf=spark, **_given(landing, "any"))
+    settings = under(tmp_path, engine="spark", spark_conf=sail, **_given(landing, scope))
     result = refresh(settings)
     assert result.success
     assert blocking(result) == []
-    assert differing(on_duckdb["any"], settings, tmp_path) == {}
+    assert differing(on_duckdb[scope], settings, tmp_path) == {}
+
+
+SOME = {
+    "customer": [customer(ANN, "S1"), customer(BOB)],
+    "accelerometer": phone(ANN, *range(9)) + phone(BOB, *range(100, 109)),
+    "step_trainer": device("S1", *range(9)),
+}
+
+
+@pytest.mark.parametrize("new_folder", ["aws"], indirect=True)
+def test_sail_reads_and_writes_s3(folder: Path, sail: str) -> None:
+    deliver(folder / "landing", "a.json", **SOME)
+    settings = under(folder, engine="spark", spark_conf=sail)
+    result = refresh(settings)
+    assert result.success
+    assert blocking(result) == []
+    assert counts(settings)["machine_learning_curated"] == 9
+
+
+def test_server_that_ends_in_the_middle_fails_a_refresh_and_not_the_next(
+    tmp_path: Path, sail: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from stedi_assets.lakehouse.engines import spark  # noqa: PLC0415
+
+    deliver(tmp_path / "landing", "a.json", **SOME)
+    settings = under(tmp_path, engine="spark", spark_conf=sail)
+    opens = spark.SparkEngine.open
+
+    def ends(self: spark.SparkEngine, name: str, *args: Any) -> Any:
+        opened = opens(self, name, *args)
+        if name.startswith("accelerometer_trusted"):
+            [server] = sail_engine._running  # noqa: SLF001
+            os.kill(server._process.pid, signal.SIGKILL)  # noqa: SLF001
+            monkeypatch.undo()
+        return opened
+
+    monkeypatch.setattr(spark.SparkEngine, "open", ends)
+    failed = refresh(settings)
+    assert not failed.success
+    said = [str(event.event_specific_data) for event in failed.all_events if event.is_failure]
+    said += [str(check.description) for check in failed.get_asset_check_evaluations()]
+    assert any("Spark's server ended while it worked" in sentence for sentence in said)
+    assert refresh(settings).success
+    assert counts(settings)["machine_learning_curated"] == 9
+
+
+def test_server_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
+    from stedi_assets.lakehouse.engines.sail import SailServer  # noqa: PLC0415
+
+    pytest.importorskip("pysail", reason="pysail is not installed: pip install -e '.[spark]'")
+    code = (
+        "import sys, time; from pathlib import Path\n"
+        f"from {SailServer.__module__} import SailServer\n"
+        "server = SailServer(Path(sys.argv[1]))\n"
+        "print(server._process.pid, flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    started = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "spark")], stdout=subprocess.PIPE
+    )
+    assert started.stdout
+    server = int(started.stdout.readline())
+    assert Path(f"/proc/{server}").exists()
+    started.kill()
+    started.wait()
+    started.stdout.close()
+    deadline = time.monotonic() + 20
+    while Path(f"/proc/{server}").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not Path(f"/proc/{server}").exists()
 
 
 def test_spark_connect_makes_the_rows_of_the_embedded_engine(
     tmp_path: Path, landing: Path, on_duckdb: dict[str, Settings]
 ) -> None:
+    if reason := without_java():
+        pytest.skip(reason)
     scope = "from_consent_date"
     with connect_server(tmp_path) as address:
         conf = json.dumps(QUICK | {"spark.remote": address})
@@ -165,6 +243,8 @@ def test_spark_connect_makes_the_rows_of_the_embedded_engine(
 def test_cluster_that_loses_a_worker_makes_the_rows_of_the_embedded_engine(
     tmp_path: Path, landing: Path, on_duckdb: dict[str, Settings]
 ) -> None:
+    if reason := without_java():
+        pytest.skip(reason)
     log = tmp_path / "refresh.log"
     with cluster(tmp_path, workers=2) as (address, workers):
         conf = QUICK | {
