@@ -30,7 +30,8 @@ WITHDRAWALS = "refresh, 10 withdrawals"
 ONE_FILE = "refresh, one file"
 BARE = "bare.py"
 GLUE = "Glue-style Spark jobs"
-SPARK = "refresh on Spark"
+SPARK = "refresh on Sail"
+PYSPARK = "refresh on PySpark"
 SHARED, BARE_SHARED = "refresh, shared serials", "bare.py, shared serials"
 DELIVERED = (MIXED, WITHDRAWALS, ONE_FILE)
 """What is measured after a delivery, and so has other data than the sample."""
@@ -137,11 +138,11 @@ class Place:
         variables = {f"STEDI_{name}": value for name, value in (places | settings).items()}
         return run([*map(str, command)], self.folder, environment() | variables, self.timeout)
 
-    def refresh(self, engine: str = "duckdb") -> Run:
+    def refresh(self, engine: str = "duckdb", **settings: str) -> Run:
         """Refresh the lakehouse, and look up how many rows the tables have then."""
         # With Spark the setting is of something else, the memory of a task.
         limit = {"MEMORY_LIMIT": self.memory} if engine == "duckdb" else {}
-        measured = self.run(*STEDI, "refresh", ENGINE=engine, **limit)
+        measured = self.run(*STEDI, "refresh", ENGINE=engine, **limit, **settings)
         tables = json.loads(self.run(*STEDI, "status", "--json").output)["tables"]
         return replace(measured, rows={t["table"]: t["published"]["rows"] for t in tables})
 
@@ -292,8 +293,13 @@ def glue(here: Place) -> Measured:
 
 
 def spark(here: Place) -> Measured:
-    """`stedi refresh` from empty with Spark as its engine."""
+    """`stedi refresh` from empty with Sail, which is Spark on this machine."""
     yield SPARK, here.refresh("spark")
+
+
+def pyspark(here: Place) -> Measured:
+    """`stedi refresh` from empty with Spark itself, on the JVM of this machine."""
+    yield PYSPARK, here.refresh("spark", SPARK_CONF='{"spark.master": "local[*]"}')
 
 
 def shared_serials(here: Place) -> Measured:
@@ -310,6 +316,7 @@ SIDES: dict[str, Callable[[Place], Measured]] = {
     "bare": bare,
     "glue": glue,
     "spark": spark,
+    "pyspark": pyspark,
     "shared-serials": shared_serials,
 }
 """The sides by name, in the order of the first round."""
@@ -317,8 +324,12 @@ SIDES: dict[str, Callable[[Place], Measured]] = {
 
 def unavailable() -> dict[str, str]:
     """Sides that cannot run here, each with a sentence that says why."""
-    has_spark = find_spec("pyspark") and shutil.which("java")
-    return {} if has_spark else dict.fromkeys(("glue", "spark"), "It needs PySpark and Java.")
+    missing = {}
+    if not (find_spec("pyspark") and find_spec("pysail")):
+        missing["spark"] = "It needs PySpark and Sail."
+    if not (find_spec("pyspark") and shutil.which("java")):
+        missing |= dict.fromkeys(("glue", "pyspark"), "It needs PySpark and Java.")
+    return missing
 
 
 def differing(rows: Mapping[str, int], expected: Mapping[str, int]) -> list[str]:

@@ -103,8 +103,8 @@ class Settings(BaseSettings):
     spark_conf: str = Field(
         "{}",
         description='Spark\'s configuration as JSON, such as `{"spark.master": "yarn"}` or '
-        '`{"spark.remote": "sc://host:15002"}`; this machine where it names neither. No secrets: '
-        "Spark shows it",
+        '`{"spark.remote": "sc://host:15002"}`; Sail on this machine where it names neither. No '
+        "secrets: Spark shows it",
     )
     glue_job: str = Field(
         "stedi", pattern=r"^[A-Za-z0-9_.-]+$", description="name of the Glue job (deploy/glue.yaml)"

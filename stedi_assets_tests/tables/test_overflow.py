@@ -44,7 +44,7 @@ def largest(value: ops.Value) -> float:  # noqa: PLR0911  (one for each operatio
         return MOST_ROWS
     match value:
         case ops.Literal():
-            return abs(value.value)
+            return float(abs(value.value))
         case ops.Field():
             sources = list(sources_of(value))
             return max(map(largest, sources)) if sources else MOST_TIME

@@ -171,9 +171,9 @@ def _give_up_soon(session: Any) -> None:
 def _start_failure(error: Exception, conf: Mapping[str, str]) -> str:
     if isinstance(error, PySparkException) and condition(error) == "JAVA_GATEWAY_EXITED":
         return (
-            "Spark could not start: STEDI_ENGINE=spark takes Java 17 or 21 (`java -version`; set "
-            "JAVA_HOME if there are several), and a configuration that Java accepts "
-            "(STEDI_SPARK_CONF)."
+            "Spark could not start: spark.master in STEDI_SPARK_CONF takes Java 17 or 21 (`java "
+            "-version`; set JAVA_HOME if there are several), and a configuration that Java "
+            "accepts. Without it, Sail takes Spark's place on this machine."
         )
     place = conf.get("spark.master", "the cluster of spark-submit")
     if remote := conf.get("spark.remote"):  # behind the server it may hold a token
