@@ -14,13 +14,14 @@ from uuid import uuid4
 
 import ibis.expr.types as ir
 
-from stedi_assets.lakehouse.faults import explain, is_damage, is_transient, sentence
+from stedi_assets.lakehouse.faults import LakehouseError, explain, is_transient, sentence
 from stedi_assets.lakehouse.lakehouse import Lakehouse, NotPublishedError
 from stedi_assets.lakehouse.landing.arrivals import LANDING_ROOT
 from stedi_assets.lakehouse.landing.ledger import Entry, LandingFile, LandingFolder
 from stedi_assets.lakehouse.query import Query
 from stedi_assets.lakehouse.removal import Expired, Goes, Instead, Reject, Removal
 from stedi_assets.lakehouse.storage.storage import StoredFile
+from stedi_assets.lakehouse.table import LANDED_AT
 from stedi_assets.privacy.policy import policy_of
 from stedi_assets.refresh.remake import remake
 from stedi_assets.settings import Settings
@@ -67,7 +68,7 @@ def expire_landing_data(
     """
     limits = limits_of(settings, time.time_ns() // 1_000_000)
     run = _Expiring(lakehouse, settings, limits, dry_run=dry_run)
-    if limits.tables or limits.refused is not None:
+    if any(limits.of(table) is not None for table in SOURCES):
         run.take_out()
     return run.expired, list(dict.fromkeys(run.faults))
 
@@ -87,7 +88,6 @@ class _Expiring:
         self._settings = settings
         self._limits = limits
         self._dry_run = dry_run
-        self._policy = policy_of(settings)
         self._run_id = str(uuid4())
         self._removal = Removal(lakehouse, self._run_id)
         self._landing = LandingFolder(settings.landing_root, lakehouse.storage)
@@ -96,37 +96,38 @@ class _Expiring:
 
     def take_out(self) -> None:
         """Take out what is old, let the tables after it follow, and delete landing files."""
-        with self._noting_damage():
+        with self._noting_faults():
             left = self._take_sensor_readings()
             self._take_phone_readings(left)
-        with self._noting_damage():
+        with self._noting_faults():
             self._take_records()
         if not self._dry_run:
-            with self._noting_damage():
-                self._removal.fill_quarantine(QUARANTINE.table(self._policy), SOURCES)
+            with self._noting_faults():
+                self._removal.fill_quarantine(QUARANTINE.landing_table, SOURCES)
                 if any(each.rows or each.unreadable for each in self.expired.values()):
                     self._follow()
 
     @contextmanager
-    def _noting_damage(self) -> Iterator[None]:
-        """Leave alone what cannot be judged as a table is damaged, or was never published."""
+    def _noting_faults(self) -> Iterator[None]:
+        """Leave alone what cannot be judged, or is written to by others: older states go anyhow."""
         try:
             yield
         except NotPublishedError:
             pass
         except Exception as error:
-            if not is_damage(error):
+            if explain(error) is None or is_transient(error):
                 raise
             self.faults.append(sentence(error) or str(error))
 
     def _table(self, name: str) -> ir.Table:
-        return self._lakehouse.table(name)
+        published = self._lakehouse.published(name)
+        if LANDED_AT not in published.types:
+            raise LakehouseError(f"{name} was made by an older version: refresh, and vacuum again.")
+        return self._lakehouse.open(published)
 
     @property
     def _quarantine(self) -> ir.Table:
-        return self._lakehouse.open(
-            self._lakehouse.rejects(SOURCES, QUARANTINE.table(self._policy))
-        )
+        return self._lakehouse.open(self._lakehouse.rejects(SOURCES, QUARANTINE.landing_table))
 
     def _take_sensor_readings(self) -> ir.Table:
         """Take out sensor readings; gives those that are left."""
@@ -199,8 +200,8 @@ class _Expiring:
 
     def _follow(self) -> None:
         """Make the tables after them from what is left."""
-        fall = self._settings.max_consent_fall
-        for verdict in remake(self._lakehouse, self._policy, self._run_id, fall):
+        policy, fall = policy_of(self._settings), self._settings.max_consent_fall
+        for verdict in remake(self._lakehouse, policy, self._run_id, fall):
             if verdict.held_back:
                 self.faults.append(
                     f"A check keeps {verdict.table} from being made without what went: see stedi "

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from stedi_assets.cli.refresh import refresh as refresh_by_command
 from stedi_assets.defs.project import lakehouse_definitions
+from stedi_assets.lakehouse.catalog import PublishConflictError
 from stedi_assets.lakehouse.faults import LakehouseError
 from stedi_assets.lakehouse.landing.ledger import LEDGER, Entry, read_ledger
 from stedi_assets.lakehouse.removal import Expired, Removal, Taken
@@ -235,6 +236,27 @@ def test_nothing_goes_while_it_cannot_be_told_whose_a_device_is(settings: Settin
     after = counts(settings)
     for name in ("step_trainer_landing", "accelerometer_landing", "customer_landing"):
         assert after[name] == before[name]
+
+
+def test_table_that_others_write_to_is_left_for_the_next_night(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take_out = Removal.take_out
+
+    def beaten(self: Removal, name: str, *how: Any, **options: Any) -> Taken | None:
+        if name == "step_trainer_landing":
+            raise PublishConflictError(name)
+        return take_out(self, name, *how, **options)
+
+    before = counts(settings)
+    with monkeypatch.context() as patch:
+        patch.setattr(Removal, "take_out", beaten)
+        with pytest.raises(LakehouseError, match=r"step_trainer_landing.*of customer 2 rows"):
+            clean(settings.model_copy(update={"retention": NOW}))
+    after = counts(settings)
+    assert after["accelerometer_landing"] == before["accelerometer_landing"]
+    assert after["customer_landing"] == before["customer_landing"] - 2
+    assert len(catalog_of(settings).state("machine_learning_curated").changes) == 1
 
 
 def test_file_that_is_another_one_now_or_may_not_be_deleted_stays(
