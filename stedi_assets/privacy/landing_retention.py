@@ -161,8 +161,8 @@ class _Expiring:
         quarantine = self._quarantine
         self._take(
             _CUSTOMERS,
-            lambda rows: record_goes(rows, quarantine, self._limits),
-            mark=with_place,
+            lambda rows: record_goes(rows, self._limits),
+            mark=lambda rows: with_place(rows, quarantine),
         )
 
     def _held(self, rows: ir.Table) -> ir.Table:

@@ -128,20 +128,23 @@ def _ever_consented(customer_landing: ir.Table) -> ir.Table:
     return agreed.select("person").distinct()
 
 
-def with_place(customer_landing: ir.Table) -> ir.Table:
+def with_place(customer_landing: ir.Table, quarantine: ir.Table) -> ir.Table:
     """Customer records with their place among those of the same person and serial number.
 
-    First is what decides of two records of a person; of the same one, what landed last.
+    First is what decides of two records of a person; of the same one, what landed last. Beside it
+    stands whether the person is held (`held`).
     """
     records = customer_landing
     place = ibis.rank().over(
         group_by=[records.person, records.serialnumber],
         order_by=[*latest_first(records), records.landed_at.desc()],
     )
-    return records.mutate(place=place)
+    placed = records.mutate(place=place)
+    held = held_people(quarantine).select(held="person")
+    return placed.left_join(held, placed.person == held.held)
 
 
-def record_goes(placed: ir.Table, quarantine: ir.Table, limits: Limits) -> ir.BooleanValue:
+def record_goes(placed: ir.Table, limits: Limits) -> ir.BooleanValue:
     """Whether customer records that have a place go: old ones with another before them."""
     old = limits.are_passed("customer_landing", placed, ibis.literal(False))
-    return old & (placed.place > 0) & ~placed.person.isin(held_people(quarantine).person)
+    return old & (placed.place > 0) & placed.held.isnull()

@@ -73,11 +73,11 @@ class Retention:
         kept = devices_kept(owned=owned, quarantine=quarantine, limits=limits, **landed)
         left = sensors.filter(~sensor_reading_goes(sensors, kept, owned, records, limits))
         goes = phone_reading_goes(phones, left, records, quarantine, limits)
-        placed = with_place(records)
+        placed = with_place(records, quarantine)
         self._left = [
             (list(table.columns), _sql(rows))
             for table, rows in (
-                (records, placed.filter(~record_goes(placed, quarantine, limits)).drop("place")),
+                (records, placed.filter(~record_goes(placed, limits)).select(*records.columns)),
                 (phones, phones.filter(~goes)),
                 (sensors, left),
             )
