@@ -25,6 +25,7 @@ from stedi_assets.lakehouse.engines.spark import REDACTED, SILENT, SQL, SparkEng
 from stedi_assets.lakehouse.faults import LakehouseError, sentence
 from stedi_assets.lakehouse.query import Query
 from stedi_assets.privacy.policy import policy_of
+from stedi_assets.refresh.release import policy_to_make
 from stedi_assets.resources import open_storage
 from stedi_assets.settings import Settings
 from stedi_assets.tables import definition
@@ -103,7 +104,8 @@ def _query(order: Order, engine: SparkEngine, catalog: Catalog, settings: Settin
         tables[name] = engine.open(snapshot.name, snapshot.files, snapshot.types)
     table = definition(order.table)
     assert table.rule
-    return query_of(table.rule, tables, policy_of(settings)).select(order.columns)
+    policy = policy_to_make(table, catalog, tables, policy_of(settings))
+    return query_of(table.rule, tables, policy).select(order.columns)
 
 
 def _rows(file: Any) -> int:

@@ -29,6 +29,7 @@ _TABLE_SETTINGS = {
     "consent_scope",
     "pseudonymize",
     "times",
+    "pseudonym_scope",
 }
 """Settings that say where tables are and which rows they have; no secrets."""
 

@@ -122,6 +122,11 @@ class Settings(BaseSettings):
         description="times in machine_learning_curated: `exact`, by which people can be "
         "recognized, or `shifted`, those of each person by a secret span of up to 795 days",
     )
+    pseudonym_scope: Literal["all", "release"] = Field(
+        "all",
+        description="where a person has the same `subject_id` and span of time: in `all` training "
+        "sets, or in one `release` alone, so that sets cannot be linked to each other by them",
+    )
     pseudonym_key: SecretStr | None = Field(
         None,
         min_length=MIN_KEY,

@@ -62,19 +62,25 @@ Objects = Iterable[Mapping[str, Any]]
 Rows = list[dict[str, Any]]
 
 
-def subject_id(email: str, key: str = KEY) -> str:
+def subject_id(email: str, key: str | bytes = KEY) -> str:
     """The pseudonym of a normalised e-mail, worked out without the package."""
     return _keyed_hash(email, key, b"inner", b"outer")[:32]
 
 
-def time_shift(email: str, key: str = KEY) -> int:
+def time_shift(email: str, key: str | bytes = KEY) -> int:
     """By how much the times of a person are shifted, worked out without the package."""
     digits = _keyed_hash(email, key, b"inner of times", b"outer of times")[:9]
     return int(digits[::-1], 16)
 
 
-def _keyed_hash(email: str, key: str, *uses: bytes) -> str:
-    inner, outer = (hmac.new(key.encode(), use, hashlib.sha256).hexdigest() for use in uses)
+def release_key(release: str, key: str = KEY) -> bytes:
+    """The key of a release with pseudonyms of its own, worked out without the package."""
+    return hmac.new(key.encode(), f"release {release}".encode(), hashlib.sha256).digest()
+
+
+def _keyed_hash(email: str, key: str | bytes, *uses: bytes) -> str:
+    secret = key.encode() if isinstance(key, str) else key
+    inner, outer = (hmac.new(secret, use, hashlib.sha256).hexdigest() for use in uses)
     nested = outer + hashlib.sha256((inner + email).encode()).hexdigest()
     return hashlib.sha256(nested.encode()).hexdigest()
 

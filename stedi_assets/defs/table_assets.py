@@ -17,6 +17,7 @@ from stedi_assets.privacy.key import make_missing_key
 from stedi_assets.privacy.policy import policy_of
 from stedi_assets.refresh.gate import audit_and_publish, checks_of, refuse
 from stedi_assets.refresh.recompute import recompute
+from stedi_assets.refresh.release import policy_to_make
 from stedi_assets.refresh.remake import says_of_policy
 from stedi_assets.refresh.stage import seen_by_checks, stage
 from stedi_assets.settings import Settings
@@ -61,11 +62,12 @@ def table_asset(
             if definition.name == MACHINE_LEARNING_CURATED.name:
                 make_missing_key(settings)
             lakehouse.catalog.ensure(table)
-            rows = query_of(rule, tables, policy)
+            own = policy_to_make(definition, lakehouse.catalog, tables, policy)
+            rows = query_of(rule, tables, own)
             if broken := column_breaches(contract, _used(rows.schema, table)):
                 yield from check_results(refuse(definition, policy, broken), context.instance)
                 return
-            said = says_of_policy(rows, policy) if takes_policy(rule) else {}
+            said = says_of_policy(rows, own) if takes_policy(rule) else {}
             seen = seen_by_checks(definition, lakehouse)
             properties = {**said, "run-id": context.run.run_id, **seen}
             method = stage(table.name, rows, properties, lakehouse)

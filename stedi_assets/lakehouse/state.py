@@ -120,6 +120,11 @@ class TableState:
         return self._iceberg.location()
 
     @property
+    def uuid(self) -> str:
+        """What no other table is called, also none of the same name before or after it."""
+        return str(self._iceberg.metadata.table_uuid)
+
+    @property
     def types(self) -> dict[str, str]:
         """Its columns, with the type of each as ibis names it."""
         return _types(self._iceberg.schema())
@@ -230,6 +235,15 @@ class TableState:
         """Every state whose files are still there, oldest first; also what nobody ever saw."""
         snapshots = self._iceberg.metadata.snapshots
         return [self._snapshot(each) for each in snapshots if not _is_start(each)]
+
+    def values_of(self, property_: str) -> list[str]:
+        """What the states that are still there say under a property; no other file is read."""
+        found = (
+            each.summary.additional_properties.get(f"{PREFIX}{property_}")
+            for each in self._iceberg.metadata.snapshots
+            if each.summary
+        )
+        return list(dict.fromkeys(value for value in found if value))
 
     def is_unpublished(self, name: str) -> bool:
         """Whether this is the id or tag of a snapshot that was never published."""

@@ -26,7 +26,9 @@ from stedi_assets.privacy.person import (
     naming_column,
 )
 from stedi_assets.privacy.policy import policy_of
+from stedi_assets.privacy.training_sets import TRAINING_SET
 from stedi_assets.refresh.forgotten import TIMES, Forgotten
+from stedi_assets.refresh.release import RELEASE
 from stedi_assets.resources import open_storage
 from stedi_assets.settings import Settings
 from stedi_assets.tables.consent import HOLD, held_people
@@ -59,7 +61,7 @@ def what_is_held(email: str, settings: Settings) -> Held:
             "person": person.person,
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
             "lakehouse": settings.lakehouse,
-            "subject_id": person.subject_id,
+            "subject_id": _published_name(person, settings),
             "emails": list(person.emails),
             "names": list(person.names),
             "phones": list(person.phones),
@@ -78,6 +80,16 @@ def _forgotten_at(person: Person, settings: Settings) -> int | None:
     """When it was asked to forget the person, in epoch milliseconds."""
     forgotten = Forgotten.read(open_storage(settings))
     return forgotten.asked_at(person.person)
+
+
+def _published_name(person: Person, settings: Settings) -> str:
+    """Their pseudonym in the training set that is published."""
+    published = Catalog(open_storage(settings)).published(TRAINING_SET)
+    return _name_in(published, person) if published else person.subject_id
+
+
+def _name_in(training_set: Snapshot, person: Person) -> str:
+    return person.releases.get(training_set.properties.get(RELEASE, ""), person.subject_id)
 
 
 def is_nothing(held: Held) -> bool:
@@ -227,6 +239,11 @@ def _tables(person: Person, settings: Settings) -> Iterator[Held]:
                     "state": _role(snapshot, state),
                     "tags": [tag.name for tag in state.tags if tag.snapshot_id == snapshot.id],
                     "rows": None if snapshot in unknown else number,
+                    **(
+                        {"subject_id": _name_in(snapshot, person)}
+                        if snapshot.properties.get(RELEASE) and snapshot not in unknown
+                        else {}
+                    ),
                 }
 
 

@@ -68,6 +68,7 @@ from stedi_assets.refresh.forgotten import (
     rule_for_objects,
     until,
 )
+from stedi_assets.refresh.release import RELEASE
 from stedi_assets.refresh.remake import remake
 from stedi_assets.settings import Settings
 from stedi_assets.tables import SOURCES, TABLES, definition
@@ -316,13 +317,16 @@ class _Forgetting:
         holding = {}
         for name in self._catalog.names():
             self._progress.begin(f"looking for files of {name} that hold them")
-            folder = f"{self._catalog.state(name).location}/data"
-            files = [f.location for f in self._lakehouse.storage.files(folder)]
+            state = self._catalog.state(name)
+            files = [f.location for f in self._lakehouse.storage.files(f"{state.location}/data")]
             if name == QUARANTINE.name:
                 files += files_of_all_holds(self._lakehouse.storage)
                 holding[name] = set(self._unreadable(files, people))
             else:
                 holding[name] = set(self._holding(name, files, people))
+            if name == TRAINING_SET and state.values_of(RELEASE):
+                # Whose pseudonyms are in files of no state any more, nobody can tell.
+                holding[name] |= {*files} - {f for s in state.all_snapshots for f in s.files}
         return holding
 
     def _holding(self, name: str, files: Collection[str], people: Naming) -> Iterator[str]:

@@ -28,7 +28,7 @@ class Naming:
     Attributes:
         people: The people, each in the one spelling of the e-mail, with the time when it was asked
             to forget them, in epoch milliseconds.
-        subject_ids: Their pseudonyms under the present key.
+        subject_ids: Their pseudonyms under the present key, in sets of each release.
         emails: Their e-mails as delivered.
         words: Names, phones and serial numbers that nobody else has.
         devices: Serial numbers of devices of which all readings are theirs, with the time of the
@@ -93,7 +93,7 @@ def name_all(emails: Iterable[str], settings: Settings, at: int | None = None) -
         }
         return Naming(
             people={each.person: at},
-            subject_ids=(each.subject_id,),
+            subject_ids=each.subject_ids,
             emails=each.emails,
             words=tuple(word for word, n in others.items() if not n and word.strip()),
             devices=dict.fromkeys(devices, at),

@@ -9,11 +9,15 @@ from dataclasses import dataclass, field
 import ibis
 import ibis.expr.types as ir
 
+from stedi_assets.lakehouse.catalog import Catalog
 from stedi_assets.lakehouse.faults import LakehouseError, explain
 from stedi_assets.lakehouse.landing.person import SEPARATOR
 from stedi_assets.lakehouse.landing.person import person as spelled
 from stedi_assets.privacy.policy import policy_of
+from stedi_assets.privacy.training_sets import TRAINING_SET
 from stedi_assets.read import UnknownTableError, read_table
+from stedi_assets.refresh.release import policies_of_sets
+from stedi_assets.resources import open_storage
 from stedi_assets.settings import Settings
 from stedi_assets.tables import definition
 from stedi_assets.tables.identity import subject_id
@@ -52,11 +56,13 @@ class Person:
 
     Attributes:
         person: Their e-mail in its one spelling, as in the column `person`.
-        subject_id: Their pseudonym in training sets that were made under the present key.
+        subject_id: Their pseudonym in training sets that were made under the present key, but for
+            releases with pseudonyms of their own.
         emails: Their e-mail as it was delivered, in each spelling.
         names: Their names, each with the number of other people who have it, too.
         phones: Their phones, likewise.
         serial_numbers: Those on their records, and those of devices that are theirs.
+        releases: Their pseudonym in each release that has pseudonyms of its own.
     """
 
     person: str
@@ -65,6 +71,12 @@ class Person:
     names: Mapping[str, int] = field(default_factory=dict)
     phones: Mapping[str, int] = field(default_factory=dict)
     serial_numbers: Mapping[str, SerialNumber] = field(default_factory=dict)
+    releases: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def subject_ids(self) -> tuple[str, ...]:
+        """Their pseudonyms in all training sets that were made under the present key."""
+        return (self.subject_id, *self.releases.values())
 
     @property
     def devices(self) -> dict[str, str]:
@@ -115,6 +127,8 @@ def find_people(emails: Iterable[str], settings: Settings) -> list[Person]:
     users = _other_users({*devices, *_all(claimed)}, asked, settings)
     names, phones = _values(records, _NAME), _values(records, _PHONE)
     policy = policy_of(settings)
+    sets = Catalog(open_storage(settings)).find(TRAINING_SET)
+    own = [each for each in policies_of_sets(sets, policy) if each.release]
 
     def found(person: str) -> Person:
         basis = {row["serialnumber"]: row["basis"] for row in bases[person]}
@@ -133,6 +147,7 @@ def find_people(emails: Iterable[str], settings: Settings) -> list[Person]:
                 )
                 for number in sorted({*claimed[person], *basis})
             },
+            releases={str(each.release): subject_id(person, each) for each in own},
         )
 
     return list(map(found, people))
@@ -202,7 +217,7 @@ def is_theirs(rows: ir.Table, people: Collection[Person]) -> ir.BooleanValue:
             spellings = {spelling for each in people for spelling in (each.person, *each.emails)}
             found = rows[column].isin(sorted(spellings))
         case "subject_id":
-            found = rows.subject_id.isin([each.subject_id for each in people])
+            found = rows.subject_id.isin([one for each in people for one in each.subject_ids])
         case "serialnumber":
             found = rows.serialnumber.isin([number for each in people for number in each.devices])
         case _:

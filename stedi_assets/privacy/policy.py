@@ -14,4 +14,5 @@ def policy_of(settings: Settings) -> Policy:
         settings.pseudonymize,
         settings.times,
         partial(subject_key, settings),
+        settings.pseudonym_scope,
     )

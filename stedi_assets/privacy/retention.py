@@ -19,8 +19,9 @@ from stedi_assets.lakehouse.vacuum import vacuum as vacuum_files
 from stedi_assets.privacy.holds import drop_released_holds
 from stedi_assets.privacy.landing_retention import expire_landing_data
 from stedi_assets.privacy.policy import policy_of
-from stedi_assets.privacy.training_sets import TRAINING_SET, day_of
+from stedi_assets.privacy.training_sets import TRAINING_SET, day_of, has_shifted_times
 from stedi_assets.privacy.withdrawal_ledger import note_vacuumed, note_withdrawals
+from stedi_assets.refresh.release import policy_of_set
 from stedi_assets.settings import Settings, SettingsError
 from stedi_assets.tables import SOURCES
 from stedi_assets.tables.consent import without_consent
@@ -76,7 +77,7 @@ def tags_to_release(lakehouse: Lakehouse, settings: Settings) -> Release:
     for name, training_set in sets.items():
         key = _key(training_set)
         is_ours = no_customers or (key == own_key if key else is_keyless_ours)
-        is_exact = _times(training_set) == "exact"
+        is_exact = not has_shifted_times(training_set)
         if unwanted & set(training_set.types) or (settings.times == "shifted" and is_exact):
             release.append(name)
         elif not is_ours and training_set.rows:
@@ -90,7 +91,8 @@ def _has_withdrawals(
     lakehouse: Lakehouse, training_set: Snapshot, customers: ir.Table, settings: Settings
 ) -> bool:
     """Whether a set has rows of people who withdrew; a damaged set counts as if it had."""
-    policy = replace(policy_of(settings), times=_times(training_set))
+    times: Times = "shifted" if has_shifted_times(training_set) else "exact"
+    policy = replace(policy_of_set(training_set, policy_of(settings)), times=times)
     try:
         rows = rows_of_withdrawn(lakehouse.open(training_set), customers, policy)
         return bool(rows.to_pyarrow().as_py())
@@ -118,11 +120,6 @@ def _recent_customers(lakehouse: Lakehouse, settings: Settings) -> ir.Table:
 def _key(training_set: Snapshot) -> str | None:
     """Id of the key it was made under; older ones do not have it."""
     return training_set.properties.get("key-id")
-
-
-def _times(training_set: Snapshot) -> Times:
-    """Whether its times are shifted; older ones do not say so, and are not."""
-    return "shifted" if training_set.properties.get("times") == "shifted" else "exact"
 
 
 def superseded_tags(tags: list[str], days: int) -> list[str]:

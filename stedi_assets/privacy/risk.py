@@ -18,6 +18,7 @@ from stedi_assets.lakehouse.lakehouse import Lakehouse
 from stedi_assets.lakehouse.state import Snapshot
 from stedi_assets.privacy.policy import policy_of
 from stedi_assets.privacy.training_sets import TRAINING_SET
+from stedi_assets.refresh.release import policy_of_set
 from stedi_assets.settings import Settings
 from stedi_assets.tables.identity import key_id, pseudonym
 from stedi_assets.tables.policy import Policy
@@ -112,7 +113,7 @@ def attacks(lakehouse: Lakehouse, training_set: Snapshot, policy: Policy) -> lis
     Args:
         lakehouse: Where it is; the trusted zone is read, too.
         training_set: The set.
-        policy: Has the key that it was made under.
+        policy: Has the key of the lakehouse's pseudonyms.
 
     Raises:
         LakehouseError: It was made under another key, so nobody can tell who was recognized.
@@ -122,7 +123,7 @@ def attacks(lakehouse: Lakehouse, training_set: Snapshot, policy: Policy) -> lis
             "This training set was made under another key of subject_id, so nobody can tell who "
             "would be recognized: set STEDI_PSEUDONYM_KEY to the key it was made with."
         )
-    attacker = _Attacker(lakehouse, training_set, policy)
+    attacker = _Attacker(lakehouse, training_set, policy_of_set(training_set, policy))
     return [*attacker.by_windows(), attacker.by_proof(), attacker.by_movement()]
 
 

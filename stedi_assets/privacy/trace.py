@@ -7,10 +7,12 @@ import ibis.expr.types as ir
 
 from stedi_assets.privacy.person import landing_zone
 from stedi_assets.privacy.policy import policy_of
-from stedi_assets.privacy.training_sets import TRAINING_SET
-from stedi_assets.read import read_table
+from stedi_assets.privacy.training_sets import TRAINING_SET, has_shifted_times
+from stedi_assets.read import find_snapshot, read_table
+from stedi_assets.refresh.release import policy_of_set
 from stedi_assets.settings import Settings
 from stedi_assets.tables.identity import owned_readings, pseudonym, time_shift
+from stedi_assets.tables.policy import Policy
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +30,10 @@ class UnknownRowError(LookupError):
 
 
 def trace(
-    subject_id: str, sensorreadingtime: int, settings: Settings | None = None
+    subject_id: str,
+    sensorreadingtime: int,
+    settings: Settings | None = None,
+    snapshot: int | str | None = None,
 ) -> "pd.DataFrame":
     """Tell which landing files the readings of a training row came from.
 
@@ -36,33 +41,37 @@ def trace(
     and a source may have named a file after a person: keep it where the landing zone may be read.
 
     Args:
-        subject_id: Whose row of the published training set.
+        subject_id: Whose row of the training set.
         sensorreadingtime: Its time, in epoch milliseconds.
         settings: Which lakehouse; the one of the environment where absent.
+        snapshot: Id or tag of the training set; what is published now where absent.
 
     Returns:
         A row for each landing file: `source` (step_trainer or accelerometer), `source_file`
         (relative to the landing root), `readings` (how many of that person and time are in it).
 
     Raises:
-        UnknownRowError: The published training set has no such row, or not under this key.
+        UnknownRowError: The training set has no such row, or not under this key.
+        UnknownSnapshotError: There is no such training set.
         LandingZoneError: The landing zone cannot be read.
     """
     settings = settings or Settings.load()
-    row = read_table(TRAINING_SET, settings=settings).filter(
+    training_set = find_snapshot(TRAINING_SET, settings, snapshot)
+    row = read_table(TRAINING_SET, training_set.id, settings=settings).filter(
         ibis._.subject_id == str(subject_id), ibis._.sensorreadingtime == int(sensorreadingtime)
     )
     if not row.count().to_pyarrow().as_py():
         raise UnknownRowError(
             f"{TRAINING_SET} has no row of that subject_id at {sensorreadingtime}; take both from "
-            "one of its rows as it is published now."
+            f"one of its rows {'as it is published now' if snapshot is None else f'in {snapshot}'}."
         )
     with landing_zone("Tracing a row"):
         landing = {name: read_table(name, settings=settings) for name in _LANDING}
-        time = _measured_at(
-            str(subject_id), int(sensorreadingtime), settings, landing["device_ownership"]
-        )
-        files = landing_files(str(subject_id), time, settings, **landing)
+        policy = policy_of_set(training_set, policy_of(settings))
+        time = int(sensorreadingtime)
+        if has_shifted_times(training_set):
+            time -= _shift(str(subject_id), policy, landing["device_ownership"])
+        files = landing_files(str(subject_id), time, policy, **landing)
         origins: pd.DataFrame = files.to_pandas()
     if origins.empty:
         raise UnknownRowError(
@@ -72,21 +81,18 @@ def trace(
     return origins
 
 
-def _measured_at(subject_id: str, time: int, settings: Settings, device_ownership: ir.Table) -> int:
-    """When the readings of a training row were measured, whose time may be shifted."""
-    policy = policy_of(settings)
-    if policy.shifts_times:
-        email = device_ownership.email
-        owned = device_ownership.filter(pseudonym(email, policy) == subject_id)
-        shifts = owned.select(shift=time_shift(email, policy)).limit(1).to_pyarrow().to_pylist()
-        time -= sum(row["shift"] for row in shifts)
-    return time
+def _shift(subject_id: str, policy: Policy, device_ownership: ir.Table) -> int:
+    """By how much the times of a person are later than they were measured."""
+    email = device_ownership.email
+    owned = device_ownership.filter(pseudonym(email, policy) == subject_id)
+    shifts = owned.select(shift=time_shift(email, policy)).limit(1).to_pyarrow().to_pylist()
+    return sum(row["shift"] for row in shifts)
 
 
 def landing_files(  # noqa: PLR0913  (the tables it is made from)
     subject_id: str,
     time: int,
-    settings: Settings,
+    policy: Policy,
     *,
     device_ownership: ir.Table,
     step_trainer_landing: ir.Table,
@@ -94,9 +100,7 @@ def landing_files(  # noqa: PLR0913  (the tables it is made from)
     customer_landing: ir.Table,
 ) -> ir.Table:
     """Landing files with readings of a person at a time, by source, with their number."""
-    owned = device_ownership.filter(
-        pseudonym(device_ownership.email, policy_of(settings)) == subject_id
-    )
+    owned = device_ownership.filter(pseudonym(device_ownership.email, policy) == subject_id)
     sensor = step_trainer_landing.filter(step_trainer_landing.sensorreadingtime == time)
     at_time = accelerometer_landing.filter(accelerometer_landing.timestamp == time)
     phone = owned_readings(at_time, customer_landing, "source_file")

@@ -57,6 +57,11 @@ def day_of(tag: str) -> tuple[str, int]:
     return (match[1], int(match[2] or 1)) if match else (tag, 0)
 
 
+def has_shifted_times(training_set: Snapshot) -> bool:
+    """Whether its times are shifted; older ones do not say so, and are not."""
+    return training_set.properties.get("times") == "shifted"
+
+
 # For data scientists
 
 

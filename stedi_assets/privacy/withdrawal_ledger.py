@@ -24,10 +24,11 @@ from stedi_assets.lakehouse.state import Snapshot, TableState
 from stedi_assets.lakehouse.storage.storage import Storage
 from stedi_assets.privacy.policy import policy_of
 from stedi_assets.privacy.training_sets import TRAINING_SET
+from stedi_assets.refresh.release import policy_of_set
 from stedi_assets.settings import Settings
 from stedi_assets.tables import SOURCES, TABLES
 from stedi_assets.tables.consent import HOLD, consenting, unreadable_records
-from stedi_assets.tables.identity import key_id, subject_id
+from stedi_assets.tables.identity import key_id, pseudonym, subject_id
 from stedi_assets.tables.landing.customer_landing import CUSTOMER_LANDING
 from stedi_assets.tables.landing.quarantine import QUARANTINE
 from stedi_assets.tables.policy import Policy
@@ -120,7 +121,7 @@ def note_vacuumed(lakehouse: Lakehouse, settings: Settings) -> None:
     }
     if not pending or seen is None:
         return
-    gone = pending - set(_in_older_states(lakehouse, policy))
+    gone = pending - set(_in_older_states(pending, lakehouse, policy))
     if gone:
         now = time.time_ns() // 1_000_000
         noted = [
@@ -167,17 +168,16 @@ def _since(
         }
         if not people:
             continue
-        subjects = {subject_id(person, policy): row for person, row in people.items()}
-        tags = _tags_with(subjects, lakehouse, policy)
+        tags = _tags_with(people, lakehouse, policy)
         effect = _through(after, at, lakehouse)
-        for subject, row in subjects.items():
+        for person, row in people.items():
             why, landed_at = _why(row)
             yield Withdrawal(
-                id_of(subject, policy),
+                id_of(subject_id(person, policy), policy),
                 why,
                 landed_at,
                 effect,
-                training_sets=tuple(tag for tag, inside in tags.items() if subject in inside),
+                training_sets=tuple(tag for tag, inside in tags.items() if person in inside),
                 key_id=key_id(policy),
             )
 
@@ -254,18 +254,19 @@ def _through(after: Snapshot, at: datetime, lakehouse: Lakehouse) -> int:
     return int(max(times).timestamp() * 1000)
 
 
-def _tags_with(
-    subjects: Iterable[str], lakehouse: Lakehouse, policy: Policy
-) -> dict[str, set[str]]:
+def _tags_with(people: Iterable[str], lakehouse: Lakehouse, policy: Policy) -> dict[str, set[str]]:
     """Of each tagged training set, which of these people are in it."""
     state = lakehouse.catalog.find(TRAINING_SET)
-    wanted = ibis.memtable({"subject_id": sorted(subjects)})
     found: dict[str, set[str]] = {}
     for tag in state.tags if state else ():
         snapshot = state.snapshot(tag.snapshot_id) if state else None
         if snapshot and "subject_id" in snapshot.types and _is_ours(snapshot, policy):
+            own = policy_of_set(snapshot, policy)
+            subjects = {subject_id(person, own): person for person in people}
+            wanted = ibis.memtable({"subject_id": sorted(subjects)})
             rows = lakehouse.open(snapshot).select("subject_id").semi_join(wanted, "subject_id")
-            found[tag.name] = set(rows.distinct().to_pyarrow()["subject_id"].to_pylist())
+            inside = rows.distinct().to_pyarrow()["subject_id"].to_pylist()
+            found[tag.name] = {subjects[subject] for subject in inside}
     return found
 
 
@@ -274,8 +275,13 @@ def _is_ours(snapshot: Snapshot, policy: Policy) -> bool:
     return snapshot.properties.get("key-id") in {None, key_id(policy)}
 
 
-def _in_older_states(lakehouse: Lakehouse, policy: Policy) -> Iterator[str]:
-    """Whom states of tables have that are not what readers see now, as the ledger tells them."""
+def _in_older_states(
+    pending: Collection[str], lakehouse: Lakehouse, policy: Policy
+) -> Iterator[str]:
+    """Whom states of tables have that are not what readers see now, as the ledger tells them.
+
+    Also those of the people asked for (pending) of whom nobody can tell.
+    """
     columns = {_CUSTOMERS: "email", "accelerometer_trusted": "user", "customers_curated": "email"}
     for name, column in {**columns, TRAINING_SET: "subject_id"}.items():
         state = lakehouse.catalog.find(name)
@@ -286,10 +292,29 @@ def _in_older_states(lakehouse: Lakehouse, policy: Policy) -> Iterator[str]:
                 continue
             looked_at.update(older)
             rows = lakehouse.open(replace(snapshot, id=-snapshot.id, properties={}, files=older))
+            own = policy_of_set(snapshot, policy)
+            if own.release:
+                yield from _in_release(rows, own, pending, lakehouse)
+                continue
             people = rows.select(rows[column]).distinct().to_pyarrow()[column].to_pylist()
             for person in filter(None, people):
                 subject = person if column == "subject_id" else subject_id(person, policy)
                 yield id_of(subject, policy)
+
+
+def _in_release(
+    rows: ir.Table, own: Policy, pending: Collection[str], lakehouse: Lakehouse
+) -> Iterator[str]:
+    """Whom a set has whose pseudonyms are of its release: people with records are looked up."""
+    of_all = replace(own, release=None)
+    people = _landed(lakehouse).select("person").distinct()
+    people = people.select("person", subject_id=pseudonym(people.person, own))
+    rows = rows.select("subject_id").distinct()
+    for person in people.semi_join(rows, "subject_id").to_pyarrow()["person"].to_pylist():
+        yield id_of(subject_id(person, of_all), of_all)
+    if rows.anti_join(people, "subject_id").count().to_pyarrow().as_py():
+        with_records = people.to_pyarrow()["person"].to_pylist()
+        yield from set(pending) - {id_of(subject_id(p, of_all), of_all) for p in with_records}
 
 
 # The file

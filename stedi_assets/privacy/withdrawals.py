@@ -13,10 +13,14 @@ from stedi_assets.lakehouse.faults import sentence, unforeseen
 from stedi_assets.lakehouse.lakehouse import Lakehouse
 from stedi_assets.lakehouse.query import Query
 from stedi_assets.lakehouse.state import Snapshot
+from stedi_assets.refresh.release import RELEASE
 from stedi_assets.refresh.view import View
 from stedi_assets.tables import TABLES
 from stedi_assets.tables.definition import TableDefinition
 from stedi_assets.tables.policy import Policy
+
+_OF_IDS = {"key-id", "times", RELEASE}
+"""What a training set says of its pseudonyms and times, which stay those of its rows."""
 
 
 def take_out(lakehouse: Lakehouse, policy: Policy, run_id: str) -> tuple[list[str], dict[str, str]]:
@@ -80,7 +84,13 @@ def _inputs_lost_rows(published: Snapshot, view: View, lakehouse: Lakehouse) -> 
 def _reduce(
     table: TableDefinition, view: View, lakehouse: Lakehouse, policy: Policy, run_id: str
 ) -> None:
-    properties = {"run-id": run_id, "fingerprint": "people who withdrew were taken out"}
+    published = view.published(table.name)
+    properties = (
+        {name: said for name, said in published.properties.items() if name in _OF_IDS}
+        if published
+        else {}
+    )
+    properties |= {"run-id": run_id, "fingerprint": "people who withdrew were taken out"}
     try:
         candidate = _stage_consenting(table, view, lakehouse, policy, properties)
     except Exception:  # whatever it is: better no rows than theirs

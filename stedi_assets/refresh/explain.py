@@ -13,6 +13,7 @@ from stedi_assets.refresh import method
 from stedi_assets.refresh.findings import files_are
 from stedi_assets.refresh.method import Method, method_of
 from stedi_assets.refresh.plan import ledgers_of
+from stedi_assets.refresh.release import policy_to_make
 from stedi_assets.settings import Settings
 from stedi_assets.tables import SOURCES, TABLES
 from stedi_assets.tables.definition import TableDefinition, query_of
@@ -137,10 +138,11 @@ def _of_rule(
     # No engine opens them, as nothing is computed.
     tables = {name: ibis.table(old.types, name=old.name) for name, old in now.items()}
     assert table.rule
-    query, contract = query_of(table.rule, tables, policy), table.table(policy).fingerprint
+    own = policy_to_make(table, lakehouse.catalog, tables, policy)
+    query, contract = query_of(table.rule, tables, own), table.table(policy).fingerprint
     found = Method("anew", "its contract changed")
     if state.contract == contract:
-        found = method_of(state, query, now, lakehouse)
+        found = method_of(state, query, now, lakehouse, own.release)
     if changing == [QUARANTINE.name] and found.kind == "unchanged":  # mostly, it gains nothing
         text = f"unchanged, unless {QUARANTINE.name} gains what cannot be read"
         return Prospect(table.name, text, changes=False)

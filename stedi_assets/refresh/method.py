@@ -11,6 +11,7 @@ from stedi_assets.lakehouse.changes.derive import Derivation
 from stedi_assets.lakehouse.lakehouse import Lakehouse, rows_apart
 from stedi_assets.lakehouse.query import Query
 from stedi_assets.lakehouse.state import ADDED, REMOVED, Snapshot, TableState
+from stedi_assets.refresh.release import RELEASE
 
 FEW_ROWS = 200_000
 """Rows of all inputs up to which a table is made anew: to derive many small steps takes longer."""
@@ -51,7 +52,11 @@ class Method:
 
 
 def method_of(  # noqa: PLR0911  (each reason)
-    state: TableState, query: Query, now: Mapping[str, Snapshot], lakehouse: Lakehouse
+    state: TableState,
+    query: Query,
+    now: Mapping[str, Snapshot],
+    lakehouse: Lakehouse,
+    release: str | None = None,
 ) -> Method:
     """Choose how to make a table; computes nothing.
 
@@ -60,12 +65,15 @@ def method_of(  # noqa: PLR0911  (each reason)
         query: Its rule on its inputs as they are now.
         now: These inputs.
         lakehouse: Where they are.
+        release: Whose pseudonyms its rows will have, where each release has its own.
     """
     published = state.published
     if published is None:
         return Method("anew", "it was not made before")
     if published.properties.get("fingerprint") == query.fingerprint(state.contract):
         return Method("unchanged", "it was made from the same inputs")
+    if release and release != published.properties.get(RELEASE):
+        return Method("anew", "each training set has pseudonyms of its own")
     before: dict[str, Snapshot] = {}
     for name, snapshot in now.items():
         rows_id = published.properties.get(f"input.{name}")

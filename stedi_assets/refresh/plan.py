@@ -13,6 +13,7 @@ from stedi_assets.lakehouse.state import Snapshot, TableState
 from stedi_assets.lakehouse.storage.storage import Storage
 from stedi_assets.refresh.anomalies import Anomaly
 from stedi_assets.refresh.anomaly_checks import anomalies_since
+from stedi_assets.refresh.release import policy_to_make
 from stedi_assets.settings import Settings
 from stedi_assets.tables import SOURCES, TABLES, definition
 from stedi_assets.tables.definition import TableDefinition, query_of
@@ -142,7 +143,7 @@ def out_of_date(lakehouse: Lakehouse, policy: Policy) -> OutOfDate:
                 continue
             if set(held_back).intersection(inputs) or (state and _is_held_back(state, inputs)):
                 held_back.append(table.name)
-            elif not (state and _is_made_from(state, table, inputs, policy)):
+            elif not (state and _is_made_from(state, table, inputs, policy, lakehouse.catalog)):
                 behind[table.name] = " ".join(sorted(each.rows_id for each in inputs.values()))
         except Exception:  # a refresh reports what is wrong with it
             unreadable.append(table.name)
@@ -161,17 +162,23 @@ def _is_held_back(state: TableState, inputs: Mapping[str, Snapshot]) -> bool:
 
 
 def _is_made_from(
-    state: TableState, table: TableDefinition, inputs: Mapping[str, Snapshot], policy: Policy
+    state: TableState,
+    table: TableDefinition,
+    inputs: Mapping[str, Snapshot],
+    policy: Policy,
+    catalog: Catalog,
 ) -> bool:
     """Whether the published table was made from these inputs by today's rule and contract."""
     contract = table.table(policy).fingerprint
     if state.published is None or state.candidate or state.contract != contract:
         return False
-    expected = _fingerprint(table, inputs, policy)
+    expected = _fingerprint(table, inputs, policy, catalog)
     return state.published.properties.get("fingerprint") == expected
 
 
-def _fingerprint(table: TableDefinition, inputs: Mapping[str, Snapshot], policy: Policy) -> str:
+def _fingerprint(
+    table: TableDefinition, inputs: Mapping[str, Snapshot], policy: Policy, catalog: Catalog
+) -> str:
     """Fingerprint of the table's rule on these inputs."""
     # No engine opens them, as nothing is computed.
     tables = {
@@ -179,4 +186,5 @@ def _fingerprint(table: TableDefinition, inputs: Mapping[str, Snapshot], policy:
         for name, snapshot in inputs.items()
     }
     assert table.rule
-    return query_of(table.rule, tables, policy).fingerprint(table.table(policy).fingerprint)
+    own = policy_to_make(table, catalog, tables, policy)
+    return query_of(table.rule, tables, own).fingerprint(table.table(policy).fingerprint)

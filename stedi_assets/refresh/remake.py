@@ -6,6 +6,7 @@ from stedi_assets.lakehouse.lakehouse import Lakehouse
 from stedi_assets.lakehouse.query import Query
 from stedi_assets.refresh.findings import Verdict
 from stedi_assets.refresh.gate import audit_and_publish
+from stedi_assets.refresh.release import RELEASE, policy_to_make
 from stedi_assets.refresh.stage import seen_by_checks, stage
 from stedi_assets.tables import TABLES
 from stedi_assets.tables.definition import query_of, takes_policy
@@ -32,8 +33,10 @@ def remake(
         if table.rule is None or lakehouse.catalog.published(table.name) is None:
             continue
         lakehouse.catalog.ensure(table.table(policy))
-        rows = query_of(table.rule, {n: lakehouse.table(n) for n in table.inputs}, policy)
-        said = says_of_policy(rows, policy) if takes_policy(table.rule) else {}
+        inputs = {name: lakehouse.table(name) for name in table.inputs}
+        own = policy_to_make(table, lakehouse.catalog, inputs, policy)
+        rows = query_of(table.rule, inputs, own)
+        said = says_of_policy(rows, own) if takes_policy(table.rule) else {}
         properties = {**said, "run-id": run_id, **seen_by_checks(table, lakehouse)}
         stage(table.name, rows, properties, lakehouse)
         verdicts.append(audit_and_publish(table, lakehouse, policy, max_consent_fall))
@@ -42,5 +45,8 @@ def remake(
 
 def says_of_policy(rows: Query, policy: Policy) -> Mapping[str, str]:
     """What a snapshot says of the policy that its rows depend on."""
-    names = {"key-id": key_id(policy), "times": policy.times} if "subject_id" in rows.schema else {}
-    return {"consent-scope": policy.consent_scope, **names}
+    says: dict[str, str] = {"consent-scope": policy.consent_scope}
+    if "subject_id" in rows.schema:
+        says |= {"key-id": key_id(policy), "times": policy.times}
+        says |= {RELEASE: policy.release} if policy.release else {}
+    return says

@@ -9,6 +9,7 @@ from stedi_assets.lakehouse.staging import files_with_change
 from stedi_assets.lakehouse.state import ADDED, REMOVED, SAME_ROWS, TableState
 from stedi_assets.refresh.anomaly_checks import row_history
 from stedi_assets.refresh.method import Method, changes_of, derive, method_of
+from stedi_assets.refresh.release import RELEASE
 from stedi_assets.refresh.view import SEEN
 from stedi_assets.tables.definition import TableDefinition, inputs_of
 
@@ -34,7 +35,7 @@ def stage(table: str, query: Query, properties: Mapping[str, str], lakehouse: La
     catalog = lakehouse.catalog
     state = catalog.state(table)
     now = {name: lakehouse.published(name) for name in query.tables}
-    method = method_of(state, query, now, lakehouse)
+    method = method_of(state, query, now, lakehouse, properties.get(RELEASE))
     candidate = state.candidate
     if candidate is not None and candidate.properties.get("fingerprint") == query.fingerprint(
         state.contract

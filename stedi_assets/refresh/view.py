@@ -11,7 +11,8 @@ from stedi_assets.lakehouse.engines.engine import Engine
 from stedi_assets.lakehouse.lakehouse import Lakehouse
 from stedi_assets.lakehouse.query import Query
 from stedi_assets.lakehouse.state import Snapshot
-from stedi_assets.tables import SOURCES, TABLES
+from stedi_assets.refresh.release import policy_of_set
+from stedi_assets.tables import SOURCES, TABLES, definition
 from stedi_assets.tables.definition import apply, inputs_of, query_of
 from stedi_assets.tables.landing.quarantine import QUARANTINE
 from stedi_assets.tables.policy import Policy
@@ -82,7 +83,7 @@ class View(Mapping[str, ir.Table]):
 
     def call(self, function: Callable[..., Any]) -> Any:
         """Call a rule or check with the tables that its parameters name."""
-        return apply(function, self, self._policy)
+        return apply(function, self, self._policy_for(function))
 
     @property
     def engine(self) -> Engine:
@@ -161,7 +162,12 @@ class View(Mapping[str, ir.Table]):
 
     def query(self, function: Callable[..., Any]) -> Query:
         """A rule or check on the tables that its parameters name."""
-        return query_of(function, self, self._policy)
+        return query_of(function, self, self._policy_for(function))
+
+    def _policy_for(self, function: Callable[..., Any]) -> Policy:
+        """The policy under which the training set that a rule or check looks at was made."""
+        sets = [name for name in inputs_of(function) if definition(name).is_pseudonymous]
+        return policy_of_set(self._snapshot(sets[0]), self._policy) if sets else self._policy
 
     def fetch(self, function: Callable[..., Any]) -> list[dict[str, Any]]:
         """The rows that a rule or check gives, which are few."""

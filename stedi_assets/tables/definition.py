@@ -10,7 +10,7 @@ import ibis.expr.types as ir
 
 from stedi_assets.lakehouse.query import Query
 from stedi_assets.lakehouse.table import Table
-from stedi_assets.tables.contract import Contract, table_of
+from stedi_assets.tables.contract import Contract, columns_of, table_of
 from stedi_assets.tables.policy import Policy
 
 _POLICY = "policy"
@@ -55,6 +55,11 @@ class TableDefinition:
     def name(self) -> str:
         """Its name."""
         return self.contract.Config.name
+
+    @property
+    def is_pseudonymous(self) -> bool:
+        """Whether its rows name people by pseudonym."""
+        return "subject_id" in columns_of(self.contract)
 
     @property
     def inputs(self) -> tuple[str, ...]:

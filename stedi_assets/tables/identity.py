@@ -49,7 +49,10 @@ def owned_readings(
 
 
 def key_id(policy: Policy) -> str:
-    """Identifies the key of the pseudonyms; the key cannot be worked out from it."""
+    """Identifies the key of the pseudonyms; the key cannot be worked out from it.
+
+    It is the same for all releases: the key of each is derived from the one.
+    """
     key = policy.subject_key().encode()
     return hmac.digest(key, b"id of this key", hashlib.sha256).hex()[:16]
 
@@ -95,6 +98,8 @@ def _keyed_hash(email: ir.StringValue, policy: Policy, use: bytes = b"") -> ir.S
 
 def _hash_keys(policy: Policy, use: bytes = b"") -> tuple[str, str]:
     key = policy.subject_key().encode()
+    if policy.release:
+        key = hmac.digest(key, b"release " + policy.release.encode(), hashlib.sha256)
     inner, outer = (
         hmac.digest(key, part + use, hashlib.sha256).hex() for part in (b"inner", b"outer")
     )

@@ -6,6 +6,7 @@ from typing import Literal
 
 ConsentScope = Literal["any", "from_consent_date"]
 Times = Literal["exact", "shifted"]
+PseudonymScope = Literal["all", "release"]
 
 
 def _no_key() -> str:
@@ -22,13 +23,18 @@ class Policy:
         pseudonymize: Whether training rows name people by `subject_id` alone.
         times: Whether training rows have the `exact` time of a reading, or one that is `shifted` by
             as much as all others of the person.
-        subject_key: Returns the key that `subject_id` is made with.
+        subject_key: Returns the key that pseudonyms are made with.
+        pseudonym_scope: Whether a person has one `subject_id` in `all` training sets, or one of
+            each `release`.
+        release: Which release's pseudonyms are meant; None for those of all sets.
     """
 
     consent_scope: ConsentScope = "any"
     pseudonymize: bool = True
     times: Times = "exact"
     subject_key: Callable[[], str] = field(default=_no_key, repr=False)
+    pseudonym_scope: PseudonymScope = "all"
+    release: str | None = None
 
     @property
     def from_consent_date(self) -> bool:

@@ -54,6 +54,7 @@ from stedi_assets_tests.support import (
     phone,
     publish,
     refresh,
+    release_key,
     snapshots,
     subject_id,
     table_named,
@@ -243,6 +244,20 @@ def test_table_is_made_by_the_job_and_published_here(
         assert private not in told
     assert refresh(settings, only=[TABLE]).success
     assert len(jobs.started) == 1  # nothing changed, so there was nothing to order
+
+
+@pytest.mark.skipif(not shutil.which("java"), reason="Spark takes Java")
+@pytest.mark.usefixtures("on_glue")
+def test_set_with_pseudonyms_of_its_own_is_made_by_the_job(jobs: Jobs, settings: Settings) -> None:
+    own = settings.model_copy(update={"pseudonym_scope": "release"})
+    result = refresh(own, only=[TABLE])
+    assert result.success, failure(result)
+    published = catalog_of(own).published(TABLE)
+    assert published
+    key = release_key(published.properties["release"])
+    rows = read_table(TABLE, settings=own).to_pyarrow().to_pylist()
+    assert {row["subject_id"] for row in rows} == {subject_id(ANN, key)}
+    assert len(jobs.started) == 1
 
 
 FAILING = """
