@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stedi_assets.cli.progress import shown_progress
-from stedi_assets.cli.rights import read_address
+from stedi_assets.cli.rights import NOBODY, read_address
 from stedi_assets.cli.terminal import confirm, load_settings, out, say, stop, warn
 from stedi_assets.lakehouse.names import display_name
 
@@ -28,7 +28,11 @@ def forget(
     ] = None,
     requests: Annotated[
         Path | None,
-        typer.Option("--file", metavar="FILE", help="A file of more addresses, one a line."),
+        typer.Option(
+            "--file",
+            metavar="FILE",
+            help="A file of more addresses, one a line, which nobody else may read.",
+        ),
     ] = None,
     landing_files: Annotated[
         bool,
@@ -49,6 +53,8 @@ def forget(
     settings = load_settings()
     with shown_progress(out) as progress:
         from stedi_assets.privacy import forget as privacy  # noqa: PLC0415
+        from stedi_assets.privacy.known import unknown_people  # noqa: PLC0415
+        from stedi_assets.privacy.person import one_spelling  # noqa: PLC0415
         from stedi_assets.privacy.requests import read_requests  # noqa: PLC0415
         from stedi_assets.resources import open_lakehouse  # noqa: PLC0415
 
@@ -58,7 +64,13 @@ def forget(
             raise stop("Give an address, or a file of addresses with --file.")
         lakehouse = open_lakehouse(settings)
         lakehouse.progress = progress
+        unknown = len(unknown_people(emails, settings))
+        people = len({*map(one_spelling, emails)})
         rows = privacy.held(emails, lakehouse, settings)
+    if unknown == people and not landing_files:
+        raise stop(NOBODY if people == 1 else "Nothing is known of any of these addresses.")
+    if unknown:
+        warn(f"Of {unknown:,} of {people:,} addresses nothing is known: see how they are spelled.")
     _print_rows(rows)
     if dry_run:
         return

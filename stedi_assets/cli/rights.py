@@ -23,6 +23,8 @@ Email = Annotated[
     ),
 ]
 
+NOBODY = "Nobody has this address here: nothing is held about them. See how it is spelled."
+
 MOST_SHOWN = 20
 """Lines of a kind that are shown; `--json` has all."""
 
@@ -45,8 +47,11 @@ def person(
         is_nothing,
         what_is_held,
     )
+    from stedi_assets.privacy.known import unknown_people  # noqa: PLC0415
 
     address = read_address(email)
+    if unknown_people([address], settings):
+        raise stop(NOBODY)
     if export:
         held = copy_of_data(address, settings)
         write_whole(export, json.dumps(held, indent=2, ensure_ascii=False) + "\n")
@@ -56,11 +61,7 @@ def person(
     if as_json:
         typer.echo(json.dumps(held, indent=2))
     elif is_nothing(held):
-        say(
-            "No table holds anything about this person."
-            if held["forgotten_at"]
-            else "Nothing is held about this person."
-        )
+        say("No table holds anything about this person.")
     else:
         _print(held)
     if held["forgotten_at"] and not as_json:
@@ -74,13 +75,20 @@ def hold(email: Email) -> None:
     """Keep a person's data and use it nowhere, until they are released, whatever they say."""
     settings = load_settings()
     from stedi_assets.privacy.holds import hold as hold_person  # noqa: PLC0415
+    from stedi_assets.privacy.known import unknown_people  # noqa: PLC0415
     from stedi_assets.resources import open_lakehouse  # noqa: PLC0415
 
     address = read_address(email)
-    if hold_person(address, open_lakehouse(settings), settings, warn):
-        say("Held. The next refresh takes them out of every table that is used: stedi refresh.")
-    else:
+    is_unknown = bool(unknown_people([address], settings))
+    if not hold_person(address, open_lakehouse(settings), settings, warn):
         say("This person is held already.")
+    elif is_unknown:
+        raise stop(
+            "Nobody has this address here. It is held all the same, for what may land; if it is "
+            "misspelled, take that back with stedi release."
+        )
+    else:
+        say("Held. The next refresh takes them out of every table that is used: stedi refresh.")
 
 
 def release(email: Email) -> None:
@@ -155,11 +163,25 @@ def _counts(held: dict[str, Any]) -> str:
 
 
 def _print(held: dict[str, Any]) -> None:
-    say(f"{printable(held['person'])}, {'used' if held['is_used'] else 'not used'}: {held['why']}.")
+    say(f"{printable(held['person'])}, {_use(held)}: {held['why']}.")
     say(f"subject_id {held['subject_id']}; in {held['landing_files']:,} landing files.")
     for kind in ("emails", "names", "phones"):
         if held[kind]:
             say(f"{kind.capitalize()} as delivered: {printable(', '.join(held[kind]))}.")
+    _table(
+        "Withdrawals, the oldest first",
+        ("landed (UTC)", "took effect (UTC)", "gone (UTC)", "why", "training sets"),
+        (
+            (
+                _minute(each["landed_at"]),
+                _minute(each["took_effect_at"]),
+                _minute(each["vacuumed_at"]),
+                each["why"],
+                ", ".join(each["training_sets"]),
+            )
+            for each in held["withdrawals"]
+        ),
+    )
     _table(
         "Customer records",
         ("landed (UTC)", "updated (UTC)", "research consent since", "latest", "file"),
@@ -229,6 +251,19 @@ def _print(held: dict[str, Any]) -> None:
             for row in held["tables"]
         ),
     )
+
+
+def _use(held: dict[str, Any]) -> str:
+    """Whether their data is used, as far as it is published, and what the next refresh changes."""
+    match held["is_used"], held["will_be_used"]:
+        case True, True:
+            return "used"
+        case True, False:
+            return "used until the next refresh, then not"
+        case False, True:
+            return "not used until the next refresh, then used"
+        case _:
+            return "not used"
 
 
 def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

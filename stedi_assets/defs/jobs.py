@@ -93,11 +93,11 @@ def forget_people(settings: Settings) -> dg.JobDefinition:
         """Take people out of the lakehouse for good, keep them out, and certify it."""
         # What searches files is needed by nothing else here.
         from stedi_assets.privacy.forget import forget as forget_in  # noqa: PLC0415
-        from stedi_assets.privacy.requests import read_private_requests  # noqa: PLC0415
+        from stedi_assets.privacy.requests import read_requests  # noqa: PLC0415
 
         with as_dagster_failure():
             certificate = forget_in(
-                read_private_requests(Path(config.requests)),
+                read_requests(Path(config.requests)),
                 lakehouse,
                 settings,
                 landing_files=config.landing_files,

@@ -16,6 +16,7 @@ from stedi_assets.lakehouse.engines.duckdb import DuckDBEngine, shared_engine
 from stedi_assets.lakehouse.names import FILE, display_name, view_name
 from stedi_assets.lakehouse.state import Snapshot, TableState
 from stedi_assets.lakehouse.table import Zone
+from stedi_assets.privacy.explained import explained
 from stedi_assets.privacy.naming import held_in, name_all, together
 from stedi_assets.privacy.person import (
     Person,
@@ -27,10 +28,12 @@ from stedi_assets.privacy.person import (
 )
 from stedi_assets.privacy.policy import policy_of
 from stedi_assets.privacy.training_sets import TRAINING_SET
+from stedi_assets.privacy.withdrawal_ledger import as_plain_data, id_of, withdrawals
 from stedi_assets.refresh.forgotten import TIMES, Forgotten
 from stedi_assets.refresh.release import RELEASE
-from stedi_assets.resources import open_storage
+from stedi_assets.resources import open_lakehouse, open_storage
 from stedi_assets.settings import Settings
+from stedi_assets.tables import TABLES
 from stedi_assets.tables.consent import HOLD, held_people
 from stedi_assets.tables.identity import key_id
 from stedi_assets.tables.trusted.customer_trusted import ranked, suspended
@@ -57,6 +60,7 @@ def what_is_held(email: str, settings: Settings) -> Held:
         records, rejects = _records(person, settings), _rejects(person, settings)
         readings = list(_readings(person, settings))
         files = {row["source_file"] for row in (*records, *rejects, *readings)}
+        tables = list(_tables(person, settings))
         return {
             "person": person.person,
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -65,14 +69,15 @@ def what_is_held(email: str, settings: Settings) -> Held:
             "emails": list(person.emails),
             "names": list(person.names),
             "phones": list(person.phones),
-            **_standing(person, records, rejects, settings),
+            **_standing(person, records, rejects, settings, _is_published(tables)),
             "forgotten_at": _iso(_forgotten_at(person, settings)),
+            "withdrawals": _withdrawals(person, settings),
             "records": records,
             "devices": _devices(person),
             "readings": readings,
             "quarantine": rejects,
             "landing_files": len(files),
-            "tables": list(_tables(person, settings)),
+            "tables": tables,
         }
 
 
@@ -102,6 +107,8 @@ def is_nothing(held: Held) -> bool:
 def copy_of_data(email: str, settings: Settings) -> Held:
     """What is held about a person with a copy of all their readings, to be handed to them.
 
+    A text at its head, and one before each part, says what it is.
+
     What may be another person's is left out: addresses and phone numbers in the names of files,
     the text of an object in quarantine that has another address in it, and of a device that others
     used, too, all readings but those that are theirs as `name_all` says.
@@ -122,7 +129,7 @@ def copy_of_data(email: str, settings: Settings) -> Held:
         for table, time in TIMES.items():
             rows = _theirs(table, person, settings).drop("source_file")
             held[table] = rows.order_by(time).to_pyarrow().to_pylist()
-    return held
+    return explained(held)
 
 
 def _has_other_addresses(raw: str, own: Iterable[str]) -> bool:
@@ -158,14 +165,47 @@ def _records(person: Person, settings: Settings) -> list[Held]:
     ]
 
 
-def _standing(person: Person, records: list[Held], rejects: list[Held], settings: Settings) -> Held:
-    """Whether their data may be used, and why."""
+def _is_published(tables: Iterable[Held]) -> bool:
+    """Whether readers of the trusted or the curated zone see something of theirs."""
+    used = {table.name for table in TABLES if table.consent}
+    return any(
+        each["table"] in used and each["state"] == "published" and each["rows"] for each in tables
+    )
+
+
+def _withdrawals(person: Person, settings: Settings) -> list[Held]:
+    """Each time they were taken out of what is used, as far as the present key tells."""
+    lakehouse = open_lakehouse(settings.model_copy(update={"engine": "duckdb"}))
+    own = id_of(person.subject_id, policy_of(settings))
+    found = [each for each in withdrawals(lakehouse, settings) if each.id == own]
+    return [
+        {name: value for name, value in as_plain_data(each).items() if name not in _OF_LEDGER}
+        for each in found
+    ]
+
+
+_OF_LEDGER = {"id", "key_id"}
+"""What an entry of the ledger says for the ledger alone."""
+
+
+def _standing(
+    person: Person,
+    records: list[Held],
+    rejects: list[Held],
+    settings: Settings,
+    is_used: bool,
+) -> Held:
+    """Whether their data is used, will be after the next refresh, and why."""
     tables = (_theirs(name, person, settings) for name in ("customer_landing", "quarantine"))
     is_suspended = person.person in suspended(*tables).person.to_pyarrow().to_pylist()
     is_held = _is_held(person, settings)
     latest = records[-1] if records else None
     if is_held:
-        why = "held: their data is kept and used nowhere until they are released"
+        why = "held: their data is kept and used nowhere" + (
+            " from the next refresh on; what is published has it still"
+            if is_used
+            else " until they are released"
+        )
     elif is_suspended:
         *_, last = (row for row in rejects if row["source"] == "customer")
         place = f"{display_name(last['source_file'])}, byte {last['position']:,}"
@@ -176,8 +216,14 @@ def _standing(person: Person, records: list[Held], rejects: list[Held], settings
         why = "their latest record has no research consent"
     else:
         why = f"their latest record consents to research since {latest['research']}"
-    is_used = bool(latest and latest["research"] and not (is_suspended or is_held))
-    return {"is_used": is_used, "suspended": is_suspended, "held": is_held, "why": why}
+    will_be_used = bool(latest and latest["research"] and not (is_suspended or is_held))
+    return {
+        "is_used": is_used,
+        "will_be_used": will_be_used,
+        "suspended": is_suspended,
+        "held": is_held,
+        "why": why,
+    }
 
 
 def _is_held(person: Person, settings: Settings) -> bool:

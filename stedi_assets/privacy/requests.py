@@ -1,35 +1,25 @@
 """Files of requests to forget people: so no address is in a shell's history or in a run."""
 
+import os
 from pathlib import Path
 
 from stedi_assets.lakehouse.faults import LakehouseError
 
 
-def read_private_requests(path: Path) -> list[str]:
-    """The same of a file that nobody but its owner can read or write.
+def read_requests(path: Path) -> list[str]:
+    """The addresses in a file of this machine, one a line; blank lines are skipped.
 
-    Whoever reaches the Dagster UI can name a file, but not make one like this.
+    Nobody but its owner may read or write it: it says who wants to be forgotten, and whoever
+    reaches the Dagster UI can name a file, but not make one like this.
 
     Raises:
         LakehouseError: Others can, or it cannot be read, or there is no address in it.
     """
     try:
-        mode = path.stat().st_mode
-    except OSError as error:
-        raise LakehouseError(f"The file of requests cannot be read: {error.strerror}.") from None
-    if mode & 0o077:
-        raise LakehouseError("The file of requests is open to others: run chmod 600 on it.")
-    return read_requests(path)
-
-
-def read_requests(path: Path) -> list[str]:
-    """The addresses in a file of this machine, one a line; blank lines are skipped.
-
-    Raises:
-        LakehouseError: It cannot be read, or there is none in it.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        with path.open(encoding="utf-8-sig") as file:
+            if os.fstat(file.fileno()).st_mode & 0o077:
+                raise LakehouseError("The file of requests is open to others: run chmod 600 on it.")
+            lines = file.read().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise LakehouseError(f"The file of requests cannot be read: {reason}.") from None

@@ -78,8 +78,25 @@ def test_export_is_a_copy_for_its_owner_alone(
 
 
 def test_of_a_stranger_nothing_is_held(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    said = stedi(monkeypatch, "person", "dee@x.io")
-    assert (said.code, said.out) == (0, "Nothing is held about this person.\n")
+    before = files(folder)
+    for words in ([], ["--json"], ["--export", str(folder / "dee.json")]):
+        said = stedi(monkeypatch, "person", "dee@x.io", *words)
+        assert (said.code, said.out) == (1, "")
+        assert said.err.startswith("Nobody has this address here: nothing is held about them.")
+        assert "dee" not in said.err
+    assert files(folder) == before
+
+
+def test_who_is_held_before_anything_landed_may_be_misspelled(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = stedi(monkeypatch, "hold", "dee@x.io")
+    assert (said.code, said.out) == (1, "")
+    assert said.err.startswith("Nobody has this address here. It is held all the same,")
+    assert "dee" not in said.err
+    again = stedi(monkeypatch, "hold", "dee@x.io")
+    assert (again.code, again.out) == (0, "This person is held already.\n")
+    assert stedi(monkeypatch, "release", "dee@x.io").code == 0
 
 
 def test_empty_address_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,11 +126,18 @@ def test_hold_and_release_say_what_comes_next(
         "Held. The next refresh takes them out of every table that is used: stedi refresh.\n"
     )
     assert stedi(monkeypatch, "hold", ANN).out == "This person is held already.\n"
+    told = stedi(monkeypatch, "person", ANN).out
+    assert f"{ANN}, used until the next refresh, then not: held: their data is kept" in told
+    assert "what is published has it still" in told
     assert "customer_trusted" in stedi(monkeypatch, "refresh").out
     assert "Held: 1 people, whose data is kept and used" in stedi(monkeypatch, "status").out
-    assert f"{ANN}, not used: held" in stedi(monkeypatch, "person", ANN).out
+    told = stedi(monkeypatch, "person", ANN).out
+    assert f"{ANN}, not used: held: their data is kept and used nowhere until they are" in told
+    assert "Withdrawals, the oldest first" in told
     released = stedi(monkeypatch, "release", ANN)
     assert (released.code, released.out.partition(".")[0]) == (0, "Released")
+    told = stedi(monkeypatch, "person", ANN).out
+    assert f"{ANN}, not used until the next refresh, then used: their latest record" in told
     again = stedi(monkeypatch, "release", ANN)
     assert (again.code, again.out, again.err) == (1, "", "This person is not held.\n")
 

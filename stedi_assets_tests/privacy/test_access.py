@@ -10,6 +10,8 @@ import pytest
 from pydantic import SecretStr
 
 from stedi_assets.privacy.access import copy_of_data, is_nothing, what_is_held
+from stedi_assets.privacy.explained import PARTS
+from stedi_assets.privacy.known import unknown_people
 from stedi_assets.privacy.person import LandingZoneError
 from stedi_assets.privacy.training_sets import tag_training_set
 from stedi_assets_tests.support import (
@@ -23,6 +25,7 @@ from stedi_assets_tests.support import (
     deliver,
     device,
     phone,
+    publish,
     refresh,
     subject_id,
     under,
@@ -146,12 +149,60 @@ def test_sets_under_another_key_are_told_apart(settings: Settings) -> None:
     assert rows(held, "older")["customer_trusted"] == 1
 
 
+def test_withdrawals_of_a_person_are_told(settings: Settings) -> None:
+    [withdrawal] = what_is_held(ANN, settings)["withdrawals"]
+    assert withdrawal.keys() == {
+        "why",
+        "landed_at",
+        "took_effect_at",
+        "vacuumed_at",
+        "training_sets",
+    }
+    assert (withdrawal["why"], withdrawal["vacuumed_at"]) == ("withdrew", None)
+    assert withdrawal["landed_at"] < withdrawal["took_effect_at"]
+    [tagged] = catalog_of(settings).state("machine_learning_curated").tags
+    assert withdrawal["training_sets"] == (tagged.name,)
+    [suspension] = what_is_held(BOB, settings)["withdrawals"]
+    assert suspension["why"] == "suspended"
+    assert what_is_held(CY, settings)["withdrawals"] == []
+
+
+def test_each_part_of_a_copy_is_explained_before_it(settings: Settings) -> None:
+    names = list(copy_of_data(ANN, settings))
+    assert names[0] == "about this file"
+    assert names[1::2] == [f"about {name}" for name in names[2::2]]
+    assert {"records", "withdrawals", "tables", "accelerometer_landing"} < {*names}
+    copy = copy_of_data(ANN, settings)
+    assert all(copy[name].endswith(".") for name in names[1::2])
+    assert {*PARTS} == {*names[2::2]}
+
+
+def test_every_state_is_told_however_many_there_are(tmp_path: Path) -> None:
+    settings = under(tmp_path, landing=None)
+    for _ in range(25):
+        publish(settings, "customer_trusted", [customer(ANN)])
+    copy = copy_of_data(ANN, settings)
+    assert [each["state"] for each in copy["tables"]] == ["older"] * 24 + ["published"]
+    assert len(what_is_held(ANN, settings)["tables"]) == 25
+
+
 def test_of_a_stranger_nothing_is_held(settings: Settings) -> None:
     assert is_nothing(what_is_held(CY, settings))
     assert not is_nothing(what_is_held(ANN, settings))
 
 
+def test_only_who_is_in_no_table_is_unknown(settings: Settings, tmp_path: Path) -> None:
+    assert unknown_people([BOB, " Cy@X.io", ANN], settings) == [CY]
+    # Their landing files are gone, and the tables made anew: an older state has them.
+    older = under(tmp_path, landing=None)
+    for people in ([customer(ANN)], [customer(BOB)]):
+        publish(older, "customer_trusted", people)
+    assert unknown_people([ANN], older) == unknown_people([BOB], older) == []
+    assert unknown_people([CY], older) == [CY]
+
+
 def test_before_the_first_refresh_nothing_is_held(tmp_path: Path) -> None:
+    assert unknown_people([ANN], under(tmp_path, landing=None)) == [ANN]
     assert is_nothing(what_is_held(ANN, under(tmp_path, landing=None)))
 
 

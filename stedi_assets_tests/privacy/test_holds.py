@@ -192,11 +192,16 @@ def test_status_counts_who_is_held_and_access_says_so(settings: Settings) -> Non
     hold(settings)
     assert status(settings)["held"] == 1
     held = what_is_held(ANN, settings)
-    assert (held["held"], held["is_used"], held["quarantine"]) == (True, False, [])
-    assert held["why"] == "held: their data is kept and used nowhere until they are released"
+    assert (held["held"], held["quarantine"]) == (True, [])
+    assert (held["is_used"], held["will_be_used"]) == (True, False)  # no refresh was since
+    assert held["why"] == (
+        "held: their data is kept and used nowhere from the next refresh on; "
+        "what is published has it still"
+    )
     assert not what_is_held(BOB, settings)["held"]
     release(settings)
-    assert what_is_held(ANN, settings)["is_used"]
+    held = what_is_held(ANN, settings)
+    assert (held["is_used"], held["will_be_used"]) == (True, True)
 
 
 @on_this_machine

@@ -43,6 +43,7 @@ def test_command_shows_asks_forgets_and_certifies(
     assert stedi(monkeypatch, "forget", ANN).code == 1
     assert places(folder, names_of(ANN), LANDING)
     (folder / "requests.txt").write_text(f"\n {BOB.upper()}\n")
+    (folder / "requests.txt").chmod(0o600)
     monkeypatch.setattr(sys, "stdin", io.StringIO(f"{CY}\n"))
     words = [ANN, "-", "--file", str(folder / "requests.txt"), "--yes"]
     done = stedi(monkeypatch, "forget", *words)
@@ -57,17 +58,43 @@ def test_command_shows_asks_forgets_and_certifies(
     assert (again.code, "No table has a row of theirs." in again.out) == (0, True)
 
 
+def test_address_that_nobody_has_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = stedi(monkeypatch, "forget", "zoe@people.io", "--yes")
+    assert (alone.code, alone.out) == (1, "")
+    assert alone.err.startswith("Nobody has this address here: nothing is held about them.")
+    assert "zoe" not in alone.text
+    assert not (folder / "lakehouse/certificates").exists()
+    requests = folder / "requests.txt"
+    requests.write_text(f"zoe@people.io\n{ANN}\nZOE@people.io\n")
+    requests.chmod(0o600)
+    several = stedi(monkeypatch, "forget", "--file", str(requests), "--dry-run")
+    assert several.code == 0
+    assert "Of 1 of 2 addresses nothing is known" in several.err
+    assert "accelerometer_landing                10 rows" in several.out
+    # Files that did not land, such as those held back, may have them.
+    searched = stedi(monkeypatch, "forget", "zoe@people.io", "--landing-files", "--dry-run")
+    assert (searched.code, "Of 1 of 1 addresses nothing is known" in searched.err) == (0, True)
+    requests.chmod(0o640)
+    refused = stedi(monkeypatch, "forget", "--file", str(requests), "--yes")
+    assert (refused.code, refused.out) == (1, "")
+    assert refused.err == "The file of requests is open to others: run chmod 600 on it.\n"
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
         ([], "Give an address"),
         (["\u200b "], "is empty"),
         (["--file", "missing.txt"], "cannot be read: No such file"),
-        (["--file", "/dev/null"], "no address in the file"),
+        (["--file", "empty.txt"], "no address in the file"),
+        (["--file", "/dev/null"], "is open to others"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_sentence(
     folder: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], sentence: str
 ) -> None:
+    monkeypatch.chdir(folder)
+    Path("empty.txt").write_text("\n")
+    Path("empty.txt").chmod(0o600)
     said = stedi(monkeypatch, "forget", *words, "--yes")
     assert (said.code, sentence in said.err) == (1, True)
