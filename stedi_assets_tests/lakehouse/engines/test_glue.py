@@ -248,8 +248,14 @@ def test_table_is_made_by_the_job_and_published_here(
 
 @pytest.mark.skipif(not shutil.which("java"), reason="Spark takes Java")
 @pytest.mark.usefixtures("on_glue")
-def test_set_with_pseudonyms_of_its_own_is_made_by_the_job(jobs: Jobs, settings: Settings) -> None:
+def test_set_with_pseudonyms_of_its_own_is_made_by_the_job(
+    jobs: Jobs, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     own = settings.model_copy(update={"pseudonym_scope": "release"})
+    engine = open_lakehouse(own).engine
+    assert isinstance(engine, GlueEngine)
+    told = {**engine.settings, "pseudonym_scope": "release"}
+    monkeypatch.setattr(resources, "_here", lambda *_: replace(engine, settings=told))
     result = refresh(own, only=[TABLE])
     assert result.success, failure(result)
     published = catalog_of(own).published(TABLE)
