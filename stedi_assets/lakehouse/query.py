@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 import ibis
+import ibis.expr.operations as ops
 import ibis.expr.types as ir
 
 from stedi_assets.lakehouse.names import parts_of, view_name
@@ -46,6 +47,8 @@ class Query:
 
     def sql(self, dialect: str = "duckdb") -> str:
         """Its SQL, on the names under which the engine opened the tables."""
+        if isinstance(self.build, _Fixed):
+            return sql_of(self.build.expression, dialect)
         sql, _ = _compiled(self.build, self._schemas, dialect)
         for name, table in self.tables.items():
             sql = sql.replace(_placeholder(name), table.get_name())
@@ -54,6 +57,8 @@ class Query:
     @property
     def schema(self) -> ibis.Schema:
         """Columns and types of its rows."""
+        if isinstance(self.build, _Fixed):
+            return self.build.expression.schema()
         _, schema = _compiled(self.build, self._schemas, "duckdb")
         return schema
 
@@ -96,6 +101,26 @@ class _Select:
     def __call__(self, tables: Mapping[str, ir.Table]) -> ir.Table:
         rows: ir.Table = self.build(tables)
         return rows.select(*self.columns)
+
+
+def sql_of(expression: ir.Table, dialect: str = "duckdb") -> str:
+    """The SQL of an expression of tables that are open already.
+
+    Expressions that differ in the names of their tables alone are compiled once.
+    """
+    op = expression.op()
+    tables = op.find(ops.DatabaseTable)
+    names = {table: _placeholder(f"table_{number}_") for number, table in enumerate(tables)}
+    like = {table: ops.UnboundTable(name, schema=table.schema) for table, name in names.items()}
+    sql = _compiled_shape(op.replace(like), dialect)
+    for table, name in names.items():
+        sql = sql.replace(name, table.name)
+    return sql
+
+
+@lru_cache(maxsize=512)
+def _compiled_shape(op: ops.Relation, dialect: str) -> str:
+    return str(ibis.to_sql(op.to_expr(), dialect=dialect, pretty=False))
 
 
 def _placeholder(name: str) -> str:

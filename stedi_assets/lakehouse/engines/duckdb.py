@@ -27,7 +27,7 @@ from stedi_assets.lakehouse.engines import duckdb_faults  # noqa: F401  (explain
 from stedi_assets.lakehouse.engines.memory import available_memory
 from stedi_assets.lakehouse.faults import DamagedError, LakehouseError
 from stedi_assets.lakehouse.names import FILE, parts_of, view_name
-from stedi_assets.lakehouse.query import Query
+from stedi_assets.lakehouse.query import Query, sql_of
 from stedi_assets.lakehouse.storage.durable import make_folder
 from stedi_assets.lakehouse.storage.storage import Storage
 
@@ -174,8 +174,7 @@ class DuckDBEngine:
             for column, dtype in types.items()
         )
         [[number]] = backend.con.execute(
-            f"CREATE TEMP TABLE {identifier(name)} AS "
-            f"SELECT {columns} FROM ({backend.compile(rows)})"
+            f"CREATE TEMP TABLE {identifier(name)} AS SELECT {columns} FROM ({sql_of(rows)})"
         ).fetchall()
         self._held[name] = number
         return backend_table(name, types, backend) if number else None
