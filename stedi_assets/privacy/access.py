@@ -29,7 +29,8 @@ from stedi_assets.privacy.person import (
 from stedi_assets.privacy.policy import policy_of
 from stedi_assets.privacy.training_sets import TRAINING_SET
 from stedi_assets.privacy.withdrawal_ledger import as_plain_data, id_of, withdrawals
-from stedi_assets.refresh.forgotten import TIMES, Forgotten
+from stedi_assets.refresh.forgotten import Forgotten
+from stedi_assets.refresh.forgotten_rows import TIMES
 from stedi_assets.refresh.release import RELEASE
 from stedi_assets.resources import open_lakehouse, open_storage
 from stedi_assets.settings import Settings

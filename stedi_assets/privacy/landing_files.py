@@ -30,7 +30,8 @@ from stedi_assets.lakehouse.landing.values import read_columns
 from stedi_assets.lakehouse.table import Table
 from stedi_assets.privacy.mending_notes import Notes
 from stedi_assets.privacy.scan import Finder
-from stedi_assets.refresh.forgotten import Rule, strings_in
+from stedi_assets.refresh.forgotten_rows import Rule
+from stedi_assets.refresh.sieve import strings_in
 
 _AFTER = re.compile(rb"[ \t]*(,?)[ \t]*(\r?\n)?")
 _CLOSES = re.compile(rb"\s*(?:\]|\Z)")

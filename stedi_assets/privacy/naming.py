@@ -15,7 +15,8 @@ import ibis.expr.types as ir
 from stedi_assets.lakehouse.faults import damaged
 from stedi_assets.lakehouse.storage.storage import Storage
 from stedi_assets.privacy.person import Person, find_people, landed
-from stedi_assets.refresh.forgotten import any_of, folder_of, measured_until, until
+from stedi_assets.refresh.forgotten import folder_of, until
+from stedi_assets.refresh.forgotten_rows import any_of, measured_until
 from stedi_assets.settings import Settings
 from stedi_assets.tables.identity import owned_readings
 from stedi_assets.tables.landing.device_ownership import MIN_MATCHES

@@ -12,7 +12,6 @@ from stedi_assets.lakehouse.landing.ledger import LandingFolder
 from stedi_assets.lakehouse.state import Snapshot
 from stedi_assets.refresh.anomaly_checks import check_source
 from stedi_assets.refresh.findings import Finding, Verdict
-from stedi_assets.refresh.forgotten import Sieve
 from stedi_assets.refresh.gate import check_contract, publish_or_hold_back, unchanged
 from stedi_assets.refresh.landing_checks import (
     CHECKS,
@@ -24,6 +23,7 @@ from stedi_assets.refresh.landing_checks import (
     check_rejects,
     empty_columns,
 )
+from stedi_assets.refresh.sieve import Sieve
 from stedi_assets.settings import Settings
 from stedi_assets.tables import SOURCES, definition
 from stedi_assets.tables.landing.quarantine import QUARANTINE

@@ -23,7 +23,7 @@ CHECKS = [*CHECKS_OF_ROWS, "readable", "files", "anomalies"]
 QUARANTINE_CHECKS = ["contract", "completeness"]
 
 FORGOTTEN = "of forgotten people"
-"""Outcome of objects that went to no table, see `forgotten.py`."""
+"""Outcome of objects that went to no table, see `sieve.py`."""
 
 EXPIRED = "older than the retention"
 """Outcome of objects that are in no table any more, see `tables/retention.py`."""

@@ -16,12 +16,13 @@ from stedi_assets.lakehouse.storage.local import LocalStorage
 from stedi_assets.lakehouse.vacuum import vacuum
 from stedi_assets.privacy import naming
 from stedi_assets.privacy.forget import held
+from stedi_assets.privacy.forget_work import Work
 from stedi_assets.privacy.naming import Naming, held_in
 from stedi_assets.privacy.policy import policy_of
 from stedi_assets.privacy.training_sets import TRAINING_SET, tag_training_set
 from stedi_assets.privacy.withdrawal_ledger import Withdrawal, id_of, withdrawals
 from stedi_assets.read import read_table
-from stedi_assets.refresh.forgotten import Rule
+from stedi_assets.refresh.forgotten_rows import Rule
 from stedi_assets.resources import open_lakehouse
 from stedi_assets.settings import Settings
 from stedi_assets_tests.conftest import Lakehouses
@@ -430,7 +431,7 @@ def days_ago(monkeypatch: pytest.MonkeyPatch) -> "Callable[[int], None]":
     now = time.time_ns() // 1_000_000
 
     def go(days: int) -> None:
-        monkeypatch.setattr("stedi_assets.privacy.forget._now", lambda: now - days * DAY)
+        monkeypatch.setattr(Work, "now", staticmethod(lambda: now - days * DAY))
 
     return go
 

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import pytest
 
 from stedi_assets.lakehouse.storage.local import LocalStorage
-from stedi_assets.privacy import forget, landing_files
+from stedi_assets.privacy import forget_landing_files, landing_files
 from stedi_assets.privacy.landing_files import Objects
 from stedi_assets.read import read_table
 from stedi_assets.settings import Settings
@@ -299,7 +299,7 @@ def test_what_is_delivered_meanwhile_is_not_overwritten(
         monkeypatch.setattr(Objects, "without", without)
         return words
 
-    monkeypatch.setattr(forget, "words_in", then_deliver)
+    monkeypatch.setattr(forget_landing_files, "words_in", then_deliver)
     forget_people(settings, ANN, landing_files=True)
     assert file.read_text() == f"{D}\n"
 
