@@ -130,10 +130,12 @@ def refreshing(settings: Settings, log: Path) -> Iterator[subprocess.Popen[bytes
     """A refresh in a process of its own; it succeeds before this ends."""
     given = settings.model_dump(mode="json", exclude_defaults=True) | {"pseudonym_key": KEY}
     environment = {f"STEDI_{name.upper()}": str(value) for name, value in given.items()}
+    # PySpark leaves it behind where this process has had a session with a server.
+    inherited = {k: v for k, v in os.environ.items() if k != "SPARK_CONNECT_MODE_ENABLED"}
     with log.open("wb") as said:
         process = subprocess.Popen(
             [sys.executable, "-m", "stedi_assets_tests.lakehouse.engines.spark.refresh"],
-            env={**os.environ, **environment, "SPARK_LOCAL_IP": HOST},
+            env={**inherited, **environment, "SPARK_LOCAL_IP": HOST},
             stdout=said,
             stderr=subprocess.STDOUT,
         )
