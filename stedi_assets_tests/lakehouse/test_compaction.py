@@ -186,6 +186,7 @@ def ledger_of(settings: Settings, snapshot: Snapshot) -> list[Segment]:
     return list(LedgerReader(catalog_of(settings).io).segments(path).values())
 
 
+@on_this_machine
 def test_table_is_derived_from_what_came_after_a_compaction(
     folder: Path, settings: Settings, read_iceberg: IcebergReader
 ) -> None:
