@@ -95,6 +95,8 @@ def browser() -> Iterator[Page]:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
         page = chromium.new_page(viewport={"width": 1600, "height": 1000})
         page.set_default_timeout(60_000)
+        # What comes comes, however busy the machine; it ends in 5 seconds by itself.
+        expect.set_options(timeout=60_000)
         yield page
         chromium.close()
 
