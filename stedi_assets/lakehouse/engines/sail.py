@@ -45,7 +45,7 @@ class SailServer:
             # A session of its own: Ctrl-C at a terminal is for the one who started it.
             self._process = subprocess.Popen(
                 [sys.executable, "-m", __spec__.name],
-                env=os.environ | _environment(folder) | _s3(s3_endpoint),
+                env=os.environ | _environment(folder) | _s3(s3_endpoint) | _given(),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=said,
@@ -124,6 +124,11 @@ def _environment(folder: Path) -> dict[str, str]:
         "SAIL_SPARK__SESSION_TIMEOUT_SECS": str(_WEEK),
         "RUST_LOG": "error",
     }
+
+
+def _given() -> dict[str, str]:
+    """What somebody configured of Sail: it wins."""
+    return {name: value for name, value in os.environ.items() if name.startswith("SAIL_")}
 
 
 def _s3(endpoint: str | None) -> dict[str, str]:
