@@ -25,6 +25,7 @@ class SailServer:
     Attributes:
         address: What a client connects to.
         folder: Where it keeps what does not fit into memory; it is removed when the server ends.
+        s3_endpoint: Another address of S3.
     """
 
     def __init__(self, folder: Path, s3_endpoint: str | None = None) -> None:
@@ -38,6 +39,7 @@ class SailServer:
             LakehouseError: It does not start.
         """
         self.folder = folder
+        self.s3_endpoint = s3_endpoint
         for part in ("tasks", "held", "spilled"):
             make_folder(folder / part)
         log = folder / "log"
@@ -89,7 +91,7 @@ _running: list[SailServer] = []
 
 
 def running_server(scratch: Path, s3_endpoint: str | None = None) -> SailServer:
-    """The one server of this process; another one is started where it ended.
+    """The one server of this process; another one takes its place where it ended.
 
     Args:
         scratch: Folder below which it may spill. If this process is killed, the next refresh
@@ -101,7 +103,8 @@ def running_server(scratch: Path, s3_endpoint: str | None = None) -> SailServer:
     """
     with _lock:
         for server in _running[:]:
-            if server.is_running and server.folder.exists():
+            is_usable = server.is_running and server.folder.exists()
+            if is_usable and server.s3_endpoint == s3_endpoint:
                 return server
             server.stop()
             _running.remove(server)
