@@ -91,12 +91,16 @@ def rebuild(
     with shown_progress(out):
         from stedi_assets.cli.refresh import refresh as run  # noqa: PLC0415
         from stedi_assets.privacy.key import begin_with_new_key  # noqa: PLC0415
+        from stedi_assets.privacy.landing_retention import (  # noqa: PLC0415
+            expire_landing_data,
+        )
         from stedi_assets.refresh.rebuild import (  # noqa: PLC0415
             damaged_tables,
             drop_damaged,
             removed_files,
         )
         from stedi_assets.resources import open_lakehouse  # noqa: PLC0415
+        from stedi_assets.tables import TABLES  # noqa: PLC0415
 
     lakehouse = open_lakehouse(settings)
     sources = [each.value for each in source or Source]
@@ -120,6 +124,14 @@ def rebuild(
             warn(
                 f"A new key is in use; {len(released):,} training sets of the old one are released."
             )
+    if settings.landing_ages or settings.refused_retention is not None:
+        # Landing files may have rows that went by age, and evidence about them went, too: they go
+        # again before a table is made of them.
+        landing = [table.name for table in TABLES if table.source in sources]
+        run(settings, out, tables=landing, rebuild=sources)
+        with shown_progress(out) as lakehouse.progress, lakehouse.locked(warn):
+            expire_landing_data(lakehouse, settings)
+        sources = []
     if not run(settings, out, rebuild=sources, full=True):
         raise typer.Exit(1)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stedi_assets.cli.progress import shown_progress
-from stedi_assets.cli.rights import NOBODY, read_address
+from stedi_assets.cli.rights import read_address
 from stedi_assets.cli.terminal import confirm, load_settings, out, say, stop, warn
 from stedi_assets.lakehouse.names import display_name
 
@@ -67,10 +67,12 @@ def forget(
         unknown = len(unknown_people(emails, settings))
         people = len({*map(one_spelling, emails)})
         rows = privacy.held(emails, lakehouse, settings)
-    if unknown == people and not landing_files:
-        raise stop(NOBODY if people == 1 else "Nothing is known of any of these addresses.")
     if unknown:
-        warn(f"Of {unknown:,} of {people:,} addresses nothing is known: see how they are spelled.")
+        # They may be in landing files that were not taken in, so they are kept out from now on.
+        warn(
+            f"Of {unknown:,} of {people:,} addresses no table has anything: see how they are "
+            "spelled. What lands of them is kept out."
+        )
     _print_rows(rows)
     if dry_run:
         return

@@ -23,7 +23,7 @@ Email = Annotated[
     ),
 ]
 
-NOBODY = "Nobody has this address here: nothing is held about them. See how it is spelled."
+NOBODY = "No table has anything about this address: see how it is spelled."
 
 MOST_SHOWN = 20
 """Lines of a kind that are shown; `--json` has all."""

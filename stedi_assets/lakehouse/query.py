@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
+from uuid import uuid4
 
 import ibis
 import ibis.expr.operations as ops
@@ -124,7 +125,11 @@ def _compiled_shape(op: ops.Relation, dialect: str) -> str:
 
 
 def _placeholder(name: str) -> str:
-    return view_name(name, "snapshot")
+    # No text of a rule has it, such as an address that somebody asks for.
+    return view_name(name, _TOKEN)
+
+
+_TOKEN = f"any_{uuid4().hex}"
 
 
 @lru_cache(maxsize=512)

@@ -13,7 +13,6 @@ from stedi_assets.lakehouse.vacuum import expire_holding
 from stedi_assets.privacy.forget_work import Work
 from stedi_assets.privacy.naming import Naming, held_in
 from stedi_assets.privacy.training_sets import TRAINING_SET
-from stedi_assets.refresh.release import RELEASE
 from stedi_assets.tables.identity import key_id
 from stedi_assets.tables.landing.quarantine import QUARANTINE
 
@@ -51,8 +50,9 @@ class States:
                 holding[name] = set(self._work.unreadable(files, people))
             else:
                 holding[name] = set(self._holding(name, files, people))
-            if name == TRAINING_SET and state.values_of(RELEASE):
-                # Whose pseudonyms are in files of no state any more, nobody can tell.
+            if name == TRAINING_SET:
+                # Whose pseudonyms are in files of no state, nobody can tell: releases have their
+                # own, and a refresh may have been killed before it noted which.
                 holding[name] |= {*files} - {f for s in state.all_snapshots for f in s.files}
         return holding
 

@@ -210,7 +210,8 @@ def concerned(
 ) -> list[str]:
     """Landing files of a source that hold forgotten people, as its table and quarantine know.
 
-    Files that were not taken in, or not as they are now, may hold some.
+    Files that were not taken in, or not as they are now, may hold some, and so may those with rows
+    that went by age.
 
     Args:
         folder: The landing files.
@@ -220,7 +221,9 @@ def concerned(
     """
     entries = {entry.path: entry for entry in ledger if entry.held_back is None}
     theirs = {
-        path for path, entry in entries.items() if entry.forgotten or entry.lost or path in silenced
+        path
+        for path, entry in entries.items()
+        if entry.forgotten or entry.expired or entry.lost or path in silenced
     }
     theirs |= {path for path, entry in entries.items() if entry.duplicate_of in theirs}
     known = {LandingFile(each.path, each.size, each.version) for each in entries.values()}

@@ -17,7 +17,9 @@ import ibis.expr.types as ir
 from stedi_assets.lakehouse.faults import LakehouseError, explain, is_transient, sentence
 from stedi_assets.lakehouse.lakehouse import Lakehouse, NotPublishedError
 from stedi_assets.lakehouse.landing.arrivals import LANDING_ROOT
+from stedi_assets.lakehouse.landing.holds import read_holds
 from stedi_assets.lakehouse.landing.ledger import Entry, LandingFile, LandingFolder
+from stedi_assets.lakehouse.landing.person import SEPARATOR
 from stedi_assets.lakehouse.query import Query
 from stedi_assets.lakehouse.removal import Expired, Goes, Instead, Reject, Removal
 from stedi_assets.lakehouse.storage.storage import StoredFile
@@ -182,13 +184,15 @@ class _Expiring:
             self.expired[SOURCES[name]] = self._delete_files(name, taken.entries, counted)
 
     def _instead(self, name: str) -> Instead:
-        """What could not be read goes, too; not what suspends somebody now."""
+        """What could not be read goes, too; not what suspends somebody now, or is of the held."""
         limit = self._limits.tables.get(name)
         suspending = self._suspending if name == _CUSTOMERS and limit is not None else set()
+        held = {each.person for each in read_holds(self._lakehouse.storage)}
 
         def instead(row: Reject) -> Reject | None:
             is_old = limit is not None and row["landed_at"] < limit
-            return None if is_old and _place(row) not in suspending else row
+            is_held = not held.isdisjoint((row["person"] or "").split(SEPARATOR))
+            return row if is_held or not is_old or _place(row) in suspending else None
 
         return instead
 
@@ -220,16 +224,17 @@ class _Expiring:
     def _erase(self, files: Sequence[LandingFile]) -> int:
         """Delete landing files with all their versions; gives how many are gone."""
         storage = self._lakehouse.storage
-        for number, file in enumerate(files):
+        deleted = 0
+        for file in files:
             location = self._landing.location(file.path)
             try:
                 if _is(file, storage.stored(location)):
                     storage.erase(location)
+                    deleted += 1
             except Exception as error:
                 if explain(error) is None or is_transient(error):
                     raise
-                return number  # nor may the others be
-        return len(files)
+        return deleted
 
     def _old_files(self, name: str, entries: list[Entry]) -> Iterator[LandingFile]:
         """Landing files of which nothing is left, and that are still what was taken in."""

@@ -163,8 +163,12 @@ def vacuum(
         faults.append(sentence(error))
     if not dry_run:
         faults += _noted(note_withdrawals, lakehouse, settings)
-    expired, wrong = expire_landing_data(lakehouse, settings, dry_run=dry_run)
-    faults += wrong
+    unforeseen: Exception | None = None
+    try:
+        expired, wrong = expire_landing_data(lakehouse, settings, dry_run=dry_run)
+        faults += wrong
+    except Exception as error:  # states with people who withdrew go all the same
+        expired, unforeseen = {}, error
     removed = vacuum_files(
         lakehouse.storage,
         settings.retention,
@@ -179,6 +183,8 @@ def vacuum(
         # Younger files are still there, though no state has them any more.
         age = max(settings.retention, safety_age)
         faults += _noted(note_vacuumed, lakehouse, settings.model_copy(update={"retention": age}))
+    if unforeseen is not None:
+        raise unforeseen
     # After it: whatever happens now, people who withdrew are gone.
     merged = compact(lakehouse, SOURCES, QUARANTINE.name, dry_run=dry_run)
     removed = replace(removed, merged=merged, expired=expired)

@@ -82,7 +82,7 @@ def test_of_a_stranger_nothing_is_held(folder: Path, monkeypatch: pytest.MonkeyP
     for words in ([], ["--json"], ["--export", str(folder / "dee.json")]):
         said = stedi(monkeypatch, "person", "dee@x.io", *words)
         assert (said.code, said.out) == (1, "")
-        assert said.err.startswith("Nobody has this address here: nothing is held about them.")
+        assert said.err.startswith("No table has anything about this address:")
         assert "dee" not in said.err
     assert files(folder) == before
 

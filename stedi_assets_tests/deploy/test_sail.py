@@ -47,16 +47,17 @@ def test_server_may_do_nothing_but_keep_pods_and_workers_nothing_at_all() -> Non
     assert worker["automountServiceAccountToken"] is False
 
 
-def test_only_dagster_reaches_the_server_from_outside() -> None:
+def test_only_dagster_and_its_own_workers_reach_the_server() -> None:
     policy = resource("NetworkPolicy", "sail")["spec"]
-    assert policy["podSelector"] == {}, "it is for all pods"
-    dagster, own = policy["ingress"]
+    assert policy["podSelector"]["matchLabels"] == POD["metadata"]["labels"]
+    dagster, workers = policy["ingress"]
     [port] = resource("Service", "sail")["spec"]["ports"]
     assert dagster["ports"] == [port]
     assert port["port"] == CONTAINER["ports"][0]["containerPort"]
-    for rule in (dagster, own):
+    for rule in (dagster, workers):
         for peer in rule["from"]:
             assert peer.keys() == {"podSelector"}, "pods of this namespace"
+            assert peer["podSelector"]["matchLabels"]
 
 
 def test_rows_that_a_session_keeps_are_where_all_pods_find_them() -> None:

@@ -20,9 +20,11 @@ from stedi_assets.lakehouse.faults import LakehouseError
 from stedi_assets.lakehouse.landing.ledger import LEDGER, Entry, read_ledger
 from stedi_assets.lakehouse.removal import Expired, Removal, Taken
 from stedi_assets.lakehouse.storage.local import LocalStorage
+from stedi_assets.privacy.holds import hold
 from stedi_assets.privacy.retention import vacuum
 from stedi_assets.read import read_table
 from stedi_assets.resources import open_lakehouse
+from stedi_assets_tests.commands import isolate, stedi
 from stedi_assets_tests.support import (
     ANN,
     BOB,
@@ -236,6 +238,43 @@ def test_nothing_goes_while_it_cannot_be_told_whose_a_device_is(settings: Settin
     after = counts(settings)
     for name in ("step_trainer_landing", "accelerometer_landing", "customer_landing"):
         assert after[name] == before[name]
+
+
+def test_mistake_in_it_keeps_no_older_state(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any, **__: Any) -> None:
+        raise RuntimeError("a mistake")
+
+    monkeypatch.setattr(Removal, "take_out", fails)
+    with pytest.raises(RuntimeError, match="a mistake"):
+        clean(settings.model_copy(update={"retention": NOW}))
+    assert len(catalog_of(settings).state("machine_learning_curated").changes) == 1
+
+
+def test_what_is_of_somebody_held_stays(settings: Settings, folder: Path) -> None:
+    assert hold(BOB, open_lakehouse(settings), settings, print)
+    before = entries(settings, "customer_landing")["bob.json"]
+    assert clean(settings).expired["customer"].unreadable == 0
+    assert "customer/bob.json" in files(folder)
+    assert entries(settings, "customer_landing")["bob.json"] == before
+
+
+def test_rebuild_makes_no_table_of_what_went(
+    settings: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "accelerometer_trusted"
+    clean(settings.model_copy(update={"retention": NOW}))
+    kept = counts(settings)
+    isolate(monkeypatch, folder)
+    monkeypatch.setenv("STEDI_LANDING", settings.landing_root)
+    monkeypatch.setenv("STEDI_LANDING_RETENTION", "365d")
+    monkeypatch.setenv("STEDI_MAX_QUARANTINE_SHARE", "0.5")
+    # Its file is there, as a reading of it is evidence.
+    assert entries(settings, "accelerometer_landing")["old.json"].expired == 31
+    assert stedi(monkeypatch, "rebuild", "--yes").code == 0
+    assert counts(settings) == kept
+    assert {each.rows for each in catalog_of(settings).state(name).all_snapshots} == {kept[name]}
 
 
 def test_table_that_others_write_to_is_left_for_the_next_night(

@@ -17,6 +17,7 @@ from stedi_assets.lakehouse.storage.durable import make_folder
 
 _HOST = "127.0.0.1"
 _WEEK = 7 * 24 * 3600
+_START_SECONDS = 120
 
 
 class SailServer:
@@ -55,8 +56,13 @@ class SailServer:
             )
         atexit.register(self.stop)
         assert self._process.stdout
+        # A server that hangs would keep the refresh, and so withdrawals, for ever.
+        deadline = threading.Timer(_START_SECONDS, self._process.kill)
+        deadline.start()
         port = self._process.stdout.readline().decode().strip()
+        deadline.cancel()
         if not port:
+            self._process.kill()
             self._process.wait()
             last = log.read_text(errors="replace").strip().splitlines()[-1:]
             self.stop()
@@ -148,6 +154,7 @@ def _serve() -> None:
     assert server.listening_address
     sys.stdout.write(f"{server.listening_address[1]}\n")
     sys.stdout.flush()
+    os.dup2(2, 1)  # what a task prints goes to the log: nobody reads on
     sys.stdin.read()
     os._exit(0)  # what is under way is of no use to anybody
 

@@ -4,6 +4,7 @@ import os
 import pickle
 import socket
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 import ibis
+import ibis.expr.operations as ops
 import ibis.expr.types as ir
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -144,20 +146,22 @@ class SparkStart:
             raise LakehouseError(_start_failure(error, conf)) from None
 
 
+_lock = threading.Lock()
 _with_sail: dict[str, SparkSession] = {}
 """The session of this process with its server of Sail, by the server's address."""
 
 
 def _session_with_sail(begin: Callable[[], SparkSession], address: str) -> SparkSession:
     """The session with the server that runs now: PySpark would go on with one that ended."""
-    if address not in _with_sail:
-        for ended in _with_sail.values():
-            ended.stop()
-        _with_sail.clear()
-        session = begin()
-        _give_up_soon(session)
-        _with_sail[address] = session
-    return _with_sail[address]
+    with _lock:
+        if address not in _with_sail:
+            for ended in _with_sail.values():
+                ended.stop()
+            _with_sail.clear()
+            session = begin()
+            _give_up_soon(session)
+            _with_sail[address] = session
+        return _with_sail[address]
 
 
 def _give_up_soon(session: Any) -> None:
@@ -239,16 +243,21 @@ class SparkEngine:
 
     def _rows_of(self, files: Sequence[str], types: Mapping[str, str]) -> DataFrame:
         session = self.backend.session
-        columns = ", ".join(f"`{column}` {_SPARK_TYPES[dtype]}" for column, dtype in types.items())
+        columns = _columns(types)
         if not files:
             return session.createDataFrame([], columns)
-        reader = session.read.schema(columns)
         if self.backend.is_sail:
             self._assert_there(files)
-            return reader.parquet(*map(_quoted_uri, files))
+            return self._rows_there(files, types)
+        reader = session.read.schema(columns)
         # Spark would take * ? [ { in a path for a pattern, and a folder user=ann for a column.
         reader = reader.options(__globPaths__="false", recursiveFileLookup="true")
         return reader.parquet(*map(_uri, files))
+
+    def _rows_there(self, files: Sequence[str], types: Mapping[str, str]) -> DataFrame:
+        """The rows of files on Sail, which are there."""
+        reader = self.backend.session.read.schema(_columns(types))
+        return reader.parquet(*map(_quoted_uri, files))
 
     def _assert_there(self, files: Sequence[str]) -> None:
         """Refuse files that are gone: to Sail they are files without rows."""
@@ -262,8 +271,8 @@ class SparkEngine:
         """Open Parquet files with the path of each row's file in the column `FILE`."""
         if self.backend.is_sail:  # it does not tell which file a row is of
             self._assert_there(files)
-            each = [self._rows_of([file], types).withColumn(FILE, lit(file)) for file in files]
-            rows = reduce(DataFrame.unionAll, each)
+            each = [self._rows_there([file], types).withColumn(FILE, lit(file)) for file in files]
+            rows = reduce(DataFrame.unionAll, each or [self._rows_of((), types)])
         else:
             rows = self._rows_of(tuple(files), types).withColumn(FILE, input_file_name())
         rows.createOrReplaceTempView(name)
@@ -308,6 +317,7 @@ class SparkEngine:
             writing = Writing(self._storage, target, query.schema.to_pyarrow(), field_ids)
             written = rows.mapInArrow(writing.run, "file string").collect()
             files = sorted(row.file for row in written)
+            self._assert_there(backend.files_of(query))  # as they were when they were opened
             self._storage.check_written(files)
             return files
         for name, id_ in field_ids.items():
@@ -361,6 +371,11 @@ class _Backend(Backend):  # type: ignore[misc]
         self.opened: dict[str, tuple[Sequence[str], Mapping[str, str]]] = {}
         self.held: dict[str, tuple[DataFrame, int]] = {}
 
+    def files_of(self, query: Query) -> list[str]:
+        """The files of the tables that a query reads."""
+        names = [table.name for table in query.expression.op().find(ops.DatabaseTable)]
+        return [file for name in names if name in self.opened for file in self.opened[name][0]]
+
     @cached_property
     def is_sail(self) -> bool:
         """Whether the server is Sail, which calls itself Spark: it lacks a function of Spark's."""
@@ -402,6 +417,10 @@ _FIELD_ID = "parquet.field.id"
 """What Spark calls the id of a column in the metadata of a field."""
 
 _SPARK_TYPES = {"string": "string", "int64": "bigint", "float64": "double"}
+
+
+def _columns(types: Mapping[str, str]) -> str:
+    return ", ".join(f"`{column}` {_SPARK_TYPES[dtype]}" for column, dtype in types.items())
 
 
 def _uri(location: str) -> str:
