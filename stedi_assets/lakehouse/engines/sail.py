@@ -45,14 +45,14 @@ class SailServer:
             make_folder(folder / part)
         log = folder / "log"
         with log.open("wb") as said:
-            # A session of its own: Ctrl-C at a terminal is for the one who started it.
+            # A group of its own: Ctrl-C at a terminal is for the one who started it.
             self._process = subprocess.Popen(
                 [sys.executable, "-m", __spec__.name],
                 env=os.environ | _environment(folder) | _s3(s3_endpoint) | _given(),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=said,
-                start_new_session=True,
+                process_group=0,
             )
         atexit.register(self.stop)
         assert self._process.stdout
