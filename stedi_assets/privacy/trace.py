@@ -75,9 +75,9 @@ def trace(
         origins: pd.DataFrame = files.to_pandas()
     if origins.empty:
         raise UnknownRowError(
-            "The landing zone has no readings of that row under this key of subject_id: they went "
-            "by age (STEDI_LANDING_RETENTION), or STEDI_PSEUDONYM_KEY is not the key it was made "
-            "with."
+            "The landing zone has no readings of that row under this key of subject_id: set "
+            "STEDI_PSEUDONYM_KEY to the key it was made with, unless they went by age "
+            "(STEDI_LANDING_RETENTION)."
         )
     return origins
 
