@@ -130,7 +130,9 @@ def rebuild(
         landing = [table.name for table in TABLES if table.source in sources]
         run(settings, out, tables=landing, rebuild=sources)
         with shown_progress(out) as lakehouse.progress, lakehouse.locked(warn):
-            expire_landing_data(lakehouse, settings)
+            _, faults = expire_landing_data(lakehouse, settings)
+        for fault in faults:
+            warn(fault)
         sources = []
     if not run(settings, out, rebuild=sources, full=True):
         raise typer.Exit(1)

@@ -6,6 +6,7 @@ so what looks like an e-mail or a phone number is masked wherever a name is show
 """
 
 import re
+from collections.abc import Collection, Iterable
 
 _STRAY = re.compile("[\\udc80-\\udcff]")
 _ESCAPED = re.compile(r"\\(?:\\|x([89a-f][0-9a-f]))")
@@ -50,6 +51,17 @@ def readable(name: str) -> str:
 def original(path: str) -> str:
     """The name of the operating system that `readable` made this of."""
     return _ESCAPED.sub(lambda match: chr(0xDC00 + int(match[1], 16)) if match[1] else "\\", path)
+
+
+def end_of(path: str) -> tuple[str, ...]:
+    """Folder and name of a file: engines write what is before in different ways."""
+    return tuple(path.rsplit("/", 2)[-2:])
+
+
+def located_in(paths: Iterable[str], files: Collection[str]) -> set[str]:
+    """The files of these paths, as an engine writes them in the column `FILE`."""
+    by_end = {end_of(file): file for file in files}
+    return {by_end[end_of(path)] for path in paths}
 
 
 def view_name(table: str, rows_id: str) -> str:

@@ -15,7 +15,7 @@ from stedi_assets.lakehouse.changes.change import Rows
 from stedi_assets.lakehouse.faults import LakehouseError, damaged
 from stedi_assets.lakehouse.lakehouse import Lakehouse
 from stedi_assets.lakehouse.landing.ledger import LEDGER, Entry, read_ledger, write_ledger
-from stedi_assets.lakehouse.names import FILE, view_name
+from stedi_assets.lakehouse.names import FILE, located_in, view_name
 from stedi_assets.lakehouse.query import Query
 from stedi_assets.lakehouse.state import ADDED, REMOVED, ROWS_SINCE, SAME_ROWS, Snapshot, TableState
 from stedi_assets.lakehouse.table import SOURCE_FILE, Table
@@ -215,13 +215,6 @@ class Removal:
                 renamed[file] = new
             lost += gone
         return renamed, lost
-
-
-def located_in(paths: Iterable[str], files: Collection[str]) -> set[str]:
-    """The files of these paths, as an engine writes them in the column `FILE`."""
-    # Engines write what is before in different ways.
-    by_end = {tuple(file.rsplit("/", 2)[1:]): file for file in files}
-    return {by_end[tuple(path.rsplit("/", 2)[1:])] for path in paths}
 
 
 def count_by_file(rows: ir.Table, lakehouse: Lakehouse) -> dict[str, int]:

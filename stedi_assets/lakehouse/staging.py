@@ -1,13 +1,11 @@
 """Makes the files of a table's next state from those of the last one and what changed."""
 
-from pathlib import PurePosixPath
-
 import ibis
 import ibis.expr.types as ir
 
 from stedi_assets.lakehouse.changes.change import Rows, together
 from stedi_assets.lakehouse.engines.engine import Engine
-from stedi_assets.lakehouse.names import FILE, view_name
+from stedi_assets.lakehouse.names import FILE, located_in, view_name
 from stedi_assets.lakehouse.query import Query
 from stedi_assets.lakehouse.state import Snapshot, TableState
 
@@ -67,11 +65,5 @@ def _rows_like(removed: ir.Table, published: Snapshot, engine: Engine) -> tuple[
 
 def _files_of(touched: ir.Table, published: Snapshot, engine: Engine) -> set[str]:
     """The published files that hold rows, as the catalog names them."""
-    by_end = {_end(file): file for file in published.files}
     found = engine.fetch(Query.of(touched.select(FILE).distinct()))[FILE].to_pylist()
-    return {by_end[_end(file)] for file in found}
-
-
-def _end(path: str) -> tuple[str, ...]:
-    """Folder and name of a file: engines write what is before in different ways."""
-    return PurePosixPath(path).parts[-2:]
+    return located_in(found, published.files)

@@ -13,7 +13,7 @@ import ibis.expr.types as ir
 
 from stedi_assets.lakehouse.catalog import Catalog
 from stedi_assets.lakehouse.engines.duckdb import DuckDBEngine, shared_engine
-from stedi_assets.lakehouse.names import FILE, display_name, view_name
+from stedi_assets.lakehouse.names import FILE, display_name, end_of, view_name
 from stedi_assets.lakehouse.state import Snapshot, TableState
 from stedi_assets.lakehouse.table import Zone
 from stedi_assets.privacy.explained import explained
@@ -277,7 +277,7 @@ def _tables(person: Person, settings: Settings) -> Iterator[Held]:
         unknown = [each for each in snapshots if _is_under_another_key(each, settings)]
         rows = _rows_by_file([each for each in snapshots if each not in unknown], person, engine)
         for snapshot in snapshots:
-            number = sum(rows[_ending(file)] for file in snapshot.files)
+            number = sum(rows[end_of(file)] for file in snapshot.files)
             if number or (snapshot in unknown and snapshot.rows):
                 yield {
                     "table": name,
@@ -308,9 +308,11 @@ def _role(snapshot: Snapshot, state: TableState) -> str:
     return "waits on audit" if candidate and snapshot.id == candidate.id else "older"
 
 
-def _rows_by_file(snapshots: list[Snapshot], person: Person, engine: DuckDBEngine) -> Counter[str]:
+def _rows_by_file(
+    snapshots: list[Snapshot], person: Person, engine: DuckDBEngine
+) -> Counter[tuple[str, ...]]:
     """Rows of theirs in each file of a table's states; each file is read once."""
-    found: Counter[str] = Counter()
+    found: Counter[tuple[str, ...]] = Counter()
     groups: dict[tuple[tuple[str, str], ...], set[str]] = {}
     for snapshot in snapshots:  # a table may have named people by another column before
         groups.setdefault(tuple(sorted(snapshot.types.items())), set()).update(snapshot.files)
@@ -323,13 +325,8 @@ def _rows_by_file(snapshots: list[Snapshot], person: Person, engine: DuckDBEngin
         seen |= files
         counts = rows.filter(is_theirs(rows, [person])).group_by(FILE).agg(rows=ibis._.count())
         for row in counts.to_pyarrow().to_pylist():
-            found[_ending(row[FILE])] += row["rows"]
+            found[end_of(row[FILE])] += row["rows"]
     return found
-
-
-def _ending(path: str) -> str:
-    """What is the same of a file's path, whoever wrote it down."""
-    return "/".join(path.split("/")[-2:])
 
 
 def _iso(milliseconds: int | None) -> str | None:

@@ -6,9 +6,9 @@ from collections.abc import Collection
 import ibis.expr.types as ir
 
 from stedi_assets.lakehouse.lakehouse import Lakehouse
-from stedi_assets.lakehouse.names import FILE
+from stedi_assets.lakehouse.names import FILE, located_in
 from stedi_assets.lakehouse.query import Query
-from stedi_assets.lakehouse.removal import Removal, located_in, read_rejects
+from stedi_assets.lakehouse.removal import Removal, read_rejects
 from stedi_assets.lakehouse.storage.storage import UNFINISHED
 from stedi_assets.privacy.naming import Naming
 from stedi_assets.privacy.policy import policy_of
