@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import json
 import os
+import shutil
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -352,6 +353,12 @@ def refresh(
         raise_on_error=False,
         asset_selection=[dg.AssetKey(name) for name in only] or None,
     )
+
+
+def keep_history_in(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    """Let the runs of commands be recorded there, as the project configures it."""
+    shutil.copy(PROJECT / "dagster.yaml", folder)
+    patch.setenv("DAGSTER_HOME", str(folder))
 
 
 def counts(settings: Settings) -> dict[str, int]:

@@ -11,14 +11,14 @@ from stedi_assets.tables.consent import suspending_records, unreadable_people
 
 def check_suspended(view: View) -> Finding:
     """How many people are suspended, and where their unreadable records are."""
-    places = view.call(suspending_records).order_by("source_file", "position")
     people = view.call(unreadable_people).count().to_pyarrow().as_py()
+    if not people:
+        return Finding("suspended", True, "Nobody is suspended.", {"suspended": 0})
+    places = view.call(suspending_records).order_by("source_file", "position")
     examples = [
         f"{display_name(row['source_file'])} at byte {row['position']}"
         for row in places.limit(MOST_NAMED).to_pyarrow().to_pylist()
     ]
-    if not people:
-        return Finding("suspended", True, "Nobody is suspended.", {"suspended": 0})
     return Finding(
         "suspended",
         False,

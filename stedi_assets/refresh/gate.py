@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from inspect import getdoc
@@ -112,24 +112,25 @@ def audit_and_publish(
     lakehouse.progress.begin(f"auditing {table.name}")
     audited = candidate or lakehouse.published(table.name)
     view = View(lakehouse, policy, audited, in_full=recomputed is not None)
-    contract = table.contract_under(policy)
+    fulfilled = check_contract(
+        table.contract_under(policy), audited, lakehouse, in_full=view.in_full
+    )
     others = _checks_beyond_contract(table, max_consent_fall)
-    findings = [*_findings(contract, others, audited, lakehouse, view), recomputed or _NOT_COMPARED]
+    if fulfilled.passed:
+        view.fetch_ahead(_of_all_rows(table, view))
+        found = [check(audited, view) for check in others.values()]
+    else:
+        found = [*map(_not_checked, others)]
+    findings = [fulfilled, *found, recomputed or _NOT_COMPARED]
     if candidate is None:
         return _leave_published(audited, findings)
     return publish_or_hold_back(candidate, findings, lakehouse, started)
 
 
-def _findings(
-    contract: type[Contract],
-    others: Mapping[str, _Check],
-    candidate: Snapshot,
-    lakehouse: Lakehouse,
-    view: View,
-) -> Iterator[Finding]:
-    yield (fulfilled := check_contract(contract, candidate, lakehouse, in_full=view.in_full))
-    for name, check in others.items():
-        yield check(candidate, view) if fulfilled.passed else _not_checked(name)
+def _of_all_rows(table: TableDefinition, view: View) -> list[Callable[..., Any]]:
+    """What looks at all rows of a candidate; of one made from what changed, consent alone."""
+    others = () if view.is_from_changes else (table.serial_numbers, table.account)
+    return [function for function in (table.consent, *others) if function]
 
 
 def _audit_unchanged(table: TableDefinition, lakehouse: Lakehouse, policy: Policy) -> Verdict:

@@ -1,6 +1,6 @@
 """The tables as rules and checks see them."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import ibis.expr.types as ir
@@ -48,6 +48,7 @@ class View(Mapping[str, ir.Table]):
         self._policy = policy
         self._candidate = candidate
         self._snapshots = {candidate.table: candidate} if candidate else {}
+        self._fetched: dict[Callable[..., Any], list[dict[str, Any]]] = {}
 
     def __getitem__(self, name: str) -> ir.Table:
         """The table as an expression."""
@@ -113,15 +114,20 @@ class View(Mapping[str, ir.Table]):
         Raises:
             UnderivableError: It was not made from what is published, or is audited in full.
         """
-        published = self._candidate and self.published(self._candidate.table)
-        if (
-            self.in_full
-            or self._candidate is None
-            or published is None
-            or not self._lakehouse.is_known(published, self._candidate)
-        ):
+        if self._candidate is None or not self.is_from_changes:
             raise UnderivableError("it was made anew, or is audited in full")
         return self._candidate
+
+    @property
+    def is_from_changes(self) -> bool:
+        """Whether the candidate was made from what is published, and its change is audited."""
+        published = self._candidate and self.published(self._candidate.table)
+        return (
+            not self.in_full
+            and self._candidate is not None
+            and published is not None
+            and self._lakehouse.is_known(published, self._candidate)
+        )
 
     def change_of(self, function: Callable[..., Any]) -> dict[str, Change]:
         """What became of the tables that a check looks at since it last looked.
@@ -171,8 +177,14 @@ class View(Mapping[str, ir.Table]):
 
     def fetch(self, function: Callable[..., Any]) -> list[dict[str, Any]]:
         """The rows that a rule or check gives, which are few."""
-        rows: list[dict[str, Any]] = self._lakehouse.engine.fetch(self.query(function)).to_pylist()
-        return rows
+        if function not in self._fetched:
+            self.fetch_ahead([function])
+        return self._fetched[function]
+
+    def fetch_ahead(self, functions: Sequence[Callable[..., Any]]) -> None:
+        """Execute several rules or checks at once, so that `fetch` has what they give."""
+        found = self._lakehouse.engine.fetch_all([self.query(function) for function in functions])
+        self._fetched |= {f: rows.to_pylist() for f, rows in zip(functions, found, strict=True)}
 
     def count(self, function: Callable[..., Any]) -> int:
         """The number that a check gives."""

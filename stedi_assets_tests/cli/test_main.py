@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,10 +18,17 @@ from typer.testing import CliRunner, Result
 from stedi_assets.cli.history import instance_of
 from stedi_assets.cli.main import app
 from stedi_assets.read import UnknownSnapshotError, UnknownTableError, read_table
-from stedi_assets.settings import PROJECT, Settings
+from stedi_assets.settings import Settings
 from stedi_assets.tables.trusted.customer_trusted import customer_trusted
 from stedi_assets_tests.conftest import Lakehouses
-from stedi_assets_tests.support import KEY, change_table, on_this_machine, publish, under
+from stedi_assets_tests.support import (
+    KEY,
+    change_table,
+    keep_history_in,
+    on_this_machine,
+    publish,
+    under,
+)
 
 LATER = int(time.time() * 1000)
 """A time in milliseconds after all those of a sample."""
@@ -56,8 +62,7 @@ class Project:
 
     def isolate(self, patch: pytest.MonkeyPatch) -> "Project":
         """Let commands use it, so that no run of a test is in the history of this checkout."""
-        shutil.copy(PROJECT / "dagster.yaml", self.history)
-        patch.setenv("DAGSTER_HOME", str(self.history))
+        keep_history_in(self.history, patch)
         settings = under(self.place, landing=None)
         patch.setenv("STEDI_DEPLOYMENT", settings.deployment)
         patch.setenv("STEDI_LAKEHOUSE", settings.lakehouse)

@@ -1,6 +1,5 @@
 """The history of runs, whose files stay open: others see each event at once all the same."""
 
-import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,14 +10,13 @@ import pytest
 import sqlalchemy as db
 from sqlalchemy.event import listens_for, remove
 
-from stedi_assets.settings import PROJECT
+from stedi_assets_tests.support import keep_history_in
 
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A DAGSTER_HOME that is configured like the project."""
-    shutil.copy(PROJECT / "dagster.yaml", tmp_path)
-    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    keep_history_in(tmp_path, monkeypatch)
     return tmp_path
 
 

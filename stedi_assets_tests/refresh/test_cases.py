@@ -19,7 +19,16 @@ from stedi_assets.refresh.gate import audit_and_publish
 from stedi_assets.resources import open_lakehouse
 from stedi_assets.settings import Settings
 from stedi_assets.tables import definition
-from stedi_assets_tests.support import ANN, SHARED, catalog_of, counts, stage, subject_id, under
+from stedi_assets_tests.support import (
+    ANN,
+    SHARED,
+    catalog_of,
+    counts,
+    keep_history_in,
+    stage,
+    subject_id,
+    under,
+)
 
 T = 1_655_564_400_000
 CASES = SHARED / "cases/cases.json"
@@ -53,7 +62,7 @@ def _parameters() -> list[Any]:
 def settings(
     place: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Settings:
-    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    keep_history_in(tmp_path, monkeypatch)
     folder = tmp_path if place == "local" else request.getfixturevalue("aws").folder()
     (folder / "landing").mkdir()
     return under(folder)

@@ -195,6 +195,10 @@ class DuckDBEngine:
         # A sum of whole numbers is a decimal to Arrow.
         return PyArrowData.convert_table(rows.rename_columns(query.schema.names), query.schema)
 
+    def fetch_all(self, queries: Sequence[Query]) -> list[pa.Table]:
+        """The rows of several queries, one after the other: each has all threads."""
+        return [self.fetch(query) for query in queries]
+
     def write(self, query: Query, folder: str, field_ids: Mapping[str, int]) -> list[str]:
         """Write the rows of a query as Parquet files below `folder`, with these ids of columns.
 

@@ -118,6 +118,10 @@ class GlueEngine:
         """The rows of a query, computed in this process."""
         return self.immediate.fetch(query)
 
+    def fetch_all(self, queries: Sequence[Query]) -> list[pa.Table]:
+        """The rows of several queries, computed in this process."""
+        return self.immediate.fetch_all(queries)
+
     def write(self, query: Query, folder: str, field_ids: Mapping[str, int]) -> list[str]:
         """Have the job write the rows of the table that this step makes below `folder`.
 

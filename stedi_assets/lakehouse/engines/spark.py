@@ -50,9 +50,10 @@ REDACTED = "spark.sql.redaction.string.regex"
 SQL = {
     # A rule that overflows must fail, whatever the default of the version.
     "spark.sql.ansi.enabled": "true",
-    # Rather few files of a good size than as many as there are cores.
+    # A task for each core, but none, and no file, for less than some megabytes.
     "spark.sql.adaptive.enabled": "true",
-    "spark.sql.adaptive.coalescePartitions.parallelismFirst": "false",
+    "spark.sql.adaptive.coalescePartitions.parallelismFirst": "true",
+    "spark.sql.adaptive.coalescePartitions.minPartitionSize": "8m",
     "spark.sql.adaptive.advisoryPartitionSizeInBytes": "128m",
     # A table is broadcast only once its real size is known: the size of a column in a file says
     # little, millions of e-mails may take a megabyte there.
@@ -77,6 +78,8 @@ _CLUSTER = SILENT | {
 _LOCAL = {
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
+    # Of Spark's 200 nearly all would be empty, and each takes its time.
+    "spark.sql.shuffle.partitions": str(max(16, 2 * (os.cpu_count() or 1))),
 }
 
 
@@ -303,7 +306,16 @@ class SparkEngine:
 
     def fetch(self, query: Query) -> pa.Table:
         """The rows of a query, which are few."""
-        return query.expression.as_table().to_pyarrow()
+        return self._fetch(query.sql("pyspark"), query.schema)
+
+    def fetch_all(self, queries: Sequence[Query]) -> list[pa.Table]:
+        """The rows of several queries, side by side: each has many small stages, one by one."""
+        compiled = [(query.sql("pyspark"), query.schema) for query in queries]
+        with ThreadPoolExecutor() as pool:
+            return list(pool.map(lambda each: self._fetch(*each), compiled))
+
+    def _fetch(self, sql: str, schema: ibis.Schema) -> pa.Table:
+        return _arrow(self.backend.session.sql(sql), schema)
 
     def write(self, query: Query, folder: str, field_ids: Mapping[str, int]) -> list[str]:
         """Write the rows of a query as Parquet files below `folder`, with these ids of columns.
@@ -395,14 +407,17 @@ class _Backend(Backend):  # type: ignore[misc]
     def to_pyarrow(self, expr: ir.Expr, /, **options: Any) -> Any:
         # ibis goes by way of pandas, where a whole number beside a null loses its last digits.
         table = expr.as_table()
-        rows, schema = self.session.sql(self.compile(table, **options)), table.schema()
-        if hasattr(rows, "toArrow"):
-            arrow = rows.toArrow()
-        else:  # Spark 3.5
-            arrow = pa.Table.from_pylist(
-                [row.asDict() for row in rows.collect()], schema.to_pyarrow()
-            )
-        return expr.__pyarrow_result__(PyArrowData.convert_table(arrow, schema))
+        rows = self.session.sql(self.compile(table, **options))
+        return expr.__pyarrow_result__(_arrow(rows, table.schema()))
+
+
+def _arrow(rows: DataFrame, schema: ibis.Schema) -> pa.Table:
+    """The rows themselves, with the types of a schema."""
+    if hasattr(rows, "toArrow"):
+        arrow = rows.toArrow()
+    else:  # Spark 3.5
+        arrow = pa.Table.from_pylist([row.asDict() for row in rows.collect()], schema.to_pyarrow())
+    return PyArrowData.convert_table(arrow, schema)
 
 
 @lru_cache(maxsize=1)

@@ -18,6 +18,7 @@ from stedi_assets_tests.refresh.pipeline.support import FIRST, SECOND
 from stedi_assets_tests.support import (
     KEY,
     deliver,
+    keep_history_in,
     refresh,
     under,
 )
@@ -70,7 +71,7 @@ def stedi(
     """Runs a command as a person does; gives its exit code and what it prints, in one line."""
 
     def run(settings: Settings, *words: str) -> tuple[int, str]:
-        monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))  # not the history of the checkout
+        keep_history_in(tmp_path, monkeypatch)  # not that of the checkout
         monkeypatch.setattr("sys.argv", ["stedi", *words])
         given = {
             "DEPLOYMENT": settings.deployment,
