@@ -22,16 +22,19 @@ def consenting(customer_landing: ir.Table, quarantine: ir.Table) -> ir.Table:
     The newest that landed about them could be read.
     """
     c = customer_landing
-    record = ibis.struct(
-        {
-            "updated": ibis.coalesce(c.lastupdatedate, c.registrationdate, c.landed_at),
-            "registered": c.registrationdate.fill_null(_NEVER),
-            "refuses": (c.sharewithresearchasofdate <= 0).fill_null(True),
-        }
+    records = c.select(
+        "person",
+        updated=ibis.coalesce(c.lastupdatedate, c.registrationdate, c.landed_at),
+        registered=c.registrationdate.fill_null(_NEVER),
+        refuses=(c.sharewithresearchasofdate <= 0).fill_null(True),
     )
-    # Compared field by field: of records that tie in both times, one that refuses is the greatest.
-    latest = c.group_by("person").agg(record=record.max())
-    agreed = latest.filter(~latest.record["refuses"]).select(email="person")
+    for time in ("updated", "registered"):
+        # Not the greatest of structs, which takes Sail ten times as long; nor a join, as the rows
+        # of a person are together already for the next step.
+        newest = records.mutate(newest=records[time].max().over(group_by=records.person))
+        records = newest.filter(newest[time] == newest.newest).drop("newest")
+    answers = records.group_by("person").agg(refuses=records.refuses.max())
+    agreed = answers.filter(~answers.refuses).select(email="person")
     agreed = agreed.anti_join(unreadable_people(customer_landing, quarantine), "email")
     return agreed.anti_join(held_people(quarantine), agreed.email == held_people(quarantine).person)
 
@@ -47,15 +50,18 @@ def held_people(quarantine: ir.Table) -> ir.Table:
 
 def unreadable_people(customer_landing: ir.Table, quarantine: ir.Table) -> ir.Table:
     """People whose last record to land, or one that landed with it, could not be read."""
-    readable = customer_landing.select(
-        email="person", landed=ibis.struct({"at": customer_landing.landed_at, "unreadable": False})
-    )
+    none = ibis.null("int64")
+    readable = customer_landing.select(email="person", readable="landed_at", unreadable=none)
     unreadable = unreadable_records(quarantine)
-    unreadable = unreadable.select(
-        email="person", landed=ibis.struct({"at": unreadable.landed_at, "unreadable": True})
+    unreadable = unreadable.select(email="person", readable=none, unreadable="landed_at")
+    newest = (
+        readable.union(unreadable)
+        .group_by("email")
+        .agg(readable=ibis._.readable.max(), unreadable=ibis._.unreadable.max())
     )
-    newest = readable.union(unreadable).group_by("email").agg(landed=ibis._.landed.max())
-    return newest.filter(newest.landed["unreadable"]).select("email")
+    return newest.filter(
+        newest.unreadable.notnull(), (newest.unreadable >= newest.readable).fill_null(True)
+    ).select("email")
 
 
 def unreadable_records(quarantine: ir.Table) -> ir.Table:
