@@ -31,6 +31,7 @@ from benchmarks.sides import (
     PYSPARK,
     SHARED,
     SPARK,
+    SPARK_MIXED,
     WITHDRAWALS,
 )
 
@@ -65,6 +66,7 @@ RATIOS = (
         quantity="megabytes",
         suffix=", peak memory",
     ),
+    Ratio(SPARK_MIXED, SPARK, {HUNDRED_THOUSAND: "at most 0.5", MILLION: "at most 0.15"}),
     Ratio(MIXED, EMPTY, {HUNDRED_THOUSAND: "at most 0.40", MILLION: "at most 0.08"}),
     Ratio(WITHDRAWALS, EMPTY, {HUNDRED_THOUSAND: "at most 0.40", MILLION: "at most 0.08"}),
     Ratio(ONE_FILE, EMPTY, {HUNDRED_THOUSAND: "at most 0.30", MILLION: "at most 0.05"}),

@@ -32,9 +32,13 @@ BARE = "bare.py"
 GLUE = "Glue-style Spark jobs"
 SPARK = "refresh on Sail"
 PYSPARK = "refresh on PySpark"
+SPARK_MIXED = f"{MIXED}, on Sail"
 SHARED, BARE_SHARED = "refresh, shared serials", "bare.py, shared serials"
-DELIVERED = (MIXED, WITHDRAWALS, ONE_FILE)
+DELIVERED = (MIXED, WITHDRAWALS, ONE_FILE, SPARK_MIXED)
 """What is measured after a delivery, and so has other data than the sample."""
+
+ON_SPARK = "spark_"
+"""What the name of a side begins with that is a scenario on Sail."""
 
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parent
@@ -192,8 +196,9 @@ class Stage:
             NoRoomError: The disk is too small for its landing files.
             CommandError: Its landing files, or the lakehouse of a scenario, cannot be made.
         """
-        if side in SCENARIOS:
-            with self._restored(side) as here:
+        scenario = side.removeprefix(ON_SPARK)
+        if scenario in SCENARIOS:
+            with self._restored(scenario) as here:
                 yield here
             return
         defect = ("--shared-serials",) if side == "shared-serials" else ()
@@ -265,13 +270,13 @@ def empty(here: Place) -> Measured:
     yield AGAIN, here.refresh()
 
 
-def scenario(name: str, here: Place) -> Measured:
+def scenario(name: str, here: Place, engine: str = "duckdb") -> Measured:
     """`stedi refresh` of what was delivered to a lakehouse that has the sample.
 
     Raises:
         WrongAnswerError: A refresh from empty of the same files gives other numbers of rows.
     """
-    measured = here.refresh()
+    measured = here.refresh(engine)
     if here.check:
         anew = replace(here, lakehouse="anew")
         try:
@@ -316,6 +321,7 @@ SIDES: dict[str, Callable[[Place], Measured]] = {
     "bare": bare,
     "glue": glue,
     "spark": spark,
+    f"{ON_SPARK}mixed": partial(scenario, SPARK_MIXED, engine="spark"),
     "pyspark": pyspark,
     "shared-serials": shared_serials,
 }
@@ -324,9 +330,9 @@ SIDES: dict[str, Callable[[Place], Measured]] = {
 
 def unavailable() -> dict[str, str]:
     """Sides that cannot run here, each with a sentence that says why."""
-    missing = {}
+    missing: dict[str, str] = {}
     if not (find_spec("pyspark") and find_spec("pysail")):
-        missing["spark"] = "It needs PySpark and Sail."
+        missing |= dict.fromkeys(("spark", f"{ON_SPARK}mixed"), "It needs PySpark and Sail.")
     if not (find_spec("pyspark") and shutil.which("java")):
         missing |= dict.fromkeys(("glue", "pyspark"), "It needs PySpark and Java.")
     return missing
