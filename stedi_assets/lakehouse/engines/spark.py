@@ -21,10 +21,12 @@ import ibis.expr.types as ir
 import pyarrow as pa
 import pyarrow.parquet as pq
 from ibis.backends.pyspark import Backend
+from ibis.backends.sql.dialects import PySpark
 from ibis.formats.pyarrow import PyArrowData
 from pyspark.errors import PySparkException, UnsupportedOperationException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.functions import input_file_name, lit
+from sqlglot.expressions import NullSafeEQ
 
 from stedi_assets.lakehouse.engines.duckdb import DuckDBEngine, backend_table
 from stedi_assets.lakehouse.engines.memory import available_memory
@@ -35,6 +37,9 @@ from stedi_assets.lakehouse.faults import DamagedError, LakehouseError
 from stedi_assets.lakehouse.names import FILE, view_name
 from stedi_assets.lakehouse.query import Query
 from stedi_assets.lakehouse.storage.storage import Storage
+
+# In words, IS NOT DISTINCT FROM, Sail would compare each row of a join with each.
+PySpark.Generator.TRANSFORMS[NullSafeEQ] = lambda sql, node: sql.binary(node, "<=>")
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -146,6 +146,20 @@ def test_nothing_goes_through_the_driver_for_the_small_size_of_its_file(
     assert "Broadcast" not in plan.toString()
 
 
+def test_keys_that_may_be_null_are_looked_up_and_not_compared_one_by_one(
+    tmp_path: Path, engine: SparkEngine
+) -> None:
+    types = {"key": "string", "number": "int64"}
+    row = {"key": None, "number": 1}
+    rows, keys = (
+        engine.open(name, [parquet(tmp_path / name, [row])], types) for name in ("rows", "keys")
+    )
+    found = rows.semi_join(keys, [rows[name].identical_to(keys[name]) for name in types])
+    plan = engine.backend.session.sql(f"EXPLAIN {Query.of(found).sql('pyspark')}").collect()
+    assert "Join" in str(plan) and "NestedLoop" not in str(plan)
+    assert engine.fetch(Query.of(found)).to_pylist() == [row]
+
+
 def total(engine: DuckDBEngine, share: Sequence[int], *, refused: int) -> int:
     [[found]] = engine.backend.raw_sql(f"SELECT sum(unnest) FROM unnest({list(share)})").fetchall()
     if refused in share:
