@@ -50,7 +50,7 @@ class Query:
         """Its SQL, on the names under which the engine opened the tables."""
         if isinstance(self.build, _Fixed):
             return sql_of(self.build.expression, dialect)
-        sql, _ = _compiled(self.build, self._schemas, dialect)
+        sql = _compiled(self.build, self._schemas, dialect)
         for name, table in self.tables.items():
             sql = sql.replace(_placeholder(name), table.get_name())
         return sql
@@ -60,7 +60,7 @@ class Query:
         """Columns and types of its rows."""
         if isinstance(self.build, _Fixed):
             return self.build.expression.schema()
-        _, schema = _compiled(self.build, self._schemas, "duckdb")
+        schema: ibis.Schema = _built(self.build, self._schemas).as_table().schema()
         return schema
 
     @property
@@ -132,10 +132,14 @@ def _placeholder(name: str) -> str:
 _TOKEN = f"any_{uuid4().hex}"
 
 
+_Schemas = tuple[tuple[str, ibis.Schema], ...]
+
+
 @lru_cache(maxsize=512)
-def _compiled(
-    build: Build, schemas: tuple[tuple[str, ibis.Schema], ...], dialect: str
-) -> tuple[str, ibis.Schema]:
-    tables = {name: ibis.table(schema, name=_placeholder(name)) for name, schema in schemas}
-    expression = build(tables)
-    return str(ibis.to_sql(expression, dialect=dialect)), expression.as_table().schema()
+def _built(build: Build, schemas: _Schemas) -> ir.Expr:
+    return build({name: ibis.table(schema, name=_placeholder(name)) for name, schema in schemas})
+
+
+@lru_cache(maxsize=512)
+def _compiled(build: Build, schemas: _Schemas, dialect: str) -> str:
+    return str(ibis.to_sql(_built(build, schemas), dialect=dialect))
