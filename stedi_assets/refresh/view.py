@@ -121,13 +121,10 @@ class View(Mapping[str, ir.Table]):
     @property
     def is_from_changes(self) -> bool:
         """Whether the candidate was made from what is published, and its change is audited."""
-        published = self._candidate and self.published(self._candidate.table)
-        return (
-            not self.in_full
-            and self._candidate is not None
-            and published is not None
-            and self._lakehouse.is_known(published, self._candidate)
-        )
+        if self.in_full or self._candidate is None:
+            return False
+        published = self.published(self._candidate.table)
+        return published is not None and self._lakehouse.is_known(published, self._candidate)
 
     def change_of(self, function: Callable[..., Any]) -> dict[str, Change]:
         """What became of the tables that a check looks at since it last looked.

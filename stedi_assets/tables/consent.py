@@ -29,8 +29,8 @@ def consenting(customer_landing: ir.Table, quarantine: ir.Table) -> ir.Table:
         refuses=(c.sharewithresearchasofdate <= 0).fill_null(True),
     )
     for time in ("updated", "registered"):
-        # Not the greatest of structs, which takes Sail ten times as long; nor a join, as the rows
-        # of a person are together already for the next step.
+        # Not the greatest of structs, which takes Sail several times as long; nor a join, as the
+        # rows of a person are together already for the next step.
         newest = records.mutate(newest=records[time].max().over(group_by=records.person))
         records = newest.filter(newest[time] == newest.newest).drop("newest")
     answers = records.group_by("person").agg(refuses=records.refuses.max())

@@ -160,6 +160,15 @@ def test_keys_that_may_be_null_are_looked_up_and_not_compared_one_by_one(
     assert engine.fetch(Query.of(found)).to_pylist() == [row]
 
 
+def test_queries_that_run_side_by_side_give_each_its_rows(
+    tmp_path: Path, engine: SparkEngine
+) -> None:
+    rows = engine.open("row", [parquet(tmp_path / "row", [{"number": 1}])], {"number": "int64"})
+    queries = [Query.of(rows.select(number=rows.number + more)) for more in range(6)]
+    found = [table["number"].to_pylist() for table in engine.fetch_all(queries)]
+    assert found == [[1 + more] for more in range(6)]
+
+
 def total(engine: DuckDBEngine, share: Sequence[int], *, refused: int) -> int:
     [[found]] = engine.backend.raw_sql(f"SELECT sum(unnest) FROM unnest({list(share)})").fetchall()
     if refused in share:
