@@ -25,7 +25,7 @@ FLOORS = """
     lakehouse.state
     lakehouse.manifests lakehouse.query
     lakehouse.faults
-    lakehouse.names lakehouse.table lakehouse.duckdb_sql lakehouse.progress
+    lakehouse.names lakehouse.table lakehouse.dialect lakehouse.duckdb_sql lakehouse.progress
 """
 """From the top down; a module stands on the floor of the longest name that it begins with."""
 

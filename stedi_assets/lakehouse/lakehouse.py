@@ -13,7 +13,7 @@ import ibis.expr.types as ir
 from filelock import FileLock, Timeout
 
 from stedi_assets.lakehouse.catalog import Catalog
-from stedi_assets.lakehouse.changes.change import Change, Rows, net
+from stedi_assets.lakehouse.changes.change import Change, Rows
 from stedi_assets.lakehouse.changes.workspace import Workspace
 from stedi_assets.lakehouse.engines.duckdb import drop_leftovers
 from stedi_assets.lakehouse.engines.engine import Engine
@@ -55,12 +55,12 @@ class Lakehouse:
         self.storage = storage
         self.engine = engine
         self.progress = SILENT
-        self._changes: dict[tuple[str, str, str], Rows] = {}
+        self._changes: dict[tuple[str, str, str], Rows[ir.Table]] = {}
 
     @cached_property
     def workspace(self) -> Workspace:
         """Keeps what is computed to derive changes, for the rest of this run."""
-        return Workspace(self.engine.immediate.hold)
+        return Workspace(self.engine.immediate)
 
     @cached_property
     def catalog(self) -> Catalog:
@@ -121,8 +121,11 @@ class Lakehouse:
         kept, beside = self._files_apart(old, new)
         if known is None:
             # A file that was written anew has mostly the rows of the one whose place it took.
-            known = beside if len(beside.both) < len(beside) else net(beside, self.workspace.hold)
+            known = beside if len(beside.both) < len(beside) else self._net(beside)
         return Change(self.open(old), self.open(new), known, kept, beside)
+
+    def _net(self, rows: Rows[ir.Table]) -> Rows[ir.Table]:
+        return self.workspace.net(self.workspace.selections(rows))
 
     def nearest(self, old: Snapshot, new: Snapshot) -> tuple[Snapshot, Snapshot]:
         """Snapshots with the rows of two states that have as many files in common as can be.
@@ -140,11 +143,11 @@ class Lakehouse:
         """Whether this run made one state from the other, so that what changed is at hand."""
         return (old.table, old.rows_id, new.rows_id) in self._changes
 
-    def remember(self, old: Snapshot, new: Snapshot, rows: Rows) -> None:
+    def remember(self, old: Snapshot, new: Snapshot, rows: Rows[ir.Table]) -> None:
         """Keep what a state has more and less than the one before, for the rest of this run."""
         self._changes[old.table, old.rows_id, new.rows_id] = rows
 
-    def _files_apart(self, old: Snapshot, new: Snapshot) -> tuple[ir.Table | None, Rows]:
+    def _files_apart(self, old: Snapshot, new: Snapshot) -> tuple[ir.Table | None, Rows[ir.Table]]:
         """The rows of the files that two states have in common, and of those that one has alone."""
 
         def rows_of(files: set[str], kind: str) -> ir.Table | None:

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 from uuid import uuid4
 
 import ibis
@@ -18,6 +18,17 @@ Build = Callable[[Mapping[str, ir.Table]], Any]
 
 The SQL is kept by it: equal ones must make equal expressions.
 """
+
+
+class Statement(Protocol):
+    """SQL that gives rows."""
+
+    def sql(self, dialect: str) -> str:
+        """The SQL."""
+
+    @property
+    def schema(self) -> ibis.Schema:
+        """Columns and types of the rows."""
 
 
 @dataclass(frozen=True)

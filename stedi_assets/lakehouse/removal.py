@@ -115,7 +115,7 @@ class Removal:
         held = None
         if published.files:  # without any there is nothing to locate
             located = mark(self.located(name, published.files, published.types))
-            held = self._engine.hold(located.filter(goes(located)))
+            held = self._engine.hold(Query.of(located.filter(goes(located))))
         gone = {} if held is None else count_by_file(held, self._lakehouse)
         ledger = read_ledger(published.properties[LEDGER], self._catalog.io)
         renamed, lost = self._rejects_without(instead, ledger, dry_run=dry_run)

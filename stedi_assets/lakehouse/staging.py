@@ -1,9 +1,12 @@
 """Makes the files of a table's next state from those of the last one and what changed."""
 
+import functools
+
 import ibis
+import ibis.expr.operations as ops
 import ibis.expr.types as ir
 
-from stedi_assets.lakehouse.changes.change import Rows, together
+from stedi_assets.lakehouse.changes.change import Rows
 from stedi_assets.lakehouse.engines.engine import Engine
 from stedi_assets.lakehouse.names import FILE, located_in, view_name
 from stedi_assets.lakehouse.query import Query
@@ -11,7 +14,7 @@ from stedi_assets.lakehouse.state import Snapshot, TableState
 
 
 def files_with_change(
-    published: Snapshot, rows: Rows, state: TableState, engine: Engine
+    published: Snapshot, rows: Rows[ir.Table], state: TableState, engine: Engine
 ) -> list[str]:
     """The files of a state that has these rows more and less than what is published.
 
@@ -39,9 +42,9 @@ def files_with_change(
             others.anti_join(keys, [others[key].identical_to(keys[key]) for key in keys.columns]),
             left,
         ]
-    query = together([table.select(*state.types) for table in written])
-    if query is None:
+    if not written:
         return files
+    query = functools.reduce(union, [table.select(*state.types) for table in written])
     return [*files, *engine.write(Query.of(query), f"{state.location}/data", state.field_ids)]
 
 
@@ -51,14 +54,13 @@ def _rows_like(removed: ir.Table, published: Snapshot, engine: Engine) -> tuple[
     Measured values are left out of what is compared: the others tell nearly all rows apart.
     """
     names = [name for name, dtype in published.types.items() if dtype != "float64"]
-    keys = engine.hold(removed.select(*names).distinct())
+    keys = engine.hold(Query.of(removed.select(*names).distinct()))
     assert keys is not None
     located = engine.open_located(
         view_name(f"{published.table}_located", published.rows_id), published.files, published.types
     )
-    touched = engine.hold(
-        located.semi_join(keys, [located[name].identical_to(keys[name]) for name in names])
-    )
+    like = located.semi_join(keys, [located[name].identical_to(keys[name]) for name in names])
+    touched = engine.hold(Query.of(like))
     assert touched is not None
     return touched, keys
 
@@ -67,3 +69,17 @@ def _files_of(touched: ir.Table, published: Snapshot, engine: Engine) -> set[str
     """The published files that hold rows, as the catalog names them."""
     found = engine.fetch(Query.of(touched.select(FILE).distinct()))[FILE].to_pylist()
     return located_in(found, published.files)
+
+
+def union(left: ir.Table, right: ir.Table) -> ir.Table:
+    """The rows of both, which have the same columns; where one may be null, both may."""
+    tables = []
+    for table, other in ((left, right), (right, left)):
+        types = other.schema()
+        loose = {
+            name: ops.Cast(table[name], dtype.copy(nullable=True)).to_expr()
+            for name, dtype in table.schema().items()
+            if dtype != types[name]
+        }
+        tables.append(table.mutate(**loose) if loose else table)
+    return ibis.union(*tables)

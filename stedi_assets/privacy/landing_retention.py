@@ -169,7 +169,7 @@ class _Expiring:
 
     def _held(self, rows: ir.Table) -> ir.Table:
         """Rows, computed once."""
-        held = self._lakehouse.engine.immediate.hold(rows)
+        held = self._lakehouse.engine.immediate.hold(Query.of(rows))
         return rows.limit(0) if held is None else held
 
     def _take(self, name: str, goes: Goes, **how: Callable[[ir.Table], ir.Table]) -> None:

@@ -3,7 +3,6 @@
 What decides who may be seen, consent, is not among this: it is looked at whole each time.
 """
 
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +11,7 @@ import ibis.expr.types as ir
 
 from stedi_assets.lakehouse.changes.change import UnderivableError
 from stedi_assets.lakehouse.changes.derive import Derivation
-from stedi_assets.lakehouse.query import Query
+from stedi_assets.lakehouse.changes.selection import union_of
 from stedi_assets.refresh.method import unbound
 from stedi_assets.refresh.view import View
 
@@ -54,13 +53,9 @@ def _sums(function: Callable[..., Any], view: View) -> dict[str, int]:
     changes = view.change_of(function)
     rows = summands(view.query(function).build(unbound(changes)).op())
     derived = Derivation(rows, changes, view.workspace, summed=[_ROWS]).gross()
-    totals: Counter[str] = Counter()
-    for part, sign in ((derived.added, 1), (derived.removed, -1)):
-        if part is None:
-            continue
-        groups = [name for name in part.columns if name != _ROWS]
-        counted = part.group_by(groups) if groups else part
-        sums = counted.agg(rows=part[_ROWS].sum().fill_null(0).cast("int64"))
-        for row in view.engine.fetch(Query.of(sums)).to_pylist():
-            totals["".join(str(row[name]) for name in groups)] += sign * row[_ROWS]
-    return dict(totals)
+    removed = derived.removed and derived.removed.negative(_ROWS)
+    both = union_of([part for part in (derived.added, removed) if part is not None])
+    if both is None:
+        return {}
+    sums = view.engine.fetch(both.summed(_ROWS)).to_pylist()
+    return {"".join(str(row[name]) for name in row if name != _ROWS): row[_ROWS] for row in sums}

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import ibis
+import ibis.expr.types as ir
 
 from stedi_assets.lakehouse.changes.change import Change, Rows
 from stedi_assets.lakehouse.changes.derive import Derivation
@@ -122,7 +123,7 @@ def changes_of(
 
 def derive(
     state: TableState, query: Query, changes: Mapping[str, Change], lakehouse: Lakehouse
-) -> Rows:
+) -> Rows[ir.Table]:
     """The rows that a table gains and loses by what became of its inputs, held.
 
     Raises:

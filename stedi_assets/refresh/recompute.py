@@ -5,10 +5,10 @@ from collections.abc import Collection, Mapping, Sequence
 import ibis
 import ibis.expr.types as ir
 
-from stedi_assets.lakehouse.changes.change import union
 from stedi_assets.lakehouse.lakehouse import Lakehouse
 from stedi_assets.lakehouse.names import view_name
 from stedi_assets.lakehouse.query import Query
+from stedi_assets.lakehouse.staging import union
 from stedi_assets.lakehouse.state import Snapshot, TableState
 from stedi_assets.refresh.findings import RECOMPUTED, Finding
 from stedi_assets.refresh.method import Method

@@ -38,7 +38,7 @@ TIMES = range(0, 60, 2)
 
 OF_ITS_FILE = {"landed_at", "source_file"}
 
-Fault = Callable[[Rows, Lakehouse], Rows]
+Fault = Callable[[Rows[ir.Table], Lakehouse], Rows[ir.Table]]
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ def plant(patch: pytest.MonkeyPatch, table: str, fault: Fault) -> None:
 
     def derived(
         state: TableState, query: Query, changes: Mapping[str, Change], lakehouse: Lakehouse
-    ) -> Rows:
+    ) -> Rows[ir.Table]:
         found = derive(state, query, changes, lakehouse)
         assert state.published
         return fault(found, lakehouse) if state.published.table == table else found
@@ -130,16 +130,16 @@ def plant(patch: pytest.MonkeyPatch, table: str, fault: Fault) -> None:
     patch.setattr("stedi_assets.refresh.stage.derive", derived)
 
 
-def repeat_one_for_another(found: Rows, lakehouse: Lakehouse) -> Rows:
+def repeat_one_for_another(found: Rows[ir.Table], lakehouse: Lakehouse) -> Rows[ir.Table]:
     """Lose an added row, and have another one twice, so that the counts still add up."""
     assert found.added is not None
     ordered = found.added.order_by(found.added.columns)
     others = ordered.limit(2, offset=1)
     twice = ibis.union(others, ordered.limit(1, offset=1), distinct=False)
-    return Rows(lakehouse.engine.immediate.hold(twice), found.removed)
+    return Rows(lakehouse.engine.immediate.hold(Query.of(twice)), found.removed)
 
 
-def keep_what_is_gone(found: Rows, lakehouse: Lakehouse) -> Rows:
+def keep_what_is_gone(found: Rows[ir.Table], lakehouse: Lakehouse) -> Rows[ir.Table]:
     """Keep a removed row instead of the one that took its place."""
     assert lakehouse.engine.immediate.held_rows(found.removed) == 1
     return Rows()

@@ -14,13 +14,12 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
-import ibis
 import ibis.expr.operations as ops
 import ibis.expr.types as ir
 from ibis.common.exceptions import IbisError
 
-from stedi_assets.lakehouse.changes.change import Change, Rows, UnderivableError, net, together
-from stedi_assets.lakehouse.changes.keys import Columns, Keys, matching
+from stedi_assets.lakehouse.changes.change import Change, Rows, UnderivableError
+from stedi_assets.lakehouse.changes.keys import Columns, Keys
 from stedi_assets.lakehouse.changes.restrict import (
     JOINS,
     equal_fields,
@@ -28,6 +27,13 @@ from stedi_assets.lakehouse.changes.restrict import (
     is_stored,
     restrict,
     windows_of,
+)
+from stedi_assets.lakehouse.changes.selection import (
+    Selection,
+    referred,
+    result,
+    sources_of,
+    union_of,
 )
 from stedi_assets.lakehouse.changes.sums import partial_groups
 from stedi_assets.lakehouse.changes.workspace import Workspace
@@ -61,18 +67,18 @@ class Derivation:
         self._published = published
         self._partial = partial_groups(self._root, summed) if summed else set()
         self._old, self._new = (_Side(inputs, workspace, is_new=new) for new in (False, True))
-        self._rows: dict[ops.Relation, Rows] = {}
-        self._touched: dict[tuple[ops.Relation, tuple[str, ...]], ir.Table | None] = {}
+        self._rows: dict[ops.Relation, Rows[Selection]] = {}
+        self._touched: dict[tuple[ops.Relation, tuple[str, ...]], Selection | None] = {}
 
-    def rows(self) -> Rows:
+    def rows(self) -> Rows[ir.Table]:
         """The rows that the expression gains and loses, held.
 
         Raises:
             UnderivableError: It does something whose change cannot be derived.
         """
-        return net(self.gross(), self._workspace.hold)
+        return self._workspace.net(self.gross())
 
-    def gross(self) -> Rows:
+    def gross(self) -> Rows[Selection]:
         """The same rows, not held; some may be among both.
 
         Raises:
@@ -84,15 +90,15 @@ class Derivation:
             kind = type(error).__name__
             raise UnderivableError(f"what narrows it cannot be expressed ({kind})") from error
 
-    def _of(self, op: ops.Relation) -> Rows:
+    def _of(self, op: ops.Relation) -> Rows[Selection]:
         if op not in self._rows:
             self._rows[op] = self._derive(op)
         return self._rows[op]
 
-    def _derive(self, op: ops.Relation) -> Rows:  # noqa: PLR0911  (one for each operation)
+    def _derive(self, op: ops.Relation) -> Rows[Selection]:  # noqa: PLR0911  (one for each operation)
         match op:
             case ops.UnboundTable():
-                return self._inputs[op.name].rows
+                return self._workspace.selections(self._inputs[op.name].rows)
             case ops.Filter() if not _computes(op.predicates):
                 return self._linear(op)
             case ops.DropColumns() | ops.FillNull():
@@ -102,8 +108,8 @@ class Derivation:
             case ops.Union() if not op.distinct:
                 sides = [self._of(op.left), self._of(op.right)]
                 return Rows(
-                    together([side.added for side in sides if side.added is not None]),
-                    together([side.removed for side in sides if side.removed is not None]),
+                    union_of([side.added for side in sides if side.added is not None]),
+                    union_of([side.removed for side in sides if side.removed is not None]),
                 )
             case ops.Distinct():
                 return self._with_keys(op, op.schema.names)
@@ -114,12 +120,16 @@ class Derivation:
             case _:
                 raise UnderivableError(f"{type(op).__name__} cannot be derived")
 
-    def _linear(self, op: ops.Relation) -> Rows:
+    def _linear(self, op: ops.Relation) -> Rows[Selection]:
         """An operation on each row by itself."""
         rows = self._of(op.parent)
-        return Rows(*(None if part is None else _on(op, part) for part in rows))
+        return Rows(*(None if part is None else self._on(op, part) for part in rows))
 
-    def _project(self, op: ops.Project) -> Rows:
+    def _on(self, op: ops.Relation, rows: Selection) -> Selection:
+        """The operation on other rows."""
+        return result(op, {op.parent: rows}, self._workspace.dialect)
+
+    def _project(self, op: ops.Project) -> Rows[Selection]:
         values, windows = op.values.values(), windows_of(op.values.values())
         if not windows:
             if _computes(values):
@@ -135,16 +145,16 @@ class Derivation:
             raise UnderivableError("a window over all rows cannot be derived")
         return self._with_keys(op, keys)
 
-    def _aggregate(self, op: ops.Aggregate) -> Rows:
+    def _aggregate(self, op: ops.Aggregate) -> Rows[Selection]:
         if op in self._partial:
             return self._linear(op)
         if not op.groups or len(_names(op.groups.values())) < len(op.groups):
             raise UnderivableError("a group by computed values, or of all rows, cannot be derived")
         if self._published is not None and self._is_count(op):
-            return self._counted(op, self._published)
+            return self._counted(op, self._workspace.selection(self._published))
         return self._with_keys(op, [*op.groups])
 
-    def _joined(self, op: ops.JoinChain) -> Rows:
+    def _joined(self, op: ops.JoinChain) -> Rows[Selection]:
         keys = {f"key_{name}": ops.Field(op.first, name) for name in _keys_of_first(op)}
         if not keys:
             raise UnderivableError("a join that compares no columns cannot be derived")
@@ -153,7 +163,7 @@ class Derivation:
 
     def _with_keys(
         self, op: ops.Relation, keys: Collection[str], names: Iterable[str] | None = None
-    ) -> Rows:
+    ) -> Rows[Selection]:
         """All rows with a key that was touched, as they were and as they are."""
         found = self.touched(op, tuple(keys))
         if found is None:
@@ -161,17 +171,16 @@ class Derivation:
         touched, columns = self._with_nulls(found), {key: key for key in keys}
         names = tuple(names or op.schema.names)
         new, old = (
-            restrict(op, columns, touched, side, names).select(*names)
+            restrict(op, columns, touched, side, names).select(names)
             for side in (self._new, self._old)
         )
         return Rows(new, old)
 
-    def _with_nulls(self, keys: ir.Table) -> Keys:
+    def _with_nulls(self, keys: Selection) -> Keys:
         """Keys of rows, among which a null may be one."""
-        nulls = keys.filter(ibis.or_(*(keys[name].isnull() for name in keys.columns)))
-        return Keys(keys, self._workspace.hold(nulls.limit(1)) is not None)
+        return Keys(keys, self._workspace.hold(keys.with_nulls()) is not None)
 
-    def touched(self, op: ops.Relation, names: tuple[str, ...]) -> ir.Table | None:
+    def touched(self, op: ops.Relation, names: tuple[str, ...]) -> Selection | None:
         """All values of columns in rows that a relation gains or loses, and maybe others; held."""
         if (op, names) not in self._touched:
             self._touched[op, names] = self._touch(op, names) if self._changes(op) else None
@@ -183,7 +192,7 @@ class Derivation:
 
     def _touch(  # noqa: PLR0911  (one for each operation)
         self, op: ops.Relation, names: tuple[str, ...]
-    ) -> ir.Table | None:
+    ) -> Selection | None:
         below: Mapping[str, ops.Value] | None = None
         match op:
             case ops.Filter() if not _computes(op.predicates):
@@ -206,23 +215,21 @@ class Derivation:
             return self._renamed(op.parent, {name: below[name].name for name in names})
         return self._touched_in_rows(op, names)
 
-    def _touched_in_rows(self, op: ops.Relation, names: tuple[str, ...]) -> ir.Table | None:
+    def _touched_in_rows(self, op: ops.Relation, names: tuple[str, ...]) -> Selection | None:
         """The values of columns in the rows that a relation gains and loses."""
-        return self._distinct([part.select(*names) for part in self._of(op).both])
+        return self._distinct([part.select(names) for part in self._of(op).both])
 
-    def _renamed(self, op: ops.Relation, sources: Mapping[str, str]) -> ir.Table | None:
+    def _renamed(self, op: ops.Relation, sources: Mapping[str, str]) -> Selection | None:
         """The touched values of columns, under the names that they are given above."""
         found = self.touched(op, tuple(dict.fromkeys(sources.values())))
-        if found is None or all(name == source for name, source in sources.items()):
-            return found
-        return found.select(**{name: found[source] for name, source in sources.items()})
+        return None if found is None else found.renamed(sources)
 
-    def _distinct(self, tables: Iterable[ir.Table | None]) -> ir.Table | None:
-        """The different rows of those tables that have some; held."""
-        rows = together([table for table in tables if table is not None])
+    def _distinct(self, parts: Iterable[Selection | None]) -> Selection | None:
+        """The different rows of those that there are; held."""
+        rows = union_of([part for part in parts if part is not None])
         return None if rows is None else self._workspace.hold(rows.distinct())
 
-    def _touched_by_join(self, op: ops.JoinChain, names: tuple[str, ...]) -> ir.Table | None:
+    def _touched_by_join(self, op: ops.JoinChain, names: tuple[str, ...]) -> Selection | None:
         """What was touched of columns of one joined table, or can be joined with what was."""
         values = {name: op.values[name] for name in names}
         owners = {value.rel for value in values.values() if isinstance(value, ops.Field)}
@@ -242,7 +249,7 @@ class Derivation:
         ref: ops.JoinReference,
         owner: ops.JoinReference,
         sources: Mapping[str, str],
-    ) -> ir.Table | None:
+    ) -> Selection | None:
         """Values of columns in rows of one table that can be joined with what changed of another.
 
         Rows that a table on the way lost need not be looked at: they were touched themselves.
@@ -255,11 +262,11 @@ class Derivation:
             if keys is None:
                 return None
             names = step.onward or tuple(dict.fromkeys(sources.values()))
-            found = Keys(keys.drop_null())
-            keys = restrict(step.table.parent, step.pairs, found, self._new, names).select(*names)
+            found = Keys(keys.without_nulls())
+            keys = restrict(step.table.parent, step.pairs, found, self._new, names).select(names)
             keys = self._distinct([keys]) if step.onward else keys
         assert keys is not None
-        return keys.select(**{name: keys[source] for name, source in sources.items()})
+        return keys.renamed(sources)
 
     def _is_count(self, op: ops.Aggregate) -> bool:
         """Whether it is the outermost operation, but for the order of columns, and counts rows."""
@@ -272,32 +279,21 @@ class Derivation:
         metrics = [(type(m), getattr(m, "where", None)) for m in op.metrics.values()]
         return op == root and metrics == [(ops.CountStar, None)]
 
-    def _counted(self, op: ops.Aggregate, published: ir.Table) -> Rows:
+    def _counted(self, op: ops.Aggregate, published: Selection) -> Rows[Selection]:
         """Counts by group: those of the changed rows are added to those that were published."""
-        rows, hold = self._of(op.parent), self._workspace.hold
-        (count,), groups = op.metrics, list(op.groups)
-        changed = together(
-            [
-                counted.mutate(**{count: sign * counted[count]})
-                for part, sign in ((rows.added, 1), (rows.removed, -1))
-                if part is not None
-                for counted in [_on(op, part)]
-            ]
+        hold, groups = self._workspace.hold, {group: group for group in op.groups}
+        (count,) = op.metrics
+        added, removed = (
+            None if part is None else self._on(op, part) for part in self._of(op.parent)
         )
+        removed = None if removed is None else removed.negative(count)
+        counted = union_of([part for part in (added, removed) if part is not None])
+        changed = None if counted is None else hold(counted.summed(count))
         if changed is None:
             return Rows()
-        changed = changed.group_by(groups).agg(**{count: changed[count].sum()})
-        changed = hold(changed.filter(changed[count] != 0))
-        if changed is None:
-            return Rows()
-        before = published.semi_join(
-            changed, [published[group].identical_to(changed[group]) for group in groups]
-        )
-        before = hold(before.select(*op.schema.names))
-        after = together([table for table in (before, changed) if table is not None])
-        assert after is not None
-        after = after.group_by(groups).agg(**{count: after[count].sum()})
-        return Rows(hold(after.filter(after[count] != 0)), before)
+        before = hold(published.matching(changed, groups, nulls=True).select(op.schema.names))
+        after = changed if before is None else before.union(changed).summed(count)
+        return Rows(hold(after), before)
 
 
 class _Side:
@@ -307,29 +303,41 @@ class _Side:
         self._inputs = inputs
         self._workspace = workspace
         self._is_new = is_new
+        self._whole: dict[ops.Relation, Selection] = {}
 
-    def bound(self, op: ops.Relation) -> ir.Table:
-        """A relation of these tables."""
-        tables = {leaf: self._whole(leaf).op() for leaf in op.find(ops.UnboundTable)}
-        return op.replace(tables).to_expr()
+    def whole(self, op: ops.Relation) -> Selection:
+        """All rows of a relation of these tables."""
+        if op not in self._whole:
+            is_stored = isinstance(op, ops.UnboundTable)
+            self._whole[op] = self._table(op) if is_stored else self.result(op, {})
+        return self._whole[op]
 
-    def _whole(self, leaf: ops.UnboundTable) -> ir.Table:
+    def _table(self, leaf: ops.UnboundTable) -> Selection:
         change = self._inputs[leaf.name]
-        return change.new if self._is_new else change.old
+        table = self._workspace.selection(change.new if self._is_new else change.old)
+        return table.select(leaf.schema.names)
+
+    def result(self, op: ops.Relation, narrowed: Mapping[ops.Relation, Selection]) -> Selection:
+        """The rows of an operation on what was narrowed, and on the whole of its other sources."""
+        sources = {
+            source: narrowed[source] if source in narrowed else self.whole(referred(source))
+            for source in sources_of(op)
+        }
+        return result(op, sources, self._workspace.dialect)
 
     def narrowed(
         self, leaf: ops.UnboundTable, names: Collection[str], columns: Columns, keys: Keys
-    ) -> ir.Table:
+    ) -> Selection:
         """The rows of a table with these keys; columns of other names have no values."""
         change = self._inputs[leaf.name]
         names = {*names, *columns}
         found = self._workspace.matching(change, names, columns, keys, is_new=self._is_new)
-        rows = together([_with_all_columns(part, leaf.schema) for part in found])
+        rows = union_of([part.with_columns(leaf.schema) for part in found])
         if rows is None:
-            return self._whole(leaf).limit(0)
-        return rows if len(columns) == 1 else matching(rows, columns, keys)
+            return self._table(leaf).none()
+        return rows if len(columns) == 1 else keys.matched(rows, columns)
 
-    def hold(self, rows: ir.Table) -> ir.Table | None:
+    def hold(self, rows: Selection) -> Selection | None:
         """Compute rows once; None if there are none."""
         return self._workspace.hold(rows)
 
@@ -387,20 +395,6 @@ def _keys_of_first(op: ops.JoinChain) -> list[str]:
     if numbers or not compared & {*stored}:
         return [*sorted(compared), *numbers]
     return stored
-
-
-def _with_all_columns(rows: ir.Table, schema: ibis.Schema) -> ir.Table:
-    """The rows with null in the columns that they lack."""
-    columns = {
-        name: rows[name] if name in rows.columns else ibis.null(dtype)
-        for name, dtype in schema.items()
-    }
-    return rows.select(**columns)
-
-
-def _on(op: ops.Relation, rows: ir.Table) -> ir.Table:
-    """The operation on other rows."""
-    return op.replace({op.parent: rows.op()}).to_expr()
 
 
 def _names(values: Iterable[ops.Value]) -> set[str]:

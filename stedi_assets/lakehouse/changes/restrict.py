@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import ibis.expr.operations as ops
-import ibis.expr.types as ir
 from ibis.common.graph import Graph
 
-from stedi_assets.lakehouse.changes.change import union
-from stedi_assets.lakehouse.changes.keys import Columns, Keys, matching
+from stedi_assets.lakehouse.changes.keys import Columns, Keys
+from stedi_assets.lakehouse.changes.selection import Selection, referred, sources_of
 
 _CERTAIN = {"inner", "semi"}
 """Joins of which each row in the output has found a row."""
@@ -26,21 +25,24 @@ JOINS = _CERTAIN | {"left", "anti"}
 class Side(Protocol):
     """The tables before a change, or after it."""
 
-    def bound(self, op: ops.Relation) -> ir.Table:
-        """A relation of these tables."""
+    def whole(self, op: ops.Relation) -> Selection:
+        """All rows of a relation of these tables."""
+
+    def result(self, op: ops.Relation, narrowed: Mapping[ops.Relation, Selection]) -> Selection:
+        """The rows of an operation on what was narrowed, and on the whole of its other sources."""
 
     def narrowed(
         self, leaf: ops.UnboundTable, names: Collection[str], columns: Columns, keys: Keys
-    ) -> ir.Table:
+    ) -> Selection:
         """The rows of a table with these keys; only columns with these names have their values."""
 
-    def hold(self, rows: ir.Table) -> ir.Table | None:
+    def hold(self, rows: Selection) -> Selection | None:
         """Compute rows once; None if there are none."""
 
 
 def restrict(
     op: ops.Relation, columns: Columns, keys: Keys, side: Side, names: Collection[str] | None = None
-) -> ir.Table:
+) -> Selection:
     """The rows of a relation whose columns have values that are among the keys.
 
     Args:
@@ -51,7 +53,7 @@ def restrict(
         names: The columns that are needed, by default all.
     """
     needed = needed_columns(op, op.schema.names if names is None else {*names, *columns})
-    return side.bound(_Restriction(keys, side, needed).of(op, columns))
+    return _Restriction(keys, side, needed).of(op, columns)
 
 
 @dataclass(frozen=True)
@@ -62,56 +64,55 @@ class _Restriction:
 
     def of(  # noqa: PLR0911  (one for each operation)
         self, op: ops.Relation, columns: Columns
-    ) -> ops.Relation:
+    ) -> Selection:
         match op:
+            case ops.UnboundTable():
+                return self.side.narrowed(op, self.needed[op], columns, self.keys)
             case ops.Filter() if windows_of(op.predicates):  # a window needs all of its rows
-                return self._here(op, columns)
+                return self._of_whole(op, columns)
             case ops.Filter() | ops.DropColumns() | ops.Distinct():
-                return op.replace({op.parent: self.of(op.parent, columns)})
+                return self._on_narrowed(op, columns)
             case ops.FillNull() if not columns.keys() & filled(op):
-                return op.replace({op.parent: self.of(op.parent, columns)})
+                return self._on_narrowed(op, columns)
             case ops.Project():
-                return self._below(op, op.parent, _passed_on(op, columns), columns)
+                return self._below(op, _passed_on(op, columns), columns)
             case ops.Aggregate():
                 groups = {name: op.groups[name] for name in columns if name in op.groups}
-                return self._below(op, op.parent, _fields(groups, columns), columns)
+                return self._below(op, _fields(groups, columns), columns)
             case ops.Union():
-                sides = [self.of(side, columns).to_expr() for side in (op.left, op.right)]
-                return union(*sides, distinct=op.distinct).op()
+                sides = {side: self.of(side, columns) for side in (op.left, op.right)}
+                return self.side.result(op, sides)
             case ops.JoinChain() if all(link.how in JOINS for link in op.rest):
                 return self._join(op, columns)
             case _:
-                return self._here(op, columns)
+                return self._of_whole(op, columns)
 
-    def _here(self, op: ops.Relation, columns: Columns) -> ops.Relation:
-        if isinstance(op, ops.UnboundTable):
-            return self.side.narrowed(op, self.needed[op], columns, self.keys).op()
-        return matching(op.to_expr(), columns, self.keys).op()
+    def _of_whole(self, op: ops.Relation, columns: Columns) -> Selection:
+        return self.keys.matched(self.side.whole(op), columns)
 
-    def _below(
-        self, op: ops.Relation, parent: ops.Relation, passed_on: Columns, columns: Columns
-    ) -> ops.Relation:
+    def _below(self, op: ops.Relation, passed_on: Columns, columns: Columns) -> Selection:
         """The operation on a narrowed parent; narrowed itself if that is not all there is to do."""
         if not passed_on:
-            return self._here(op, columns)
-        narrowed = op.replace({parent: self.of(parent, passed_on)})
+            return self._of_whole(op, columns)
+        rows = self._on_narrowed(op, passed_on)
         is_all = sorted(passed_on.values()) == sorted(columns.values())
-        return narrowed if is_all else self._here(narrowed, columns)
+        return rows if is_all else self.keys.matched(rows, columns)
 
-    def _join(self, op: ops.JoinChain, columns: Columns) -> ops.Relation:
+    def _on_narrowed(self, op: ops.Relation, columns: Columns) -> Selection:
+        """The operation on a parent that is narrowed by columns of its own."""
+        return self.side.result(op, {op.parent: self.of(op.parent, columns)})
+
+    def _join(self, op: ops.JoinChain, columns: Columns) -> Selection:
         sides = {ref: self._columns_of(ref, op, columns) for ref in op.tables}
         quick = {ref: _stored(ref.parent, side) for ref, side in sides.items()}
         # What can only be computed whole is better narrowed to what it is joined with.
         sides = quick if any(quick.values()) else sides
-        narrowed = {ref: self.of(ref.parent, side).to_expr() for ref, side in sides.items() if side}
+        narrowed = {ref: self.of(ref.parent, side) for ref, side in sides.items() if side}
         if not narrowed:
-            return self._here(op, columns)
+            return self._of_whole(op, columns)
         while more := self._sideways(op, narrowed):  # few rows are joined with few rows
             narrowed |= more
-        replaced = op.replace(
-            {ref: ops.JoinReference(rows.op(), ref.identifier) for ref, rows in narrowed.items()}
-        )
-        return self._here(replaced, columns)
+        return self.keys.matched(self.side.result(op, narrowed), columns)
 
     def _columns_of(self, ref: ops.JoinReference, op: ops.JoinChain, columns: Columns) -> Columns:
         """Columns of one of the joined tables that equal a column which has to be narrowed."""
@@ -123,8 +124,8 @@ class _Restriction:
         }
 
     def _sideways(
-        self, op: ops.JoinChain, narrowed: Mapping[ops.JoinReference, ir.Table]
-    ) -> dict[ops.JoinReference, ir.Table]:
+        self, op: ops.JoinChain, narrowed: Mapping[ops.JoinReference, Selection]
+    ) -> dict[ops.JoinReference, Selection]:
         """One more table narrowed to what those that are narrowed already can be joined with."""
         certain = {op.first, *(link.table for link in op.rest if link.how in _CERTAIN)}
         for ref in op.tables:
@@ -132,12 +133,12 @@ class _Restriction:
                 pairs = {ours.name: theirs.name for ours, theirs in equal_fields(op, ref, other)}
                 if ref in narrowed or other not in certain or not pairs:
                     continue
-                held = self.side.hold(self.side.bound(rows.op()))
+                held = self.side.hold(rows)
                 if held is None:  # nothing to join
-                    return {other: rows.limit(0), ref: ref.parent.to_expr().limit(0)}
-                keys = Keys(held.select(*dict.fromkeys(pairs.values())).drop_null().distinct())
+                    return {other: rows.none(), ref: self.side.whole(ref.parent).none()}
+                keys = Keys(held.select(dict.fromkeys(pairs.values())).without_nulls().distinct())
                 below = _Restriction(keys, self.side, self.needed)
-                return {other: held, ref: below.of(ref.parent, pairs).to_expr()}
+                return {other: held, ref: below.of(ref.parent, pairs)}
         return {}
 
 
@@ -217,13 +218,7 @@ def from_the_top(op: ops.Relation) -> Iterator[ops.Relation]:
 
 def parents_of(op: ops.Relation) -> Iterator[ops.Relation]:
     """The relations that one is made from."""
-    todo = list(op.__children__)
-    while todo:
-        child = todo.pop()
-        if isinstance(child, ops.Relation):
-            yield child.parent if isinstance(child, ops.Reference) else child
-        else:
-            todo += child.__children__
+    return map(referred, sources_of(op))
 
 
 def fields_of(values: Iterable[ops.Value], rel: ops.Relation) -> set[str]:

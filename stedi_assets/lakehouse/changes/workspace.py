@@ -4,12 +4,13 @@ from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-import ibis
-import ibis.expr.operations as ops
 import ibis.expr.types as ir
 
-from stedi_assets.lakehouse.changes.change import Change, Hold, together
-from stedi_assets.lakehouse.changes.keys import Columns, Keys, matching
+from stedi_assets.lakehouse.changes.change import Change, Rows
+from stedi_assets.lakehouse.changes.keys import Columns, Keys
+from stedi_assets.lakehouse.changes.selection import Selection, union_of
+from stedi_assets.lakehouse.dialect import Dialect
+from stedi_assets.lakehouse.engines.engine import Engine
 
 
 @dataclass
@@ -24,32 +25,59 @@ class _Found:
     """
 
     names: frozenset[str]
-    keys: ir.Table
-    rows: list[ir.Table] = field(default_factory=list)
-    asked: set[ops.Relation] = field(default_factory=set)
+    keys: Selection
+    rows: list[Selection] = field(default_factory=list)
+    asked: set[Selection] = field(default_factory=set)
 
 
 class Workspace:
     """Rows that were computed. The rule of a table and its checks often need the same."""
 
-    def __init__(self, hold: Hold) -> None:
+    def __init__(self, engine: Engine) -> None:
         """Keep rows by means of an engine; it is of no use once the engine has let them go."""
-        self._hold = hold
-        self._held: dict[ops.Relation, ir.Table | None] = {}
-        self._found: dict[tuple[ops.Relation, frozenset[str]], list[_Found]] = defaultdict(list)
+        self._engine = engine
+        self._held: dict[Selection, Selection | None] = {}
+        self._found: dict[tuple[Selection, frozenset[str]], list[_Found]] = defaultdict(list)
 
-    def hold(self, rows: ir.Table) -> ir.Table | None:
+    @property
+    def dialect(self) -> Dialect:
+        """The SQL of what is computed."""
+        return self._engine.dialect
+
+    def selection(self, table: ir.Table) -> Selection:
+        """The rows of a table that is stored, or an expression of such tables."""
+        return Selection.of(table, self.dialect)
+
+    def selections(self, rows: Rows[ir.Table]) -> Rows[Selection]:
+        """The rows of tables that are stored."""
+        return Rows(*(None if table is None else self.selection(table) for table in rows))
+
+    def hold(self, rows: Selection) -> Selection | None:
         """Compute rows unless that was done before; None if there are none."""
-        op = rows.op()
-        if op not in self._held:
-            held = self._held[op] = self._hold(rows)
+        if rows not in self._held:
+            table = self._engine.hold(rows)
+            held = self._held[rows] = None if table is None else self.selection(table)
             if held is not None:
-                self._held[held.op()] = held
-        return self._held[op]
+                self._held[held] = held
+        return self._held[rows]
+
+    def net(self, rows: Rows[Selection]) -> Rows[ir.Table]:
+        """The rows without those that were both added and removed, held."""
+        added, removed = (self._stored(part) for part in rows)
+        if added is not None and removed is not None:
+            added, removed = (
+                self.hold(one.minus(other, distinct=False))
+                for one, other in ((added, removed), (removed, added))
+            )
+        return Rows(added and added.table, removed and removed.table)
+
+    def _stored(self, rows: Selection | None) -> Selection | None:
+        """The rows, held unless they are stored already; None if there are none."""
+        return rows if rows is None or rows.table is not None else self.hold(rows)
 
     def matching(
         self, change: Change, names: Collection[str], columns: Columns, keys: Keys, *, is_new: bool
-    ) -> list[ir.Table]:
+    ) -> list[Selection]:
         """The rows with these keys that a table has after a change, or had before.
 
         Args:
@@ -65,49 +93,49 @@ class Workspace:
             beside = change.beside.added if is_new else change.beside.removed
             parts = [change.kept] if beside is None else [change.kept, beside]
         columns = self._telling(columns, keys)
-        found = [self._find(part, {*names, *columns}, columns, keys) for part in parts]
+        wanted = {*names, *columns}
+        found = [self._find(self.selection(part), wanted, columns, keys) for part in parts]
         return [rows for rows in found if rows is not None]
 
     def _telling(self, columns: Columns, keys: Keys) -> Columns:
         """One column with whole numbers, if that tells most keys apart: it is compared faster."""
-        types = keys.table.schema()
         for column, key in columns.items() if len(columns) > 1 else ():
-            if types[key].is_integer():
-                number = keys.table.agg(rows=keys.table.count(), kinds=keys.table[key].nunique())
-                if self.hold(number.filter(number.kinds * 2 >= number.rows)) is not None:
-                    return {column: key}
+            if keys.values.schema[key].is_integer() and self.hold(keys.values.tells_apart(key)):
+                return {column: key}
         return columns
 
     def _find(
-        self, table: ir.Table, names: Collection[str], columns: Columns, keys: Keys
-    ) -> ir.Table | None:
+        self, table: Selection, names: Collection[str], columns: Columns, keys: Keys
+    ) -> Selection | None:
         """Rows of a stored table with these keys: those that are not known yet are looked up."""
-        wanted = keys.table.select(**{name: keys.table[columns[name]] for name in sorted(columns)})
-        if len(columns) < len(keys.table.columns):
+        wanted = keys.values.renamed({name: columns[name] for name in sorted(columns)})
+        if len(columns) < len(keys.values.schema):
             wanted = wanted.distinct()
-        place = table.op(), frozenset(columns)
+        place = table, frozenset(columns)
         known = next((f for f in self._found[place] if f.names.issuperset(names)), None)
-        missing: ir.Table | None = None
+        missing: Selection | None = None
         if known is None:
             missing = self.hold(wanted)
             if missing is None:
                 return None
             known = _Found(frozenset(names), missing)
             self._found[place].append(known)
-        elif wanted.op() not in known.asked:
-            missing = self.hold(ibis.difference(wanted, known.keys))
-        known.asked.add(wanted.op())
+        elif wanted not in known.asked:
+            missing = self.hold(wanted.minus(known.keys, distinct=True))
+        known.asked.add(wanted)
         same = {column: column for column in columns}
         if missing is not None:
-            rows = table.select(*(name for name in table.columns if name in known.names))
-            more = self.hold(matching(rows, same, Keys(missing, keys.have_nulls)))
+            some = table.select(name for name in table.schema if name in known.names)
+            more = self.hold(Keys(missing, keys.have_nulls).matched(some, same))
             known.rows += [] if more is None else [more]
             if missing is not known.keys:
                 known.keys = self._together(known.keys, missing)
-        rows = together(known.rows)
-        return None if rows is None else matching(rows, same, Keys(wanted, keys.have_nulls))
+        rows = union_of(known.rows)
+        if rows is None or known.asked == {wanted}:
+            return rows
+        return Keys(wanted, keys.have_nulls).matched(rows, same)
 
-    def _together(self, keys: ir.Table, more: ir.Table) -> ir.Table:
+    def _together(self, keys: Selection, more: Selection) -> Selection:
         held = self.hold(keys.union(more))
         assert held is not None
         return held

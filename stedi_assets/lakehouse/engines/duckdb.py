@@ -22,12 +22,13 @@ from ibis.backends.duckdb import Backend
 from ibis.backends.sql import SQLBackend
 from ibis.formats.pyarrow import PyArrowData
 
+from stedi_assets.lakehouse.dialect import DUCKDB
 from stedi_assets.lakehouse.duckdb_sql import DUCKDB_TYPES, identifier, sql_text
 from stedi_assets.lakehouse.engines import duckdb_faults  # noqa: F401  (explains its errors)
 from stedi_assets.lakehouse.engines.memory import available_memory
 from stedi_assets.lakehouse.faults import DamagedError, LakehouseError
 from stedi_assets.lakehouse.names import FILE, parts_of, view_name
-from stedi_assets.lakehouse.query import Query, sql_of
+from stedi_assets.lakehouse.query import Query, Statement
 from stedi_assets.lakehouse.storage.durable import make_folder
 from stedi_assets.lakehouse.storage.storage import Storage
 
@@ -100,6 +101,8 @@ class DuckDBEngine:
             **({"threads": threads} if threads else {}),
         }
 
+    dialect = DUCKDB
+
     @property
     def immediate(self) -> "DuckDBEngine":
         """This engine itself: it has no job to start."""
@@ -162,10 +165,10 @@ class DuckDBEngine:
         backend.raw_sql(f"CREATE OR REPLACE TEMP VIEW {identifier(name)} AS {rows}")
         return backend_table(name, {**types, FILE: "string"}, backend)
 
-    def hold(self, rows: ir.Table) -> ir.Table | None:
+    def hold(self, rows: Statement) -> ir.Table | None:
         """Compute rows now and keep them until `let_go`; None if there are none."""
         backend, name = self.backend, view_name("held", str(len(self._held)))
-        types = {column: dtype.copy(nullable=True) for column, dtype in rows.schema().items()}
+        types = {column: dtype.copy(nullable=True) for column, dtype in rows.schema.items()}
         # DuckDB's sum of whole numbers has a larger type than ibis says.
         columns = ", ".join(
             f"CAST({identifier(column)} AS BIGINT) AS {identifier(column)}"
@@ -174,7 +177,7 @@ class DuckDBEngine:
             for column, dtype in types.items()
         )
         [[number]] = backend.con.execute(
-            f"CREATE TEMP TABLE {identifier(name)} AS SELECT {columns} FROM ({sql_of(rows)})"
+            f"CREATE TEMP TABLE {identifier(name)} AS SELECT {columns} FROM ({rows.sql('duckdb')})"
         ).fetchall()
         self._held[name] = number
         return backend_table(name, types, backend) if number else None
@@ -189,9 +192,9 @@ class DuckDBEngine:
             self.backend.raw_sql(f"DROP TABLE IF EXISTS {identifier(name)}")
         self._held.clear()
 
-    def fetch(self, query: Query) -> pa.Table:
+    def fetch(self, query: Statement) -> pa.Table:
         """The rows of a query, which are few."""
-        rows = self.backend.con.execute(query.sql()).to_arrow_table()
+        rows = self.backend.con.execute(query.sql("duckdb")).to_arrow_table()
         # A sum of whole numbers is a decimal to Arrow.
         return PyArrowData.convert_table(rows.rename_columns(query.schema.names), query.schema)
 

@@ -6,8 +6,9 @@ from typing import Protocol, TypeVar
 import ibis.expr.types as ir
 import pyarrow as pa
 
+from stedi_assets.lakehouse.dialect import Dialect
 from stedi_assets.lakehouse.engines.duckdb import DuckDBEngine
-from stedi_assets.lakehouse.query import Query
+from stedi_assets.lakehouse.query import Query, Statement
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -20,6 +21,10 @@ class Engine(Protocol):
     def immediate(self) -> "Engine":
         """The engine for small work: it does not need a job that has to start."""
 
+    @property
+    def dialect(self) -> Dialect:
+        """The SQL of what is held and fetched."""
+
     def open(self, name: str, files: Sequence[str], types: Mapping[str, str]) -> ir.Table:
         """Open Parquet files as the table `name`, with columns of these types."""
 
@@ -29,7 +34,7 @@ class Engine(Protocol):
         Engines write the path each in its own way; folder and name at its end are the same.
         """
 
-    def hold(self, rows: ir.Table) -> ir.Table | None:
+    def hold(self, rows: Statement) -> ir.Table | None:
         """Compute rows now and keep them until `let_go`; None if there are none."""
 
     def held_rows(self, held: ir.Table | None) -> int:
@@ -38,7 +43,7 @@ class Engine(Protocol):
     def let_go(self) -> None:
         """Forget all rows that are held."""
 
-    def fetch(self, query: Query) -> pa.Table:
+    def fetch(self, query: Statement) -> pa.Table:
         """The rows of a query, which are few."""
 
     def fetch_all(self, queries: Sequence[Query]) -> list[pa.Table]:

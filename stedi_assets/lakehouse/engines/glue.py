@@ -15,10 +15,11 @@ import ibis.expr.types as ir
 import pyarrow as pa
 from dagster_aws.pipes import PipesGlueClient, PipesS3ContextInjector, PipesS3MessageReader
 
+from stedi_assets.lakehouse.dialect import Dialect
 from stedi_assets.lakehouse.engines.duckdb import DuckDBEngine
 from stedi_assets.lakehouse.engines.engine import Engine
 from stedi_assets.lakehouse.faults import LakehouseError
-from stedi_assets.lakehouse.query import Query
+from stedi_assets.lakehouse.query import Query, Statement
 from stedi_assets.lakehouse.storage.glue_catalog import glue_client
 from stedi_assets.lakehouse.storage.s3_files import split
 
@@ -93,7 +94,12 @@ class GlueEngine:
         """Open Parquet files with the path of each row's file in the column `FILE`."""
         return self.immediate.open_located(name, files, types)
 
-    def hold(self, rows: ir.Table) -> ir.Table | None:
+    @property
+    def dialect(self) -> Dialect:
+        """The SQL of what is held and fetched, in this process."""
+        return self.immediate.dialect
+
+    def hold(self, rows: Statement) -> ir.Table | None:
         """Compute rows in this process and keep them; None if there are none."""
         return self.immediate.hold(rows)
 
@@ -114,7 +120,7 @@ class GlueEngine:
         """Have work done in this process."""
         return self.immediate.spread(work, items, sizes)
 
-    def fetch(self, query: Query) -> pa.Table:
+    def fetch(self, query: Statement) -> pa.Table:
         """The rows of a query, computed in this process."""
         return self.immediate.fetch(query)
 

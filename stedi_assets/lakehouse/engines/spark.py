@@ -28,6 +28,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.functions import input_file_name, lit
 from sqlglot.expressions import NullSafeEQ
 
+from stedi_assets.lakehouse.dialect import SPARK
 from stedi_assets.lakehouse.engines.duckdb import DuckDBEngine, backend_table
 from stedi_assets.lakehouse.engines.memory import available_memory
 from stedi_assets.lakehouse.engines.sail import running_server
@@ -35,7 +36,7 @@ from stedi_assets.lakehouse.engines.spark_faults import condition
 from stedi_assets.lakehouse.engines.spark_tasks import Done, Failed, Tasks, Writing
 from stedi_assets.lakehouse.faults import DamagedError, LakehouseError
 from stedi_assets.lakehouse.names import FILE, view_name
-from stedi_assets.lakehouse.query import Query
+from stedi_assets.lakehouse.query import Query, Statement
 from stedi_assets.lakehouse.storage.storage import Storage
 
 # In words, IS NOT DISTINCT FROM, Sail would compare each row of a join with each.
@@ -229,6 +230,8 @@ class SparkEngine:
         self._session = session
         self._task_memory = task_memory or "1GB"
 
+    dialect = SPARK
+
     @property
     def immediate(self) -> "SparkEngine":
         """This engine itself: it has a session."""
@@ -286,13 +289,13 @@ class SparkEngine:
         rows.createOrReplaceTempView(name)
         return backend_table(name, {**types, FILE: "string"}, self.backend)
 
-    def hold(self, rows: ir.Table) -> ir.Table | None:
+    def hold(self, rows: Statement) -> ir.Table | None:
         """Compute rows now and keep them until `let_go`; None if there are none."""
         backend = self.backend
         name = view_name("held", str(len(backend.held)))
-        types = {column: dtype.copy(nullable=True) for column, dtype in rows.schema().items()}
+        types = {column: dtype.copy(nullable=True) for column, dtype in rows.schema.items()}
         # Not `cache`: plans that hold the plans of all that they are made from fill the driver.
-        kept = backend.session.sql(Query.of(rows).sql("pyspark")).localCheckpoint()
+        kept = backend.session.sql(rows.sql("pyspark")).localCheckpoint()
         number = kept.count()
         kept.createOrReplaceTempView(name)
         backend.held[name] = kept, number
@@ -309,7 +312,7 @@ class SparkEngine:
             backend.session.catalog.dropTempView(name)
         backend.held.clear()
 
-    def fetch(self, query: Query) -> pa.Table:
+    def fetch(self, query: Statement) -> pa.Table:
         """The rows of a query, which are few."""
         return self._fetch(query.sql("pyspark"), query.schema)
 

@@ -141,7 +141,7 @@ def test_change_is_what_two_computations_of_the_whole_differ_by(kind: str, table
         tables.bag(build(*(getattr(change, side) for change in tables.changes.values())))
         for side in ("old", "new")
     )
-    rows = Derivation(build(*unbound()), tables.changes, Workspace(tables.engine.hold)).rows()
+    rows = Derivation(build(*unbound()), tables.changes, Workspace(tables.engine)).rows()
     assert (tables.bag(rows.added), tables.bag(rows.removed)) == (new - old, old - new)
 
 
@@ -158,7 +158,7 @@ def test_change_is_what_two_computations_of_the_whole_differ_by(kind: str, table
 )
 def test_what_depends_on_all_rows_is_not_derived(build: Expression, tables: Tables) -> None:
     with pytest.raises(UnderivableError, match="cannot be derived"):
-        Derivation(build(*unbound()), tables.changes, Workspace(tables.engine.hold)).rows()
+        Derivation(build(*unbound()), tables.changes, Workspace(tables.engine)).rows()
 
 
 @pytest.mark.parametrize("tables", [1], indirect=True)
@@ -169,7 +169,7 @@ def test_what_ibis_refuses_is_not_derived(tables: Tables, monkeypatch: pytest.Mo
     monkeypatch.setattr(derive, "restrict", refuse)
     build = EXPRESSIONS["join"]
     with pytest.raises(UnderivableError, match="IntegrityError") as refused:
-        Derivation(build(*unbound()), tables.changes, Workspace(tables.engine.hold)).rows()
+        Derivation(build(*unbound()), tables.changes, Workspace(tables.engine)).rows()
     assert "Bob" not in str(refused.value)
 
 
@@ -178,7 +178,8 @@ def test_what_a_run_held_is_let_go_whatever_came_of_it(tmp_path: Path) -> None:
     lakehouse = Lakehouse(storage, engine := DuckDBEngine(storage, threads=1))
     for number in (1, 2):  # names of what is held are given again
         with lakehouse.locked(warn=print):
-            held = lakehouse.workspace.hold(ibis.range(number).unnest().name("n").as_table())
+            rows = ibis.range(number).unnest().name("n").as_table()
+            held = lakehouse.workspace.hold(lakehouse.workspace.selection(rows))
             assert held is not None
-            assert engine.fetch(Query.of(held)).num_rows == number
+            assert engine.fetch(held).num_rows == number
         assert "held" not in str(engine.backend.raw_sql("SHOW TABLES").fetchall())

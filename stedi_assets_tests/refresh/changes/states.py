@@ -34,7 +34,7 @@ class States:
         self._policy = policy
         self.engine = DuckDBEngine(LocalStorage(folder), threads=1)
         self._number = 0
-        self._workspace = Workspace(self.engine.hold)
+        self._workspace = Workspace(self.engine)
         self._now: dict[str, ir.Table] = {}
 
     def derive(self, landing: Landing) -> None:
@@ -56,7 +56,7 @@ class States:
         if before:
             self._compare_checks(before, changes)
         self.engine.let_go()
-        self._workspace = Workspace(self.engine.hold)
+        self._workspace = Workspace(self.engine)
 
     def _landed(self, name: str, rows: list[dict[str, Any]]) -> ir.Table:
         table = definition(name).table(self._policy)
@@ -78,17 +78,17 @@ class States:
     def _change(self, old: ir.Table, new: ir.Table) -> Change:
         hold = self.engine.hold
         added, removed = (
-            hold(ibis.difference(one, other, distinct=False))
+            hold(Query.of(ibis.difference(one, other, distinct=False)))
             for one, other in ((new, old), (old, new))
         )
         return self._with_kept(old, new, Rows(added, removed))
 
-    def _with_kept(self, old: ir.Table, new: ir.Table, rows: Rows) -> Change:
+    def _with_kept(self, old: ir.Table, new: ir.Table, rows: Rows[ir.Table]) -> Change:
         """A change that tells what was kept, as that of a table in files does, or does not."""
         if self._number % 2:
             return Change(old, new, rows)
         kept = new if rows.added is None else ibis.difference(new, rows.added, distinct=False)
-        return Change(old, new, rows, self.engine.hold(kept), rows)
+        return Change(old, new, rows, self.engine.hold(Query.of(kept)), rows)
 
     def _derived(
         self, table: TableDefinition, before: Mapping[str, ir.Table], changes: Mapping[str, Change]

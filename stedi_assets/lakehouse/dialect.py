@@ -1,0 +1,43 @@
+"""How an engine writes what the project puts together of SQL."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import ibis.expr.datatypes as dt
+from ibis.backends.sql import compilers
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """The SQL of an engine.
+
+    Attributes:
+        name: What ibis calls it.
+        quote: Stands before and after a name.
+        same: Compares two values, of which a null is the same as a null.
+        semi_join: Keeps the rows of one table that match a row of another.
+    """
+
+    name: str
+    quote: str
+    same: str
+    semi_join: str
+
+    def identifier(self, name: str) -> str:
+        """A name of SQL."""
+        return f"{self.quote}{name.replace(self.quote, self.quote * 2)}{self.quote}"
+
+    def null(self, dtype: dt.DataType) -> str:
+        """A null of a type."""
+        return f"CAST(NULL AS {self._types.to_string(dtype)})"
+
+    @cached_property
+    def _types(self) -> Any:
+        return getattr(compilers, self.name).compiler.type_mapper
+
+
+DUCKDB = Dialect("duckdb", '"', "IS NOT DISTINCT FROM", "SEMI JOIN")
+
+# In words, Sail would compare each row of a join with each.
+SPARK = Dialect("pyspark", "`", "<=>", "LEFT SEMI JOIN")
