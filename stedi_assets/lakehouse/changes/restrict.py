@@ -104,14 +104,18 @@ class _Restriction:
 
     def _join(self, op: ops.JoinChain, columns: Columns) -> Selection:
         sides = {ref: self._columns_of(ref, op, columns) for ref in op.tables}
-        quick = {ref: _stored(ref.parent, side) for ref, side in sides.items()}
+        narrowed: dict[ops.JoinReference, Selection] = {}
         # What can only be computed whole is better narrowed to what it is joined with.
-        sides = quick if any(quick.values()) else sides
-        narrowed = {ref: self.of(ref.parent, side) for ref, side in sides.items() if side}
+        for some in ({ref: _stored(ref.parent, side) for ref, side in sides.items()}, sides):
+            narrowed |= {
+                ref: self.of(ref.parent, side)
+                for ref, side in some.items()
+                if side and ref not in narrowed
+            }
+            while more := self._sideways(op, narrowed):  # few rows are joined with few rows
+                narrowed |= more
         if not narrowed:
             return self._of_whole(op, columns)
-        while more := self._sideways(op, narrowed):  # few rows are joined with few rows
-            narrowed |= more
         return self.keys.matched(self.side.result(op, narrowed), columns)
 
     def _columns_of(self, ref: ops.JoinReference, op: ops.JoinChain, columns: Columns) -> Columns:
@@ -128,18 +132,24 @@ class _Restriction:
     ) -> dict[ops.JoinReference, Selection]:
         """One more table narrowed to what those that are narrowed already can be joined with."""
         certain = {op.first, *(link.table for link in op.rest if link.how in _CERTAIN)}
-        for ref in op.tables:
-            for other, rows in narrowed.items():
-                pairs = {ours.name: theirs.name for ours, theirs in equal_fields(op, ref, other)}
-                if ref in narrowed or other not in certain or not pairs:
-                    continue
-                held = self.side.hold(rows)
-                if held is None:  # nothing to join
-                    return {other: rows.none(), ref: self.side.whole(ref.parent).none()}
-                keys = Keys(held.select(dict.fromkeys(pairs.values())).without_nulls().distinct())
-                below = _Restriction(keys, self.side, self.needed)
-                return {other: held, ref: below.of(ref.parent, pairs)}
-        return {}
+        ways = [
+            (ref, other, pairs)
+            for ref in op.tables
+            for other in narrowed
+            if ref not in narrowed and other in certain
+            if (pairs := {our.name: their.name for our, their in equal_fields(op, ref, other)})
+        ]
+        if not ways:
+            return {}
+        # Of several ways to one table, one by columns that are stored.
+        ways.sort(key=lambda way: not _stored(way[0].parent, way[2]))
+        ref, other, pairs = ways[0]
+        held = self.side.hold(narrowed[other])
+        if held is None:  # nothing to join
+            return {other: narrowed[other].none(), ref: self.side.whole(ref.parent).none()}
+        keys = Keys(held.select(dict.fromkeys(pairs.values())).without_nulls().distinct())
+        below = _Restriction(keys, self.side, self.needed)
+        return {other: held, ref: below.of(ref.parent, pairs)}
 
 
 def _stored(op: ops.Relation, columns: Columns) -> Columns:
