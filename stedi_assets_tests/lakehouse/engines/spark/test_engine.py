@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from botocore.exceptions import ClientError
 
+from stedi_assets.lakehouse.changes.selection import Selection
 from stedi_assets.lakehouse.engines import sail
 from stedi_assets.lakehouse.faults import LakehouseError, explain, is_transient
 from stedi_assets.lakehouse.landing.ledger import LandingFileError, LandingFolder
@@ -26,6 +27,7 @@ from stedi_assets.resources import S3Clients, open_lakehouse
 from stedi_assets.settings import Settings, SettingsError
 from stedi_assets.tables.identity import pseudonym
 from stedi_assets_tests.aws_servers import ADMIN, REGION
+from stedi_assets_tests.lakehouse.changes import selections
 from stedi_assets_tests.support import (
     ANN,
     BOB,
@@ -155,9 +157,36 @@ def test_keys_that_may_be_null_are_looked_up_and_not_compared_one_by_one(
         engine.open(name, [parquet(tmp_path / name, [row])], types) for name in ("rows", "keys")
     )
     found = rows.semi_join(keys, [rows[name].identical_to(keys[name]) for name in types])
-    plan = engine.backend.session.sql(f"EXPLAIN {Query.of(found).sql('pyspark')}").collect()
-    assert "Join" in str(plan) and "NestedLoop" not in str(plan)
-    assert engine.fetch(Query.of(found)).to_pylist() == [row]
+    left, right = (Selection.of(table, engine.dialect) for table in (rows, keys))
+    derived = left.matching(right, {name: name for name in types}, nulls=True)
+    for statement in (Query.of(found), derived):
+        plan = engine.backend.session.sql(f"EXPLAIN {statement.sql('pyspark')}").collect()
+        assert "Join" in str(plan) and "NestedLoop" not in str(plan)
+        assert engine.fetch(statement).to_pylist() == [row]
+
+
+def test_selections_give_the_same_rows_as_in_this_process(
+    tmp_path: Path, engine: SparkEngine
+) -> None:
+    left, right = (
+        Selection.of(
+            engine.open(name, [parquet(tmp_path / name, named(rows))], selections.TYPES),
+            engine.dialect,
+        )
+        for name, rows in (("left", selections.LEFT), ("right", selections.RIGHT))
+    )
+    found = {
+        name: engine.fetch(build(left, right)).to_pylist()
+        for name, (build, _) in selections.CASES.items()
+    }
+    assert {
+        name: selections.in_order([tuple(row.values()) for row in rows])
+        for name, rows in found.items()
+    } == {name: selections.in_order(rows) for name, (_, rows) in selections.CASES.items()}
+
+
+def named(rows: list[selections.Row]) -> list[dict[str, Any]]:
+    return [dict(zip(selections.TYPES, row, strict=True)) for row in rows]
 
 
 def test_queries_that_run_side_by_side_give_each_its_rows(
