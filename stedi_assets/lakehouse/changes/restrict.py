@@ -275,6 +275,8 @@ def _equals(value: ops.Value, op: ops.JoinChain, *, have_nulls: bool) -> set[ops
     """
     if not isinstance(value, ops.Field):
         return set()
+    if have_nulls and value.rel in {link.table for link in op.rest if link.how == "left"}:
+        return set()  # without a row that it was joined with, a row would have a null, too
     equal, todo = {value}, [value]
     while todo:
         field = todo.pop()
@@ -285,7 +287,7 @@ def _equals(value: ops.Value, op: ops.JoinChain, *, have_nulls: bool) -> set[ops
                     equal.add(joined)
                     todo += [joined] if certain else []
                 # A key that is no null is only there if the left join found a row.
-                elif field == joined and (certain or (field == value and not have_nulls)):
+                elif field == joined and (certain or field == value):
                     todo += {other} - equal
                     equal.add(other)
     return equal

@@ -9,6 +9,7 @@ import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
 import pytest
+from ibis import _
 from ibis.common.exceptions import IntegrityError
 
 from stedi_assets.lakehouse.changes import derive
@@ -33,6 +34,10 @@ def _ranked(a: ir.Table, b: ir.Table, c: ir.Table) -> ir.Table:
 
 def _largest(a: ir.Table, b: ir.Table, c: ir.Table) -> ir.Table:
     return a.group_by("name").agg(most=a.value.max(), rows=a.count())
+
+
+def _other_names(a: ir.Table, b: ir.Table) -> ir.Table:
+    return a.left_join(b, "time").select(a.name, a.value, other=b.name)
 
 
 def _through_a_third(a: ir.Table, b: ir.Table, c: ir.Table) -> ir.Table:
@@ -68,6 +73,16 @@ EXPRESSIONS: dict[str, Expression] = {
     "join": lambda a, b, c: a.join(b, "name"),
     "join on two columns": lambda a, b, c: a.join(b, ["name", "time"]),
     "left join": lambda a, b, c: a.left_join(b, "name"),
+    "group of a left join": lambda a, b, c: (
+        _other_names(a, b).group_by("other").agg(rows=_.count())
+    ),
+    "different rows of a left join": lambda a, b, c: _other_names(a, b).distinct(),
+    "window over a left join": lambda a, b, c: _other_names(a, b).mutate(
+        most=_.value.max().over(group_by=_.other)
+    ),
+    "left join of a left join": lambda a, b, c: (
+        _other_names(a, b).left_join(c, [("other", "name")]).select("name", "other").distinct()
+    ),
     "semi-join": lambda a, b, c: a.semi_join(b, "name"),
     "semi-join with a further condition": _after,
     "anti-join": lambda a, b, c: a.anti_join(b, "time"),
@@ -117,6 +132,13 @@ class Tables:
         connection.execute(f"CREATE OR REPLACE TABLE {name} AS FROM given")
         return backend_table(name, TYPES, self.engine.backend)
 
+    def give(self, name: str, old: list[Row], new: list[Row]) -> None:
+        """Let a table have other rows before and after."""
+        before, now = (self._stored(f"{name}_{i}", rows) for i, rows in enumerate((old, new)))
+        added = self._table(f"{name}_added", list((Counter(new) - Counter(old)).elements()))
+        removed = self._table(f"{name}_removed", list((Counter(old) - Counter(new)).elements()))
+        self.changes[name] = Change(before, now, Rows(added, removed))
+
     def bag(self, rows: ir.Table | None) -> Counter[str]:
         if rows is None:
             return Counter()
@@ -143,6 +165,18 @@ def test_change_is_what_two_computations_of_the_whole_differ_by(kind: str, table
     )
     rows = Derivation(build(*unbound()), tables.changes, Workspace(tables.engine)).rows()
     assert (tables.bag(rows.added), tables.bag(rows.removed)) == (new - old, old - new)
+
+
+@pytest.mark.parametrize("tables", [0], indirect=True)
+def test_row_that_lost_nothing_is_not_taken_for_one_that_has_no_other(tables: Tables) -> None:
+    ann: Row = ("ann", 1, None)
+    bob: Row = ("bob", 2, None)
+    tables.give("a", [ann, bob], [bob])
+    tables.give("b", [bob], [bob])
+    expression = _other_names(*unbound()[:2]).group_by("other").agg(rows=_.count())
+    rows = Derivation(expression, tables.changes, Workspace(tables.engine)).rows()
+    assert rows.added is None
+    assert tables.bag(rows.removed) == Counter([repr({"other": None, "rows": 1})])
 
 
 @pytest.mark.parametrize("tables", [1], indirect=True)
