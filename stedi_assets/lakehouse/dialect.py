@@ -30,7 +30,7 @@ class Dialect:
 
     def null(self, dtype: dt.DataType) -> str:
         """A null of a type."""
-        return f"CAST(NULL AS {self._types.to_string(dtype)})"
+        return "NULL" if dtype.is_null() else f"CAST(NULL AS {self._types.to_string(dtype)})"
 
     @cached_property
     def _types(self) -> Any:

@@ -3,6 +3,7 @@
 What decides who may be seen, consent, is not among this: it is looked at whole each time.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -57,5 +58,7 @@ def _sums(function: Callable[..., Any], view: View) -> dict[str, int]:
     both = union_of([part for part in (derived.added, removed) if part is not None])
     if both is None:
         return {}
-    sums = view.engine.fetch(both.summed(_ROWS)).to_pylist()
-    return {"".join(str(row[name]) for name in row if name != _ROWS): row[_ROWS] for row in sums}
+    totals: Counter[str] = Counter()
+    for row in view.engine.fetch(both.summed(_ROWS)).to_pylist():
+        totals["".join(str(row[name]) for name in row if name != _ROWS)] += row[_ROWS]
+    return dict(totals)

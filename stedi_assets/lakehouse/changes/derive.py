@@ -88,7 +88,7 @@ class Derivation:
             return self._of(self._root)
         except IbisError as error:  # to make the table anew is always right
             kind = type(error).__name__
-            raise UnderivableError(f"what narrows it cannot be expressed ({kind})") from error
+            raise UnderivableError(f"a part of it cannot be compiled ({kind})") from error
 
     def _of(self, op: ops.Relation) -> Rows[Selection]:
         if op not in self._rows:
@@ -98,7 +98,8 @@ class Derivation:
     def _derive(self, op: ops.Relation) -> Rows[Selection]:  # noqa: PLR0911  (one for each operation)
         match op:
             case ops.UnboundTable():
-                return self._workspace.selections(self._inputs[op.name].rows)
+                rows = self._workspace.selections(self._inputs[op.name].rows)
+                return Rows(*(part and part.select(op.schema.names) for part in rows))
             case ops.Filter() if not _computes(op.predicates):
                 return self._linear(op)
             case ops.DropColumns() | ops.FillNull():
@@ -156,6 +157,8 @@ class Derivation:
 
     def _joined(self, op: ops.JoinChain) -> Rows[Selection]:
         keys = {f"key_{name}": ops.Field(op.first, name) for name in _keys_of_first(op)}
+        if clash := keys.keys() & op.values.keys():
+            raise UnderivableError(f"a join with a column {min(clash)} cannot be derived")
         if not keys:
             raise UnderivableError("a join that compares no columns cannot be derived")
         with_keys = ops.JoinChain(op.first, op.rest, {**op.values, **keys})

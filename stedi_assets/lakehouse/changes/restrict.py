@@ -141,7 +141,7 @@ class _Restriction:
         ]
         if not ways:
             return {}
-        # Of several ways to one table, one by columns that are stored.
+        # First those by columns that are stored: there is not all to be computed.
         ways.sort(key=lambda way: not _stored(way[0].parent, way[2]))
         ref, other, pairs = ways[0]
         held = self.side.hold(narrowed[other])

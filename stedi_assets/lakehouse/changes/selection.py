@@ -9,7 +9,8 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from hashlib import sha256
 from typing import Any
 from uuid import uuid4
 
@@ -33,27 +34,27 @@ class Selection:
         table: The table, if it is one.
     """
 
-    text: str
-    sources: tuple["Selection", ...]
+    text: str = field(repr=False)  # a rule may hold the key of the pseudonyms
+    sources: tuple["Selection", ...] = field(repr=False)
     schema: ibis.Schema
     dialect: Dialect
-    table: ir.Table | None = None
-    _hash: int = field(init=False, repr=False)
+    table: ir.Table | None = field(default=None, repr=False)
 
-    def __post_init__(self) -> None:
-        """Hash it once: it is looked up often, with all that it is made of."""
-        object.__setattr__(self, "_hash", hash((self.text, self.sources)))
+    @cached_property
+    def digest(self) -> bytes:
+        """Of its SQL, with all that it is made of: it is looked up often."""
+        digest = sha256(self.text.encode("utf-8", "surrogatepass"))
+        for source in self.sources:
+            digest.update(source.digest)
+        return digest.digest()
 
     def __hash__(self) -> int:
         """That of its SQL."""
-        return self._hash
+        return hash(self.digest)
 
     def __eq__(self, other: object) -> bool:
         """Whether the other has the same SQL."""
-        return self is other or (
-            isinstance(other, Selection)
-            and (self._hash, self.text, self.sources) == (other._hash, other.text, other.sources)
-        )
+        return isinstance(other, Selection) and self.digest == other.digest
 
     @classmethod
     def of(cls, table: ir.Table, dialect: Dialect) -> "Selection":
@@ -64,7 +65,7 @@ class Selection:
         return cls(sql_of(table, dialect.name), (), schema, dialect)
 
     def sql(self, dialect: str) -> str:
-        """The whole SELECT; what is needed in several places is computed once.
+        """The whole SELECT; what is needed in several places is written once.
 
         Args:
             dialect: The one that it is written in.
@@ -129,10 +130,10 @@ class Selection:
         sides = f"{self._select()} EXCEPT{every} {self._select(1)}"
         return self._on(sides, None, other)
 
-    def union(self, other: "Selection", *, distinct: bool = False) -> "Selection":
-        """Its rows and those of another."""
-        every = "" if distinct else " ALL"
-        return self._on(f"{self._select()} UNION{every} {self._select(1)}", None, other)
+    def union(self, *others: "Selection", distinct: bool = False) -> "Selection":
+        """Its rows and those of others."""
+        union = " UNION " if distinct else " UNION ALL "
+        return self._on(union.join(map(self._select, range(len(others) + 1))), None, *others)
 
     def negative(self, name: str) -> "Selection":
         """Its rows, with a column as a negative number."""
@@ -167,7 +168,7 @@ class Selection:
         return Selection(text, (self, *others), schema or self.schema, self.dialect)
 
     def _select(self, number: int = 0) -> str:
-        """Its columns of one of two sources, each with the same columns in any order."""
+        """Its columns of one of several sources, each with the same columns in any order."""
         return f"SELECT {self._columns} FROM {self._source(number)}"
 
     def _source(self, number: int = 0) -> str:
@@ -194,10 +195,9 @@ class Selection:
 
 def union_of(selections: Sequence[Selection]) -> Selection | None:
     """The rows of all of them, repeated as often as they are there; None of no selections."""
-    together: Selection | None = None
-    for selection in selections:
-        together = selection if together is None else together.union(selection)
-    return together
+    if len(selections) > 1:
+        return selections[0].union(*selections[1:])
+    return selections[0] if selections else None
 
 
 def result(
@@ -276,7 +276,7 @@ class _Writing:
         order = [*self._from_below(self._root)]
         clauses: list[str] = []
         for selection in order:
-            if self._uses[selection] > 1 and selection.sources:
+            if self._uses[selection] > 1 and selection.table is None:
                 name = f"shared_{len(clauses)}"
                 clauses.append(f"{name} AS ({self._text(selection)})")
                 self._shared[selection] = name

@@ -23,6 +23,10 @@ CASES: dict[str, tuple[Callable[[Selection, Selection], Selection], list[Row]]] 
         lambda _, right: right.select(["number"]).with_columns(ibis.schema(TYPES)),
         [(None, 1), (None, 3), (None, 4)],
     ),
+    "none, with a column without a type": (
+        lambda left, _: left.with_columns(ibis.schema({**TYPES, "x": "null"})).none().select(TYPES),
+        [],
+    ),
     "distinct": (lambda left, _: left.distinct(), [*LEFT[1:]]),
     "without nulls": (lambda left, _: left.without_nulls(), LEFT[:3]),
     "with nulls": (lambda left, _: left.select(["name"]).with_nulls(), [(None,)]),
@@ -86,7 +90,7 @@ CASES: dict[str, tuple[Callable[[Selection, Selection], Selection], list[Row]]] 
 
 
 def _three_times(rows: Selection) -> Selection:
-    together = union_of([rows, rows, rows])
+    together = union_of([rows] * 3)
     assert together is not None
     return together
 

@@ -188,6 +188,7 @@ def test_row_that_lost_nothing_is_not_taken_for_one_that_has_no_other(tables: Ta
         lambda a, b, c: a.join(b, a.time < b.time),
         lambda a, b, c: a.join(b, "name", how="outer"),
         lambda a, b, c: a.limit(1),
+        lambda a, b, c: a.join(b, "time").select("time", key_time=b.value),
     ],
 )
 def test_what_depends_on_all_rows_is_not_derived(build: Expression, tables: Tables) -> None:

@@ -73,6 +73,20 @@ def test_operation_is_computed_on_what_takes_the_place_of_its_sources(tables: Ta
     assert tables.rows(result(joined, sources, DUCKDB)) == [("ann", 2), ("ann", 2)]
 
 
+def test_many_parts_are_put_together_and_compared_at_once(tables: Tables) -> None:
+    table = tables.of("a", LEFT, TYPES)
+    assert len(tables.rows(table.union(*[table] * 999))) == 1_000 * len(LEFT)
+    deep, as_deep = table, table
+    for _ in range(40):  # each has the one before twice
+        deep, as_deep = deep.union(deep, distinct=True), as_deep.union(as_deep, distinct=True)
+    assert deep == as_deep
+    assert len(tables.rows(deep)) == 4
+
+
+def test_what_is_printed_of_a_selection_has_no_sql(tables: Tables) -> None:
+    assert "SELECT" not in repr(tables.of("a", LEFT, TYPES).distinct())
+
+
 @pytest.mark.parametrize("name", ['it"s', "it`s", "source_0", "shared_0", "r"])
 def test_column_may_have_any_name(name: str, tables: Tables) -> None:
     table = tables.of("a", [(1,), (None,)], {name: "int64"})
