@@ -224,7 +224,7 @@ def machine() -> str:
     rows = {
         "machine": f"{os.cpu_count()} cores, {memory / 1e9:.1f} GB of memory",
         "CPU": model[1] if model else platform.machine(),
-        "system": f"{platform.platform(terse=True)}, Python {platform.python_version()}",
+        "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         **{name: version(name) for name in ("dagster", "duckdb", "ibis-framework", "pyiceberg")},
         "options of make bench": " ".join(sys.argv[1:]),
     }

@@ -14,7 +14,7 @@ from stedi_assets.lakehouse.query import Query
 from stedi_assets.lakehouse.state import ADDED, REMOVED, Snapshot, TableState
 from stedi_assets.refresh.release import RELEASE
 
-FEW_ROWS = 200_000
+FEW_ROWS = 2_000_000
 """Rows of all inputs up to which a table is made anew: to derive many small steps takes longer."""
 
 MOST = 0.5
