@@ -15,7 +15,8 @@ from uuid import uuid4
 from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
 from pyiceberg.io import FileIO
 from pyiceberg.table import Table
-from sqlalchemy import select
+from pyiceberg.typedef import Identifier
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from stedi_assets.lakehouse.faults import WAY_BACK, LakehouseError
@@ -39,21 +40,31 @@ class CatalogLostError(LakehouseError):
     is_damage = True
 
 
+_LOCATION = select(IcebergTables.metadata_location).where(
+    IcebergTables.catalog_name == bindparam("catalog"),
+    IcebergTables.table_namespace == bindparam("namespace"),
+    IcebergTables.table_name == bindparam("table"),
+)
+
+
 class _SqlTables(SqlCatalog):
     """The tables of a SQLite file."""
 
-    def _convert_orm_to_iceberg(self, orm_table: IcebergTables) -> Table:
-        location = orm_table.metadata_location
+    def load_table(self, identifier: str | Identifier) -> Table:
+        """The table as it is now: a refresh looks hundreds of times, so this is short.
+
+        Raises:
+            NoSuchTableError: There is none.
+        """
+        namespace, name = self.namespace_from(identifier), self.table_name_from(identifier)
+        asked = {"catalog": self.name, "namespace": ".".join(namespace), "table": name}
+        with self.engine.connect() as connection:
+            location = connection.scalar(_LOCATION, asked)
         if location is None:
-            return super()._convert_orm_to_iceberg(orm_table)  # raises what is wrong
+            return super().load_table(identifier)  # raises what is wrong
         metadata = self._metadata_files.read(location, self._load_file_io(location=location))
-        return Table(
-            (*self.identifier_to_tuple(orm_table.table_namespace), orm_table.table_name),
-            metadata,
-            location,
-            self._load_file_io(metadata.properties, location),
-            self,
-        )
+        io = self._load_file_io(metadata.properties, location)
+        return Table((*namespace, name), metadata, location, io, self)
 
     @cached_property
     def _metadata_files(self) -> MetadataFiles:
