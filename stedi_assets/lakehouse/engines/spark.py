@@ -158,6 +158,9 @@ class SparkStart:
 _lock = threading.Lock()
 _with_sail: dict[str, SparkSession] = {}
 """The session of this process with its server of Sail, by the server's address."""
+_ended: list[SparkSession] = []
+"""Those with servers that ended. Taken for garbage in an unlucky moment, one would leave the pool
+of threads that all sessions share shut down, and the process without Spark."""
 
 
 def _session_with_sail(begin: Callable[[], SparkSession], address: str) -> SparkSession:
@@ -166,6 +169,7 @@ def _session_with_sail(begin: Callable[[], SparkSession], address: str) -> Spark
         if address not in _with_sail:
             for ended in _with_sail.values():
                 ended.stop()
+            _ended.extend(_with_sail.values())
             _with_sail.clear()
             session = begin()
             _give_up_soon(session)

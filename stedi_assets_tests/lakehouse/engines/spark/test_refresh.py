@@ -1,5 +1,6 @@
 """Both engines make the same rows of whatever lands, in every table."""
 
+import gc
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
 
+from stedi_assets.defs.checks import FROM_FILES
 from stedi_assets.lakehouse.engines import sail as sail_engine
 from stedi_assets.lakehouse.engines.duckdb import DuckDBEngine
 from stedi_assets.lakehouse.storage.local import LocalStorage
@@ -200,6 +202,29 @@ def test_server_that_ends_in_the_middle_fails_a_refresh_and_not_the_next(
     assert any("Spark's server ended while it worked" in sentence for sentence in said)
     assert refresh(settings).success
     assert counts(settings)["machine_learning_curated"] == 9
+
+
+def test_session_that_ended_is_not_taken_for_garbage(tmp_path: Path, sail: str) -> None:
+    """PySpark would shut down what the sessions of a process share, and not always be done."""
+    from pyspark.sql.connect.client.reattach import (  # noqa: PLC0415
+        ExecutePlanResponseReattachableIterator as Responses,
+    )
+
+    from stedi_assets.lakehouse.engines import spark  # noqa: PLC0415
+
+    deliver(tmp_path / "landing", "a.json", **SOME)
+    settings = under(tmp_path, engine="spark", spark_conf=sail)
+    assert refresh(settings, only=[*FROM_FILES]).success
+    cycle: list[Any] = [*spark._with_sail.values()]  # noqa: SLF001
+    cycle.append(cycle)  # what only a garbage collection removes
+    del cycle
+    [server] = sail_engine._running  # noqa: SLF001
+    server.stop()
+    for time_ in (80, 90):
+        deliver(tmp_path / "landing", f"{time_}.json", accelerometer=phone(ANN, time_))
+        assert refresh(settings, only=[*FROM_FILES]).success
+        # In a thread that it would wait for itself.
+        Responses._get_or_create_release_thread_pool().submit(gc.collect).result()  # noqa: SLF001
 
 
 def test_server_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
