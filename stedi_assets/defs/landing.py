@@ -48,7 +48,7 @@ def landing_assets(settings: Settings, lineage: Lineage) -> dg.AssetsDefinition:
         """Take in new landing files; quarantine what cannot be read."""
         selected = {key.path[-1] for key in context.selected_asset_keys}
         recorder = Recorder(settings, lakehouse, lineage, context.instance)
-        with as_dagster_failure():
+        with as_dagster_failure(), lakehouse.catalog.steady():
             files = Landing(
                 lakehouse,
                 settings,

@@ -57,7 +57,7 @@ def table_asset(
     def asset(
         context: dg.AssetExecutionContext, lakehouse: dg.ResourceParam[Lakehouse], **tables: Any
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
-        with as_dagster_failure():
+        with as_dagster_failure(), lakehouse.catalog.steady():
             started = time.perf_counter()
             if definition.name == MACHINE_LEARNING_CURATED.name:
                 make_missing_key(settings)

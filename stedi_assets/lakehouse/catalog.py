@@ -68,6 +68,20 @@ class Catalog:
         """Use the lakehouse stored there; nothing is written before the first table."""
         self.storage = storage
         self._snapshots: dict[tuple[str, int], Snapshot] = {}
+        self._seen: dict[str, IcebergTable] | None = None
+
+    @contextmanager
+    def steady(self) -> Iterator[None]:
+        """Meanwhile look each table up once, until this catalog writes to it.
+
+        A step of a refresh asks for the state of each table tens of times, and has the tables to
+        itself. What is written goes by what the catalog says then.
+        """
+        seen, self._seen = self._seen, {}
+        try:
+            yield
+        finally:
+            self._seen = seen
 
     @property
     def warehouse(self) -> str:
@@ -123,11 +137,16 @@ class Catalog:
 
     def drop(self, table: str) -> None:
         """Take a table out of the catalog; its files stay."""
-        self.storage.iceberg.drop_table((self.storage.namespace, table))
+        with self._writing(table):
+            self.storage.iceberg.drop_table((self.storage.namespace, table))
 
     def state(self, table: str) -> TableState:
         """The table as it is now."""
-        return self._state(table, self.load(table))
+        if self._seen is None:
+            return self._state(table, self.load(table))
+        if table not in self._seen:
+            self._seen[table] = self.load(table)
+        return self._state(table, self._seen[table])
 
     def find(self, table: str) -> TableState | None:
         """The table as it is now, if it exists."""
@@ -153,7 +172,7 @@ class Catalog:
         properties = _properties(table)
         if properties.items() <= iceberg.properties.items():
             return
-        with conflicts(table.name):
+        with self._writing(table.name):
             with iceberg.update_schema(allow_incompatible_changes=True) as update:
                 for column in set(iceberg.schema().column_names) - set(table.types):
                     update.delete_column(column)
@@ -192,7 +211,7 @@ class Catalog:
         summary = {PREFIX + key: value for key, value in properties.items()}
         summary[PERSONAL] = iceberg.properties[PERSONAL]
         with (
-            conflicts(table),
+            self._writing(table),
             naming_damage(iceberg, main),
             Changes(iceberg) as transaction,
             ExactSnapshot(transaction, iceberg.io, files, summary, base=main, branch=AUDIT),
@@ -207,7 +226,7 @@ class Catalog:
         iceberg = self.load(table)
         refs, main = iceberg.metadata.refs, iceberg.metadata.current_snapshot_id
         if main is not None and (AUDIT not in refs or refs[AUDIT].snapshot_id != main):
-            with conflicts(table), iceberg.manage_snapshots() as manage:
+            with self._writing(table), iceberg.manage_snapshots() as manage:
                 manage.create_branch(main, AUDIT)
 
     def hold_back(self, candidate: Snapshot, reasons: Mapping[str, str]) -> None:
@@ -218,7 +237,7 @@ class Catalog:
             reasons: What each of these checks found.
         """
         with (
-            conflicts(candidate.table),
+            self._writing(candidate.table),
             self.load(candidate.table).transaction() as transaction,
         ):
             transaction.set_properties(
@@ -235,7 +254,7 @@ class Catalog:
         if snapshot is None or snapshot.snapshot_id in published_ids(iceberg.metadata):
             return
         own = set(files_of([snapshot], iceberg.io))
-        with conflicts(candidate.table), iceberg.transaction() as transaction:
+        with self._writing(candidate.table), iceberg.transaction() as transaction:
             _release(transaction, snapshot.snapshot_id)
             with ExpireSnapshots(transaction) as expire:
                 expire.by_id(snapshot.snapshot_id)
@@ -265,7 +284,7 @@ class Catalog:
         ):
             raise PublishConflictError(_conflict(candidate.table))
         try:
-            with conflicts(candidate.table), Changes(iceberg) as transaction:
+            with self._writing(candidate.table), Changes(iceberg) as transaction:
                 with ManageSnapshots(transaction) as manage:
                     manage.set_current_snapshot(candidate.id)
                 _require(transaction, candidate)
@@ -287,7 +306,7 @@ class Catalog:
         iceberg = self.load(snapshot.table)
         if name in iceberg.metadata.refs:  # PyIceberg would move it
             raise LakehouseError(f"{snapshot.table} has a tag or branch {name} already.")
-        with conflicts(snapshot.table), iceberg.manage_snapshots() as manage:
+        with self._writing(snapshot.table), iceberg.manage_snapshots() as manage:
             manage.create_tag(snapshot.id, name)
 
     def replace_tagged(self, snapshot: Snapshot, files: Collection[str]) -> None:
@@ -296,13 +315,13 @@ class Catalog:
         base = iceberg.snapshot_by_id(snapshot.id)
         assert base is not None
         since = str(round(snapshot.committed_at.timestamp() * 1000))
-        with conflicts(snapshot.table):
+        with self._writing(snapshot.table):
             reduce(iceberg, base, files, {f"{PREFIX}{ROWS_SINCE}": since})
 
     def untag(self, table: str, names: Collection[str]) -> None:
         """Remove tags, so that their snapshots can expire."""
         if names:
-            with conflicts(table), self.load(table).manage_snapshots() as manage:
+            with self._writing(table), self.load(table).manage_snapshots() as manage:
                 for name in names:
                     manage.remove_tag(name)
 
@@ -328,6 +347,16 @@ class Catalog:
             raise _moved(table, root, iceberg.location())
         return iceberg
 
+    @contextmanager
+    def _writing(self, table: str) -> Iterator[None]:
+        """Have a table looked up anew, and say in a sentence that somebody else wrote to it."""
+        try:
+            with conflicts(table):
+                yield
+        finally:
+            if self._seen is not None:
+                self._seen.pop(table, None)
+
     def _create(self, table: Table) -> None:
         self.storage.claim()
         catalog, namespace = self.storage.iceberg, self.storage.namespace
@@ -335,7 +364,7 @@ class Catalog:
             catalog.create_namespace_if_not_exists(namespace)
         # A table without snapshots takes writes to `main` only, so it starts with an empty one.
         with (
-            conflicts(table.name),
+            self._writing(table.name),
             catalog.create_table_transaction(
                 (namespace, table.name),
                 schema=table.arrow_schema,

@@ -172,6 +172,23 @@ def test_candidate_does_not_show_to_readers(catalog: Catalog, write: Write, seen
     assert catalog.candidate("steps") == candidate
 
 
+def test_step_looks_a_table_up_once_until_it_writes_to_it(
+    catalog: Catalog, storage: Storage, write: Write
+) -> None:
+    first = publish(catalog, write(1))
+    with catalog.steady():
+        assert catalog.published("steps") == first
+        second = publish(Catalog(storage), write(2))
+        assert catalog.published("steps") == first
+        candidate = catalog.stage("steps", [write(3)], {})
+        assert catalog.published("steps") == second
+        assert catalog.candidate("steps") == candidate
+        third = publish(Catalog(storage), write(4))
+        with pytest.raises(PublishConflictError):
+            catalog.publish(candidate)
+    assert catalog.published("steps") == third
+
+
 def test_first_candidate_does_not_show_to_readers(
     catalog: Catalog, write: Write, seen: Seen
 ) -> None:

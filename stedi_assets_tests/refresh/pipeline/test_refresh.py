@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from stedi_assets.lakehouse.catalog import Catalog
 from stedi_assets.lakehouse.landing.reader import LandingReader
 from stedi_assets.settings import ConsentScope, Settings
 from stedi_assets_tests.conftest import IcebergReader
@@ -157,3 +158,21 @@ def test_without_landing_files_the_refresh_fails_and_nothing_is_published(folder
     settings = under(folder, landing=None)
     assert not refresh(settings).success
     assert [table for table in TABLES if catalog_of(settings).find(table)] == []
+
+
+@on_this_machine
+@after_first_refresh
+def test_tables_are_looked_up_a_few_times(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On AWS each time is two requests."""
+    asked = []
+    load = Catalog.load
+
+    def counted(self: Catalog, table: str) -> Any:
+        asked.append(table)
+        return load(self, table)
+
+    monkeypatch.setattr(Catalog, "load", counted)
+    assert refresh(settings).success
+    assert len(asked) < 9 * len(TABLES)
