@@ -30,6 +30,7 @@ from stedi_assets_tests.support import (
 
 ANN, BOB, CY, DI, ED = (f"{name}@people.io" for name in ("ann", "bob", "cy", "di", "ed"))
 PEOPLE = (ANN, BOB, CY, DI, ED)
+LANDING = "landing"
 SHARED_DEVICE = "serial-of-di-and-ed"
 
 Rows = dict[str, Counter[str]]
@@ -141,3 +142,30 @@ def names_of(*emails: str) -> list[str]:
         *map(subject_id, emails),
         *(word for email in emails for kind, word in words_of(email).items() if kind != "birthday"),
     ]
+
+
+def assert_forgotten(settings: Settings, folder: Path, before: Rows, *emails: str) -> None:
+    """Nothing of these people is anywhere, and all else is as before."""
+    assert places(folder, names_of(*emails), LANDING) == []
+    after, expected = rows_of(settings), of_others(before, *emails)
+    # What names others, too, stays without its text: it suspends these.
+    assert after["quarantine"] >= expected["quarantine"]
+    for row in after.pop("quarantine") - expected.pop("quarantine"):
+        assert (json.loads(row)["raw"], json.loads(row)["person"]) == ("", ED)
+    assert after == expected
+
+
+def theirs(settings: Settings, email: str) -> dict[str, int]:
+    rows = {
+        name: read_table(name, settings=settings).to_pandas()
+        for name in ("customer_landing", "accelerometer_landing", "step_trainer_landing")
+    }
+    return {
+        "customer": int((rows["customer_landing"].person == email).sum()),
+        "accelerometer": int((rows["accelerometer_landing"].person == email).sum()),
+        "step_trainer": int((rows["step_trainer_landing"].serialnumber == serial(email)).sum()),
+    }
+
+
+class KilledError(BaseException):
+    """Nothing after it is done."""
