@@ -12,9 +12,12 @@ from hypothesis import strategies as st
 
 from stedi_assets.privacy.holds import hold, release
 from stedi_assets.resources import open_lakehouse
+from stedi_assets_tests.lakehouse.engines.spark.conftest import sail  # noqa: F401  (a fixture)
 from stedi_assets_tests.refresh.test_recompute import proofs, recompute
 from stedi_assets_tests.strategies import EMAILS, Landing, landings
 from stedi_assets_tests.support import DERIVED, blocking, deliver, refresh, under, write
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("derive_small_data")]
 
 SWITCHES: tuple[dict[str, Any], ...] = (
     {},
@@ -100,16 +103,31 @@ def _deliver(landing: Path, name: str, given: Landing) -> None:
     write(landing, "customer", f"broken-{name}", "".join(broken))
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("derive_small_data")
-@given(steps=sequences())
-@settings(
-    max_examples=2,
+EACH_TAKES_SECONDS = settings(
     deadline=None,
     phases=[Phase.generate],  # a smaller sequence would take minutes to find
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+    suppress_health_check=[
+        HealthCheck.too_slow,
+        HealthCheck.data_too_large,
+        HealthCheck.function_scoped_fixture,
+    ],
 )
+
+
+@given(steps=sequences())
+@settings(EACH_TAKES_SECONDS, max_examples=3)  # of which the first is as small as can be
 def test_what_refreshes_made_is_what_a_computation_in_full_makes(
     tmp_path_factory: pytest.TempPathFactory, steps: list[Step]
 ) -> None:
     assert_as_computed_in_full(steps, tmp_path_factory.mktemp("lakehouse"))
+
+
+@given(steps=sequences())
+@settings(EACH_TAKES_SECONDS, max_examples=2)
+def test_the_same_on_spark(
+    tmp_path_factory: pytest.TempPathFactory,
+    sail: str,  # noqa: F811
+    steps: list[Step],
+) -> None:
+    folder = tmp_path_factory.mktemp("lakehouse")
+    assert_as_computed_in_full(steps, folder, engine="spark", spark_conf=sail)
