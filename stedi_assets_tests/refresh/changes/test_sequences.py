@@ -46,7 +46,7 @@ class Step:
 @st.composite
 def sequences(draw: st.DrawFn) -> list[Step]:
     """A first delivery, and others with a part of what such a one may hold."""
-    shares = [None, *draw(st.lists(st.sampled_from([2, 4, 8]), min_size=1, max_size=3))]
+    shares = [None, *draw(st.lists(st.sampled_from([2, 4, 8]), min_size=1, max_size=2))]
     return [
         Step(
             Landing(
