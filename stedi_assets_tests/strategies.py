@@ -12,9 +12,12 @@ blank text in the serial number or the user of a reading.
 import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
+
+from stedi_assets_tests.support import deliver
 
 EMAILS = ("ann@x.io", "dée@x.io", "νος@x.io", "i\u0307pek@x.io", "groß@x.io")
 """People in their one spelling, most of them with letters that are hard to compare."""
@@ -83,6 +86,13 @@ class Landing(NamedTuple):
     accelerometer: list[dict[str, Any]]
     step_trainer: list[dict[str, Any]]
     quarantine: list[dict[str, Any]]
+
+
+def deliver_drawn(folder: Path, name: str, drawn: Landing) -> None:
+    """Write the readable objects as landing files: when these land is not for them to say."""
+    records = [{k: v for k, v in each.items() if k != "landed_at"} for each in drawn.customers]
+    readings = {"accelerometer": drawn.accelerometer, "step_trainer": drawn.step_trainer}
+    deliver(folder, name, customer=records, **readings)
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,8 @@ class _SqlTables(SqlCatalog):
             NoSuchTableError: There is none.
         """
         namespace, name = self.namespace_from(identifier), self.table_name_from(identifier)
-        asked = {"catalog": self.name, "namespace": ".".join(namespace), "table": name}
+        where = self.namespace_to_string(namespace)
+        asked = {"catalog": self.name, "namespace": where, "table": name}
         with self.engine.connect() as connection:
             location = connection.scalar(_LOCATION, asked)
         if location is None:

@@ -141,11 +141,6 @@ def folder(lakehouses: Lakehouses) -> Path:
     return lakehouses.as_made(make)
 
 
-@pytest.fixture
-def settings(folder: Path) -> Settings:
-    return under(folder)
-
-
 def test_nothing_of_theirs_is_in_any_byte_and_nothing_lands_a_second_time(
     settings: Settings, folder: Path
 ) -> None:

@@ -14,8 +14,8 @@ from stedi_assets.privacy.holds import hold, release
 from stedi_assets.resources import open_lakehouse
 from stedi_assets_tests.lakehouse.engines.spark.conftest import sail  # noqa: F401  (a fixture)
 from stedi_assets_tests.refresh.test_recompute import proofs, recompute
-from stedi_assets_tests.strategies import EMAILS, Landing, landings
-from stedi_assets_tests.support import DERIVED, blocking, deliver, refresh, under, write
+from stedi_assets_tests.strategies import EMAILS, Landing, deliver_drawn, landings
+from stedi_assets_tests.support import DERIVED, blocking, refresh, under, write
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("derive_small_data")]
 
@@ -85,16 +85,7 @@ def assert_as_computed_in_full(steps: Sequence[Step], folder: Path, **engine: An
 
 
 def _deliver(landing: Path, name: str, given: Landing) -> None:
-    deliver(
-        landing,
-        name,
-        customer=[
-            {field: value for field, value in record.items() if field != "landed_at"}
-            for record in given.customers
-        ],
-        accelerometer=given.accelerometer,
-        step_trainer=given.step_trainer,
-    )
+    deliver_drawn(landing, name, given)
     broken = [
         json.dumps({"email": row["person"]})[:-1] + ', "phone": }\n'
         for row in given.quarantine

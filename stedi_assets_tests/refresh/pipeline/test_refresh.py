@@ -165,7 +165,7 @@ def test_without_landing_files_the_refresh_fails_and_nothing_is_published(folder
 def test_tables_are_looked_up_a_few_times(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On AWS each time is two requests."""
+    """On AWS each time is a request to Glue."""
     asked = []
     load = Catalog.load
 

@@ -35,7 +35,7 @@ from stedi_assets_tests.lakehouse.engines.spark.servers import (
     without_java,
 )
 from stedi_assets_tests.lakehouse.landing.strategies import EXAMPLES, USER, files
-from stedi_assets_tests.strategies import Landing, landings
+from stedi_assets_tests.strategies import Landing, deliver_drawn, landings
 from stedi_assets_tests.support import (
     ANN,
     BOB,
@@ -90,16 +90,7 @@ def _draw(folder: Path) -> None:
     @given(landings(), files())
     def draw(drawn: Landing, odd: tuple[str, bytes]) -> None:
         name = f"drawn-{next(number)}.json"
-        deliver(
-            folder,
-            name,
-            customer=[
-                {key: value for key, value in record.items() if key != "landed_at"}
-                for record in drawn.customers
-            ],
-            accelerometer=drawn.accelerometer,
-            step_trainer=drawn.step_trainer,
-        )
+        deliver_drawn(folder, name, drawn)
         (folder / odd[0] / "landing" / f"odd-{name}").write_bytes(odd[1])
 
     draw()
