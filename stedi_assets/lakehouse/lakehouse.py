@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from itertools import product
@@ -37,6 +38,21 @@ def rows_apart(old: Snapshot, new: Snapshot) -> int:
     return sum(rows.get(file, 1) for file in set(old.files) ^ set(new.files))
 
 
+@dataclass
+class _Kept:
+    """What a run has computed, for as long as the engine holds it.
+
+    Attributes:
+        holder: Where the rows are held.
+        workspace: Rows that were computed on the way.
+        changes: What a table has more and less, by its name and the ids of its two states' rows.
+    """
+
+    holder: object
+    workspace: Workspace
+    changes: dict[tuple[str, str, str], Rows[ir.Table]] = field(default_factory=dict)
+
+
 class NotPublishedError(LakehouseError):
     """A table has not been published yet."""
 
@@ -55,12 +71,20 @@ class Lakehouse:
         self.storage = storage
         self.engine = engine
         self.progress = SILENT
-        self._changes: dict[tuple[str, str, str], Rows[ir.Table]] = {}
+        self._kept: _Kept | None = None
 
-    @cached_property
+    @property
     def workspace(self) -> Workspace:
         """Keeps what is computed to derive changes, for the rest of this run."""
-        return Workspace(self.engine.immediate)
+        return self._kept_by_engine.workspace
+
+    @property
+    def _kept_by_engine(self) -> "_Kept":
+        """What the engine still holds: nothing of before if a server of its own has ended."""
+        engine = self.engine.immediate
+        if self._kept is None or self._kept.holder is not engine.holder:
+            self._kept = _Kept(engine.holder, Workspace(engine))
+        return self._kept
 
     @cached_property
     def catalog(self) -> Catalog:
@@ -114,7 +138,7 @@ class Lakehouse:
 
     def change(self, old: Snapshot, new: Snapshot) -> Change:
         """What became of a table from one state to a later one."""
-        known = self._changes.get((old.table, old.rows_id, new.rows_id))
+        known = self._kept_by_engine.changes.get((old.table, old.rows_id, new.rows_id))
         if old.rows_id == new.rows_id:
             return Change(self.open(old), self.open(new), Rows())
         old, new = self.nearest(old, new)
@@ -141,11 +165,13 @@ class Lakehouse:
 
     def is_known(self, old: Snapshot, new: Snapshot) -> bool:
         """Whether this run made one state from the other, so that what changed is at hand."""
-        return (old.table, old.rows_id, new.rows_id) in self._changes
+        key = (old.table, old.rows_id, new.rows_id)
+        # An engine that holds nothing need not begin to work for this.
+        return self._kept is not None and key in self._kept_by_engine.changes
 
     def remember(self, old: Snapshot, new: Snapshot, rows: Rows[ir.Table]) -> None:
         """Keep what a state has more and less than the one before, for the rest of this run."""
-        self._changes[old.table, old.rows_id, new.rows_id] = rows
+        self._kept_by_engine.changes[old.table, old.rows_id, new.rows_id] = rows
 
     def _files_apart(self, old: Snapshot, new: Snapshot) -> tuple[ir.Table | None, Rows[ir.Table]]:
         """The rows of the files that two states have in common, and of those that one has alone."""
@@ -159,9 +185,9 @@ class Lakehouse:
         return rows_of(before & now, "kept"), beside
 
     def _forget(self) -> None:
-        self._changes.clear()
+        kept, self._kept = self._kept, None
         # Also where nothing came of it: names of what is held are given again.
-        if self.__dict__.pop("workspace", None) is not None:
+        if kept is not None:
             with suppress(Exception):  # they go with the process
                 self.engine.let_go()
 

@@ -13,7 +13,14 @@ from stedi_assets.lakehouse.query import Query
 from stedi_assets.lakehouse.state import Snapshot
 from stedi_assets.refresh.release import policy_of_set
 from stedi_assets.tables import SOURCES, TABLES, definition
-from stedi_assets.tables.definition import apply, inputs_of, query_of
+from stedi_assets.tables.consent import consenting
+from stedi_assets.tables.definition import (
+    CONSENTING,
+    apply,
+    asks_who_consents,
+    inputs_of,
+    query_of,
+)
 from stedi_assets.tables.landing.quarantine import QUARANTINE
 from stedi_assets.tables.policy import Policy
 
@@ -83,8 +90,9 @@ class View(Mapping[str, ir.Table]):
         return published is not None and published.id == getattr(self._candidate, "id", None)
 
     def call(self, function: Callable[..., Any]) -> Any:
-        """Call a rule or check with the tables that its parameters name."""
-        return apply(function, self, self._policy_for(function))
+        """Call a rule with the tables that its parameters name."""
+        tables = {name: self[name] for name in inputs_of(function)}
+        return apply(function, tables, self._policy_for(function))
 
     @property
     def engine(self) -> Engine:
@@ -165,7 +173,18 @@ class View(Mapping[str, ir.Table]):
 
     def query(self, function: Callable[..., Any]) -> Query:
         """A rule or check on the tables that its parameters name."""
-        return query_of(function, self, self._policy_for(function))
+        return query_of(function, self._tables(function), self._policy_for(function))
+
+    def _tables(self, function: Callable[..., Any]) -> dict[str, ir.Table]:
+        tables = {name: self[name] for name in inputs_of(function)}
+        people = self._consenting() if asks_who_consents(function) else None
+        return tables if people is None else tables | {CONSENTING: people}
+
+    def _consenting(self) -> ir.Table | None:
+        """Who consents, held for the checks of all tables; None if nobody does."""
+        people = self.workspace.selection(self.call(consenting))
+        held = self.workspace.hold(people)
+        return held and held.table
 
     def _policy_for(self, function: Callable[..., Any]) -> Policy:
         """The policy under which the training set that a rule or check looks at was made."""

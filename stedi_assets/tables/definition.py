@@ -10,10 +10,14 @@ import ibis.expr.types as ir
 
 from stedi_assets.lakehouse.query import Query
 from stedi_assets.lakehouse.table import Table
+from stedi_assets.tables.consent import consenting
 from stedi_assets.tables.contract import Contract, columns_of, table_of
 from stedi_assets.tables.policy import Policy
 
 _POLICY = "policy"
+
+CONSENTING = "consenting_people"
+"""Parameter of a check that is no table: who consents, worked out once for the checks of all."""
 
 Rule = Callable[..., ir.Table]
 """Gives rows. Its parameters name the tables it reads, and `policy` where it depends on that.
@@ -82,7 +86,19 @@ class TableDefinition:
 
 def inputs_of(function: Callable[..., object]) -> tuple[str, ...]:
     """Names of the tables that a rule or check looks at."""
+    names = [
+        (name,) if name != CONSENTING else _parameters(consenting) for name in _parameters(function)
+    ]
+    return tuple(dict.fromkeys(name for some in names for name in some))
+
+
+def _parameters(function: Callable[..., object]) -> tuple[str, ...]:
     return tuple(name for name in signature(function).parameters if name != _POLICY)
+
+
+def asks_who_consents(function: Callable[..., object]) -> bool:
+    """Whether a check asks for the people who consent."""
+    return CONSENTING in _parameters(function)
 
 
 def takes_policy(function: Callable[..., object]) -> bool:
@@ -91,15 +107,24 @@ def takes_policy(function: Callable[..., object]) -> bool:
 
 
 def apply(function: Callable[..., Any], tables: Mapping[str, ir.Table], policy: Policy) -> Any:
-    """Call a rule or check with the tables that its parameters name."""
-    arguments: dict[str, Any] = {name: tables[name] for name in inputs_of(function)}
+    """Call a rule or check with the tables that its parameters name.
+
+    People who consent may be among the tables; otherwise they are worked out.
+    """
+    arguments: dict[str, Any] = {
+        name: consenting(*map(tables.__getitem__, _parameters(consenting)))
+        if name == CONSENTING and name not in tables
+        else tables[name]
+        for name in _parameters(function)
+    }
     return function(**arguments, **({_POLICY: policy} if takes_policy(function) else {}))
 
 
 def query_of(function: Callable[..., Any], tables: Mapping[str, ir.Table], policy: Policy) -> Query:
     """A rule or check on the tables that its parameters name, under the key as it is now."""
     policy = _with_key_of_now(policy) if takes_policy(function) else _ANY_POLICY
-    return Query(_Applied(function, policy), {name: tables[name] for name in inputs_of(function)})
+    names = _parameters(function) if CONSENTING in tables else inputs_of(function)
+    return Query(_Applied(function, policy), {name: tables[name] for name in names})
 
 
 @dataclass(frozen=True)

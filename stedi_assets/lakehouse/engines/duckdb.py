@@ -182,6 +182,11 @@ class DuckDBEngine:
         self._held[name] = number
         return backend_table(name, types, backend) if number else None
 
+    @property
+    def holder(self) -> object:
+        """Where rows are held: this process."""
+        return self
+
     def held_rows(self, held: ir.Table | None) -> int:
         """How many rows are held there."""
         return 0 if held is None else self._held[held.get_name()]

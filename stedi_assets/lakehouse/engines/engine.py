@@ -37,6 +37,10 @@ class Engine(Protocol):
     def hold(self, rows: Statement) -> ir.Table | None:
         """Compute rows now and keep them until `let_go`; None if there are none."""
 
+    @property
+    def holder(self) -> object:
+        """Where rows are held; another one if what held them has ended, and they are lost."""
+
     def held_rows(self, held: ir.Table | None) -> int:
         """How many rows are held there."""
 

@@ -103,6 +103,11 @@ class GlueEngine:
         """Compute rows in this process and keep them; None if there are none."""
         return self.immediate.hold(rows)
 
+    @property
+    def holder(self) -> object:
+        """Where rows are held."""
+        return self.immediate.holder
+
     def held_rows(self, held: ir.Table | None) -> int:
         """How many rows are held there."""
         return self.immediate.held_rows(held)

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache, reduce
 from heapq import heapreplace
+from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -155,6 +156,9 @@ class SparkStart:
             raise LakehouseError(_start_failure(error, conf)) from None
 
 
+_numbers = count()
+"""Of what is held: those of a session that ended are not given again."""
+
 _lock = threading.Lock()
 _with_sail: dict[str, SparkSession] = {}
 """The session of this process with its server of Sail, by the server's address."""
@@ -296,7 +300,7 @@ class SparkEngine:
     def hold(self, rows: Statement) -> ir.Table | None:
         """Compute rows now and keep them until `let_go`; None if there are none."""
         backend = self.backend
-        name = view_name("held", str(len(backend.held)))
+        name = view_name("held", str(next(_numbers)))
         types = {column: dtype.copy(nullable=True) for column, dtype in rows.schema.items()}
         # Not `cache`: plans that hold the plans of all that they are made from fill the driver.
         kept = backend.session.sql(rows.sql("pyspark")).localCheckpoint()
@@ -304,6 +308,11 @@ class SparkEngine:
         kept.createOrReplaceTempView(name)
         backend.held[name] = kept, number
         return backend_table(name, types, backend) if number else None
+
+    @property
+    def holder(self) -> object:
+        """Where rows are held: the session."""
+        return self.backend
 
     def held_rows(self, held: ir.Table | None) -> int:
         """How many rows are held there."""

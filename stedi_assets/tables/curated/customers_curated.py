@@ -29,11 +29,9 @@ def customers_curated(customer_trusted: ir.Table, accelerometer_trusted: ir.Tabl
 # What must hold
 
 
-def consent(
-    customers_curated: ir.Table, customer_landing: ir.Table, quarantine: ir.Table
-) -> ir.IntegerScalar:
+def consent(customers_curated: ir.Table, consenting_people: ir.Table) -> ir.IntegerScalar:
     """Customers without a research consent in their latest record, or who are suspended."""
-    return trusted.consent(customers_curated, customer_landing, quarantine)
+    return trusted.consent(customers_curated, consenting_people)
 
 
 def still_consenting(

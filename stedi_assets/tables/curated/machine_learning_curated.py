@@ -6,7 +6,6 @@ import ibis.expr.types as ir
 from stedi_assets.tables import columns
 from stedi_assets.tables.accounts import KEPT, outcomes
 from stedi_assets.tables.consent import (
-    consenting,
     rows_of_owners,
     still_consenting_since,
     total,
@@ -91,15 +90,13 @@ def _published_name(email: ir.StringValue, policy: Policy) -> dict[str, ir.Value
 
 def consent(
     machine_learning_curated: ir.Table,
-    customer_landing: ir.Table,
-    quarantine: ir.Table,
+    consenting_people: ir.Table,
     customer_trusted: ir.Table,
     policy: Policy,
 ) -> ir.IntegerScalar:
     """Training rows without consent or, under `from_consent_date`, from before its date."""
     rows = machine_learning_curated.select(person="subject_id", time="sensorreadingtime")
-    people = consenting(customer_landing, quarantine)
-    people = people.select(person=pseudonym(people.email, policy))
+    people = consenting_people.select(person=pseudonym(consenting_people.email, policy))
     return without_consent(rows, people, pseudonymous(customer_trusted, policy), policy)
 
 

@@ -6,7 +6,6 @@ import ibis.expr.types as ir
 from stedi_assets.tables import columns
 from stedi_assets.tables.accounts import KEPT, marked, outcomes, reclassified
 from stedi_assets.tables.consent import (
-    consenting,
     rows_of_owners,
     still_consenting_since,
     without_consent,
@@ -56,15 +55,14 @@ def accelerometer_trusted(
 
 def consent(
     accelerometer_trusted: ir.Table,
-    customer_landing: ir.Table,
-    quarantine: ir.Table,
+    consenting_people: ir.Table,
     customer_trusted: ir.Table,
     policy: Policy,
 ) -> ir.IntegerScalar:
     """Readings of people without consent or, under `from_consent_date`, from before its date."""
     readings = accelerometer_trusted.select(person="user", time="timestamp")
     since = customer_trusted.select(person="email", since="sharewithresearchasofdate")
-    people = consenting(customer_landing, quarantine).select(person="email")
+    people = consenting_people.select(person="email")
     return without_consent(readings, people, since, policy)
 
 

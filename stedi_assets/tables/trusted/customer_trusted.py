@@ -91,12 +91,9 @@ def suspended(customer_landing: ir.Table, quarantine: ir.Table) -> ir.Table:
 # What must hold
 
 
-def consent(
-    customer_trusted: ir.Table, customer_landing: ir.Table, quarantine: ir.Table
-) -> ir.IntegerScalar:
+def consent(customer_trusted: ir.Table, consenting_people: ir.Table) -> ir.IntegerScalar:
     """Customers without a research consent in their latest record, or suspended, or held."""
-    people = consenting(customer_landing, quarantine)
-    return customer_trusted.anti_join(people, "email").count()
+    return customer_trusted.anti_join(consenting_people, "email").count()
 
 
 def still_consenting(

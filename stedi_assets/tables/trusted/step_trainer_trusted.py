@@ -6,7 +6,6 @@ from ibis.selectors import cols
 
 from stedi_assets.tables.accounts import KEPT, marked, outcomes, reclassified
 from stedi_assets.tables.consent import (
-    consenting,
     rows_of_owners,
     still_consenting_since,
     total,
@@ -72,19 +71,17 @@ def _not_always_with_owner(device_ownership: ir.Table) -> ir.Table:
 # What must hold
 
 
-def consent(  # noqa: PLR0913  (the tables it looks at)
-    *,
+def consent(
     step_trainer_trusted: ir.Table,
     device_ownership: ir.Table,
-    customer_landing: ir.Table,
-    quarantine: ir.Table,
+    consenting_people: ir.Table,
     customer_trusted: ir.Table,
     policy: Policy,
 ) -> ir.IntegerScalar:
     """Sensor readings of owners without consent or, under `from_consent_date`, before its date."""
     owners = device_ownership.select("serialnumber", "email")
     readings = step_trainer_trusted.select(person="serialnumber", time="sensorreadingtime")
-    people = owners.semi_join(consenting(customer_landing, quarantine), "email")
+    people = owners.semi_join(consenting_people, "email")
     since = owners.join(customer_trusted.select("email", "sharewithresearchasofdate"), "email")
     return without_consent(
         readings,

@@ -18,14 +18,17 @@ from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
 
 from stedi_assets.defs.checks import FROM_FILES
+from stedi_assets.lakehouse.changes.change import Rows
 from stedi_assets.lakehouse.engines import sail as sail_engine
 from stedi_assets.lakehouse.engines.duckdb import DuckDBEngine
 from stedi_assets.lakehouse.storage.local import LocalStorage
 from stedi_assets.privacy.policy import policy_of
 from stedi_assets.refresh.plan import look_ahead
+from stedi_assets.refresh.view import View
 from stedi_assets.resources import open_lakehouse
 from stedi_assets.sample.landing_files import Sample, write_sample
 from stedi_assets.settings import Settings
+from stedi_assets.tables import definition
 from stedi_assets_tests.lakehouse.engines.spark.servers import (
     HOST,
     QUICK,
@@ -193,6 +196,25 @@ def test_server_that_ends_in_the_middle_fails_a_refresh_and_not_the_next(
     assert any("Spark's server ended while it worked" in sentence for sentence in said)
     assert refresh(settings).success
     assert counts(settings)["machine_learning_curated"] == 9
+
+
+def test_what_a_server_held_is_computed_again_after_it_ended(tmp_path: Path, sail: str) -> None:
+    """Another run of the same refresh would take other rows for it, or find none."""
+    deliver(tmp_path / "landing", "a.json", **SOME)
+    settings = under(tmp_path, engine="spark", spark_conf=sail)
+    assert refresh(settings).success
+    lakehouse, policy = open_lakehouse(settings), policy_of(settings)
+    table, check = "customer_trusted", definition("customer_trusted").consent
+    assert check
+    with lakehouse.locked(print):
+        first, published = lakehouse.workspace, lakehouse.published(table)
+        lakehouse.remember(published, published, Rows())
+        assert View(lakehouse, policy, published).count(check) == 0
+        [server] = sail_engine._running  # noqa: SLF001
+        server.stop()
+        assert View(lakehouse, policy, published).count(check) == 0
+        assert lakehouse.workspace is not first
+        assert not lakehouse.is_known(published, published)
 
 
 def test_session_that_ended_is_not_taken_for_garbage(tmp_path: Path, sail: str) -> None:
