@@ -183,5 +183,5 @@ def _extension(name: str) -> Path:
 @pytest.fixture
 def derive_small_data(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let tables be derived from what changed, however few rows they have."""
-    monkeypatch.setattr("stedi_assets.refresh.method.FEW_ROWS", -1)
+    monkeypatch.setattr("stedi_assets.refresh.method.FEW_BYTES", -1)
     monkeypatch.setattr("stedi_assets.refresh.method.MOST", 1e9)

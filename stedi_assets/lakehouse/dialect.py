@@ -17,12 +17,14 @@ class Dialect:
         quote: Stands before and after a name.
         same: Compares two values, of which a null is the same as a null.
         semi_join: Keeps the rows of one table that match a row of another.
+        anti_join: Keeps those that match none.
     """
 
     name: str
     quote: str
     same: str
     semi_join: str
+    anti_join: str
 
     def identifier(self, name: str) -> str:
         """A name of SQL."""
@@ -37,7 +39,7 @@ class Dialect:
         return getattr(compilers, self.name).compiler.type_mapper
 
 
-DUCKDB = Dialect("duckdb", '"', "IS NOT DISTINCT FROM", "SEMI JOIN")
+DUCKDB = Dialect("duckdb", '"', "IS NOT DISTINCT FROM", "SEMI JOIN", "ANTI JOIN")
 
 # In words, Sail would compare each row of a join with each.
-SPARK = Dialect("pyspark", "`", "<=>", "LEFT SEMI JOIN")
+SPARK = Dialect("pyspark", "`", "<=>", "LEFT SEMI JOIN", "LEFT ANTI JOIN")

@@ -166,7 +166,7 @@ def _after(changing: Collection[str], found: Method, now: Mapping[str, Snapshot]
     """How a table is made whose inputs change first, so that only their rules can be told."""
     if found.kind == "anew" and found.changed is None:  # whatever becomes of its inputs
         return found.sentence
-    if sum(snapshot.rows for snapshot in now.values()) <= method.FEW_ROWS:
+    if method.are_small(now.values()):
         return f"anew, after {_and(changing)}: its inputs are small"
     return f"from what changes of {_and(changing)}; anew if that is most of its inputs"
 

@@ -1,6 +1,6 @@
 """How a table is brought up to date: from what changed of its inputs, or anew; and why."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,8 +14,11 @@ from stedi_assets.lakehouse.query import Query
 from stedi_assets.lakehouse.state import ADDED, REMOVED, Snapshot, TableState
 from stedi_assets.refresh.release import RELEASE
 
-FEW_ROWS = 2_000_000
-"""Rows of all inputs up to which a table is made anew: to derive many small steps takes longer."""
+FEW_BYTES = 32 << 20
+"""Size of all inputs up to which a table is made anew: to derive many small steps takes longer.
+
+Not their rows: a customer's has ten texts, and takes many times as long as a reading.
+"""
 
 MOST = 0.5
 """Share of the inputs' rows that may have changed for a table still to be derived from them."""
@@ -89,12 +92,17 @@ def method_of(  # noqa: PLR0911  (each reason)
         return Method("anew", "its rule, its contract or a setting changed")
     rows = sum(snapshot.rows for snapshot in now.values())
     changed = sum(_changed_rows(before[name], now[name], lakehouse) for name in now)
-    if rows <= FEW_ROWS:
+    if are_small(now.values()):
         return Method("anew", "its inputs are small", changed, rows)
     if changed > MOST * rows:
         return Method("anew", "most of its inputs changed", changed, rows)
     names = [name for name in now if before[name].rows_id != now[name].rows_id]
     return Method("changes", ", ".join(names), changed, rows, before)
+
+
+def are_small(inputs: Iterable[Snapshot]) -> bool:
+    """Whether a table with these inputs is made anew."""
+    return sum(snapshot.size for snapshot in inputs) <= FEW_BYTES
 
 
 def _state_of(

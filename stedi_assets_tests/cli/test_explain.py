@@ -74,7 +74,7 @@ def test_new_files_and_tables_that_depend_on_them(
     assert said["customer_trusted"] == "unchanged, unless quarantine gains what cannot be read"
     after = "anew, after accelerometer_landing: its inputs are small"
     assert said["accelerometer_trusted"] == after
-    monkeypatch.setattr("stedi_assets.refresh.method.FEW_ROWS", 0)
+    monkeypatch.setattr("stedi_assets.refresh.method.FEW_BYTES", 0)
     assert explain(monkeypatch)["customers_curated"] == (
         "from what changes of accelerometer_trusted; anew if that is most of its inputs"
     )
@@ -88,7 +88,7 @@ def test_changed_input_says_how_many_rows_changed(
     assert stedi(monkeypatch, "refresh", "accelerometer_landing").code == 0
     said = explain(monkeypatch)
     assert said["device_matches"] == "anew: its inputs are small (6 of 32 rows changed)"
-    monkeypatch.setattr("stedi_assets.refresh.method.FEW_ROWS", 0)
+    monkeypatch.setattr("stedi_assets.refresh.method.FEW_BYTES", 0)
     said = explain(monkeypatch)
     assert said["device_matches"] == "from what changed: 6 of 32 rows, in accelerometer_landing"
 
@@ -145,7 +145,7 @@ def test_full_is_explained_too(refreshed: Path, monkeypatch: pytest.MonkeyPatch)
 def test_fits_a_terminal(refreshed: Path, monkeypatch: pytest.MonkeyPatch, width: int) -> None:
     deliver_people(refreshed / "lakehouse/landing", "b.json")
     monkeypatch.setenv("COLUMNS", str(width))
-    monkeypatch.setattr("stedi_assets.refresh.method.FEW_ROWS", 0)
+    monkeypatch.setattr("stedi_assets.refresh.method.FEW_BYTES", 0)
     said = stedi(monkeypatch, "refresh", "--explain", "--full").out.splitlines()
     assert max(map(len, said)) <= width
     beside = [line for line in said if line.startswith("device_matches ")]

@@ -63,7 +63,7 @@ NOW, DAY = timedelta(0), timedelta(days=1)
 @pytest.fixture(autouse=True)
 def derive_what_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Derive each table from what changed, however small it is."""
-    monkeypatch.setattr(method, "FEW_ROWS", 0)
+    monkeypatch.setattr(method, "FEW_BYTES", 0)
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ Fault = Callable[[Rows[ir.Table], Lakehouse], Rows[ir.Table]]
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """A refreshed lakehouse that derives what changes, however little there is."""
-    monkeypatch.setattr("stedi_assets.refresh.method.FEW_ROWS", 0)
+    monkeypatch.setattr("stedi_assets.refresh.method.FEW_BYTES", 0)
     people = {"ann": ANN, "bob": BOB, "cy": CY}
     deliver(
         tmp_path / "landing",

@@ -4,13 +4,14 @@
 |---|---|
 | filter, projection, dropped columns, filled nulls, union | the same of each |
 | window, distinct, group | all rows of each partition or group that was touched, as it was and is |
-| join | all rows with a key of the first table that was touched, as they were and are |
+| join | what it makes of rows of its first table that are gained or lost, or can be joined with \
+what another table gains or loses: as they were, and as they are |
 
 What is both gained and lost cancels out. Which keys were touched takes less to know than which
 rows changed: groups need not be computed for that, and joins are followed from key to key.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -24,7 +25,8 @@ from stedi_assets.lakehouse.changes.restrict import (
     JOINS,
     equal_fields,
     filled,
-    is_stored,
+    joined,
+    needed_columns,
     restrict,
     windows_of,
 )
@@ -156,27 +158,69 @@ class Derivation:
         return self._with_keys(op, [*op.groups])
 
     def _joined(self, op: ops.JoinChain) -> Rows[Selection]:
-        keys = {f"key_{name}": ops.Field(op.first, name) for name in _keys_of_first(op)}
-        if clash := keys.keys() & op.values.keys():
-            raise UnderivableError(f"a join with a column {min(clash)} cannot be derived")
-        if not keys:
-            raise UnderivableError("a join that compares no columns cannot be derived")
-        with_keys = ops.JoinChain(op.first, op.rest, {**op.values, **keys})
-        return self._with_keys(with_keys, [*keys], op.schema.names)
+        """What a join makes of each row of its first table depends on the other tables alone.
 
-    def _with_keys(
-        self, op: ops.Relation, keys: Collection[str], names: Iterable[str] | None = None
-    ) -> Rows[Selection]:
+        So only those rows count that the first table gains or loses, or that can be joined with
+        what another table gains or loses.
+        """
+        first = op.first.parent
+        names = sorted(needed_columns(op, op.schema.names)[first])
+        own = self._of(first) if self._changes(first) else Rows[Selection]()
+        gained, lost = (rows and self._workspace.hold(rows.select(names)) for rows in own)
+        there = self._concerned(op, names)
+        staying, other_lost = there, lost
+        if there is not None and lost is not None:
+            staying = self._workspace.hold(there.minus(lost, distinct=False))
+            other_lost = self._workspace.hold(lost.minus(there, distinct=False))
+        rows: list[Selection | None] = []
+        for parts, side in (((gained, staying), self._new), ((there, other_lost), self._old)):
+            some = union_of([part for part in parts if part is not None])
+            held = some and self._workspace.hold(some.with_columns(first.schema))
+            rows.append(held and joined(op, held, side))
+        return Rows(*rows)
+
+    def _concerned(self, op: ops.JoinChain, names: Sequence[str]) -> Selection | None:
+        """Rows of the first table, as it was, that can be joined with what changed of another."""
+        first = op.first.parent
+        found: list[Selection] = []
+        known: list[tuple[Columns, Keys]] = []
+        for link in op.rest:
+            way = _way(op, link.table, op.first) if self._changes(link.table.parent) else []
+            keys = self._keys_on_the_way(link.table, way)
+            if keys is None:
+                continue
+            rows = restrict(first, way[-1].pairs, keys, self._old, names).select(names)
+            for columns, others in known:
+                rows = others.unmatched(rows, columns)
+            known.append((way[-1].pairs, keys))
+            held = self._workspace.hold(rows)
+            found += [] if held is None else [held]
+        return union_of(found)
+
+    def _keys_on_the_way(self, ref: ops.JoinReference, way: Sequence["_Step"]) -> Keys | None:
+        """What the last table of a way is looked up by, to find what can be joined with a change.
+
+        Rows that a table on the way lost need not be looked at: they were touched themselves.
+        """
+        keys = (
+            self.touched(ref.parent, tuple(dict.fromkeys(way[0].pairs.values()))) if way else None
+        )
+        for step in way[:-1]:
+            if keys is None:
+                return None
+            near = restrict(
+                step.table.parent, step.pairs, Keys(keys.without_nulls()), self._new, step.onward
+            )
+            keys = self._distinct([near.select(step.onward)])
+        return None if keys is None else Keys(keys.without_nulls())
+
+    def _with_keys(self, op: ops.Relation, keys: Collection[str]) -> Rows[Selection]:
         """All rows with a key that was touched, as they were and as they are."""
         found = self.touched(op, tuple(keys))
         if found is None:
             return Rows()
         touched, columns = self._with_nulls(found), {key: key for key in keys}
-        names = tuple(names or op.schema.names)
-        new, old = (
-            restrict(op, columns, touched, side, names).select(names)
-            for side in (self._new, self._old)
-        )
+        new, old = (restrict(op, columns, touched, side) for side in (self._new, self._old))
         return Rows(new, old)
 
     def _with_nulls(self, keys: Selection) -> Keys:
@@ -253,23 +297,16 @@ class Derivation:
         owner: ops.JoinReference,
         sources: Mapping[str, str],
     ) -> Selection | None:
-        """Values of columns in rows of one table that can be joined with what changed of another.
-
-        Rows that a table on the way lost need not be looked at: they were touched themselves.
-        """
+        """Values of columns in rows of a table that can be joined with what changed of another."""
         if not self._changes(ref.parent):
             return None
-        steps = _way(op, ref, owner)
-        keys = self.touched(ref.parent, tuple(dict.fromkeys(steps[0].pairs.values())))
-        for step in steps:
-            if keys is None:
-                return None
-            names = step.onward or tuple(dict.fromkeys(sources.values()))
-            found = Keys(keys.without_nulls())
-            keys = restrict(step.table.parent, step.pairs, found, self._new, names).select(names)
-            keys = self._distinct([keys]) if step.onward else keys
-        assert keys is not None
-        return keys.renamed(sources)
+        way = _way(op, ref, owner)
+        keys = self._keys_on_the_way(ref, way)
+        if keys is None:
+            return None
+        names = tuple(dict.fromkeys(sources.values()))
+        rows = restrict(owner.parent, way[-1].pairs, keys, self._new, names)
+        return rows.select(names).renamed(sources)
 
     def _is_count(self, op: ops.Aggregate) -> bool:
         """Whether it is the outermost operation, but for the order of columns, and counts rows."""
@@ -382,22 +419,6 @@ def _way(op: ops.JoinChain, ref: ops.JoinReference, owner: ops.JoinReference) ->
     ]
     onward = [tuple(dict.fromkeys(following.values())) for following in pairs[1:]]
     return [_Step(*step) for step in zip(tables[1:], pairs, [*onward, ()], strict=True)]
-
-
-def _keys_of_first(op: ops.JoinChain) -> list[str]:
-    """Columns of the first table by which to look up what a join gains and loses.
-
-    Times and other whole numbers are compared faster than texts, and tell most rows apart.
-    """
-    first = op.first.parent
-    compared = {ours.name for link in op.rest for ours, _ in equal_fields(op, op.first, link.table)}
-    stored = [n for n, t in first.schema.items() if not t.is_floating() and is_stored(first, n)]
-    numbers = [name for name in stored if first.schema[name].is_integer()]
-    if compared & {*numbers}:
-        return [name for name in numbers if name in compared]
-    if numbers or not compared & {*stored}:
-        return [*sorted(compared), *numbers]
-    return stored
 
 
 def _names(values: Iterable[ops.Value]) -> set[str]:

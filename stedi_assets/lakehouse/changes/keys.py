@@ -24,3 +24,8 @@ class Keys:
     def matched(self, rows: Selection, columns: Columns) -> Selection:
         """The rows whose columns have values that are among the keys."""
         return rows.matching(self.values, columns, nulls=self.have_nulls)
+
+    def unmatched(self, rows: Selection, columns: Columns) -> Selection:
+        """The rows whose columns have no values that are among the keys, none of which is null."""
+        assert not self.have_nulls
+        return rows.not_matching(self.values, columns)

@@ -56,6 +56,21 @@ def restrict(
     return _Restriction(keys, side, needed).of(op, columns)
 
 
+def joined(op: ops.JoinChain, first: Selection, side: Side) -> Selection:
+    """The rows that a join makes of some rows of its first table.
+
+    Args:
+        op: The join.
+        first: The rows, held.
+        side: Has the tables that they are joined with.
+    """
+    needed = needed_columns(op, op.schema.names)
+    found = {op.first: first}
+    while more := _sideways(op, found, side, needed):
+        found |= more
+    return side.result(op, found)
+
+
 @dataclass(frozen=True)
 class _Restriction:
     keys: Keys
@@ -112,7 +127,7 @@ class _Restriction:
                 for ref, side in some.items()
                 if side and ref not in narrowed
             }
-            while more := self._sideways(op, narrowed):  # few rows are joined with few rows
+            while more := _sideways(op, narrowed, self.side, self.needed):
                 narrowed |= more
         if not narrowed:
             return self._of_whole(op, columns)
@@ -127,29 +142,35 @@ class _Restriction:
             if field.rel == ref
         }
 
-    def _sideways(
-        self, op: ops.JoinChain, narrowed: Mapping[ops.JoinReference, Selection]
-    ) -> dict[ops.JoinReference, Selection]:
-        """One more table narrowed to what those that are narrowed already can be joined with."""
-        certain = {op.first, *(link.table for link in op.rest if link.how in _CERTAIN)}
-        ways = [
-            (ref, other, pairs)
-            for ref in op.tables
-            for other in narrowed
-            if ref not in narrowed and other in certain
-            if (pairs := {our.name: their.name for our, their in equal_fields(op, ref, other)})
-        ]
-        if not ways:
-            return {}
-        # First those by columns that are stored: there is not all to be computed.
-        ways.sort(key=lambda way: not _stored(way[0].parent, way[2]))
-        ref, other, pairs = ways[0]
-        held = self.side.hold(narrowed[other])
-        if held is None:  # nothing to join
-            return {other: narrowed[other].none(), ref: self.side.whole(ref.parent).none()}
-        keys = Keys(held.select(dict.fromkeys(pairs.values())).without_nulls().distinct())
-        below = _Restriction(keys, self.side, self.needed)
-        return {other: held, ref: below.of(ref.parent, pairs)}
+
+def _sideways(
+    op: ops.JoinChain,
+    narrowed: Mapping[ops.JoinReference, Selection],
+    side: Side,
+    needed: Mapping[ops.Relation, set[str]],
+) -> dict[ops.JoinReference, Selection]:
+    """One more table narrowed to what those that are narrowed already can be joined with.
+
+    Few rows are joined with few rows.
+    """
+    certain = {op.first, *(link.table for link in op.rest if link.how in _CERTAIN)}
+    ways = [
+        (ref, other, pairs)
+        for ref in op.tables
+        for other in narrowed
+        if ref not in narrowed and other in certain
+        if (pairs := {our.name: their.name for our, their in equal_fields(op, ref, other)})
+    ]
+    if not ways:
+        return {}
+    # First those by columns that are stored: there is not all to be computed.
+    ways.sort(key=lambda way: not _stored(way[0].parent, way[2]))
+    ref, other, pairs = ways[0]
+    held = side.hold(narrowed[other])
+    if held is None:  # nothing to join
+        return {other: narrowed[other].none(), ref: side.whole(ref.parent).none()}
+    keys = Keys(held.select(dict.fromkeys(pairs.values())).without_nulls().distinct())
+    return {other: held, ref: _Restriction(keys, side, needed).of(ref.parent, pairs)}
 
 
 def _stored(op: ops.Relation, columns: Columns) -> Columns:

@@ -124,6 +124,13 @@ class Selection:
         tables = f"{self._source()} AS r {self.dialect.semi_join} {self._source(1)} AS k"
         return self._on(f"SELECT r.* FROM {tables} ON {conditions}", None, keys)
 
+    def not_matching(self, keys: "Selection", pairs: Mapping[str, str]) -> "Selection":
+        """Its rows whose columns equal those of no key."""
+        names = [(self._name(column), self._name(key)) for column, key in pairs.items()]
+        conditions = " AND ".join(f"r.{column} = k.{key}" for column, key in names)
+        tables = f"{self._source()} AS r {self.dialect.anti_join} {self._source(1)} AS k"
+        return self._on(f"SELECT r.* FROM {tables} ON {conditions}", None, keys)
+
     def minus(self, other: "Selection", *, distinct: bool) -> "Selection":
         """Its rows without those of another: without all like them, or without as many."""
         every = "" if distinct else " ALL"

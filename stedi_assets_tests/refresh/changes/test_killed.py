@@ -23,7 +23,7 @@ from stedi_assets.refresh import method
 from stedi_assets.settings import Settings
 from stedi_assets_tests.support import refresh
 
-method.FEW_ROWS, method.MOST = -1, 1e9
+method.FEW_BYTES, method.MOST = -1, 1e9
 kind, name, number, done = sys.argv[1:]
 owner = {"Catalog": Catalog, "DuckDBEngine": DuckDBEngine}[kind]
 original, calls = getattr(owner, name), 0
