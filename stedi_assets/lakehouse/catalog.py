@@ -287,7 +287,7 @@ class Catalog:
             with self._writing(candidate.table), Changes(iceberg) as transaction:
                 with ManageSnapshots(transaction) as manage:
                     manage.set_current_snapshot(candidate.id)
-                _require(transaction, candidate)
+                _require(transaction, iceberg.schema(), candidate)
                 if account:
                     noted = {"rows-id": candidate.rows_id, "outcomes": dict(account)}
                     transaction.set_properties({ACCOUNT: json.dumps(noted)})
@@ -412,13 +412,14 @@ def _release(transaction: Transaction, snapshot_id: int) -> None:
                 manage.remove_tag(name)
 
 
-def _require(transaction: Transaction, candidate: Snapshot) -> None:
+def _require(transaction: Transaction, schema: Schema, candidate: Snapshot) -> None:
     """Let exactly those columns be required that are filled in the candidate."""
     if candidate.required is None:
         return
-    fields = transaction.table_metadata.schema().fields
     changed = {
-        f.name: not f.required for f in fields if f.required != (f.name in candidate.required)
+        field.name: not field.required
+        for field in schema.fields
+        if field.required != (field.name in candidate.required)
     }
     if not changed:
         return

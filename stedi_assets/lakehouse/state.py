@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from itertools import pairwise
 
 from pyiceberg.schema import Schema
@@ -219,7 +220,7 @@ class TableState:
     def _with_rows(self, rows_id: str) -> list[IcebergSnapshot]:
         return [snapshot for snapshot in self._published if _rows_id(snapshot) == rows_id]
 
-    @property
+    @cached_property
     def _published(self) -> list[IcebergSnapshot]:
         """What was published and has not expired, oldest first."""
         metadata = self._iceberg.metadata

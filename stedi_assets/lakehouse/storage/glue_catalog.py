@@ -1,6 +1,5 @@
 """The Glue Data Catalog: the tables of one lakehouse in a Glue database."""
 
-from functools import cached_property
 from typing import Any
 
 import boto3
@@ -12,7 +11,8 @@ from pyiceberg.exceptions import (
     NoSuchNamespaceError,
     NoSuchPropertyException,
 )
-from pyiceberg.table import Table
+from pyiceberg.table import CommitTableResponse, Table
+from pyiceberg.table.update import TableRequirement, TableUpdate
 from pyiceberg.typedef import Identifier
 
 from stedi_assets.lakehouse.faults import LakehouseError
@@ -37,6 +37,8 @@ def glue_client(session: boto3.Session, endpoint: str | None) -> Any:
 
 class GlueTables(GlueCatalog):
     """The tables of one lakehouse: a Glue database may hold those of others, too."""
+
+    _metadata_files = MetadataFiles()
 
     def list_tables(self, namespace: str | Identifier) -> list[Identifier]:
         """Names of its tables."""
@@ -85,9 +87,16 @@ class GlueTables(GlueCatalog):
             self,
         )
 
-    @cached_property
-    def _metadata_files(self) -> MetadataFiles:
-        return MetadataFiles()
+    def commit_table(
+        self,
+        table: Table,
+        requirements: tuple[TableRequirement, ...],
+        updates: tuple[TableUpdate, ...],
+    ) -> CommitTableResponse:
+        """Commit changes; what they make of the metadata need not be parsed from its file."""
+        response = super().commit_table(table, requirements, updates)
+        self._metadata_files.written(response.metadata_location, response.metadata)
+        return response
 
     def _is_own(self, location: str) -> bool:
         return location.startswith(f"{self.properties[WAREHOUSE_LOCATION]}/")

@@ -14,7 +14,8 @@ from uuid import uuid4
 
 from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
 from pyiceberg.io import FileIO
-from pyiceberg.table import Table
+from pyiceberg.table import CommitTableResponse, Table
+from pyiceberg.table.update import TableRequirement, TableUpdate
 from pyiceberg.typedef import Identifier
 from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
@@ -50,6 +51,8 @@ _LOCATION = select(IcebergTables.metadata_location).where(
 class _SqlTables(SqlCatalog):
     """The tables of a SQLite file."""
 
+    _metadata_files = MetadataFiles()
+
     def load_table(self, identifier: str | Identifier) -> Table:
         """The table as it is now: a refresh looks hundreds of times, so this is short.
 
@@ -67,9 +70,16 @@ class _SqlTables(SqlCatalog):
         io = self._load_file_io(metadata.properties, location)
         return Table((*namespace, name), metadata, location, io, self)
 
-    @cached_property
-    def _metadata_files(self) -> MetadataFiles:
-        return MetadataFiles()
+    def commit_table(
+        self,
+        table: Table,
+        requirements: tuple[TableRequirement, ...],
+        updates: tuple[TableUpdate, ...],
+    ) -> CommitTableResponse:
+        """Commit changes; what they make of the metadata need not be parsed from its file."""
+        response = super().commit_table(table, requirements, updates)
+        self._metadata_files.written(response.metadata_location, response.metadata)
+        return response
 
 
 @dataclass(frozen=True)

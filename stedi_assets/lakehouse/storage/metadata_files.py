@@ -1,31 +1,56 @@
-"""Reads the metadata files of tables; what was read before is not parsed again.
+"""Reads the metadata files of tables; what was read or written before is not parsed again.
 
 A refresh looks into each table tens of times, and what it reads has all snapshots of the table.
 """
 
+from collections import OrderedDict
 from hashlib import sha256
 from io import BytesIO
+from threading import Lock
 
 from pyiceberg.io import FileIO
 from pyiceberg.serializers import Compressor, FromByteStream
 from pyiceberg.table.metadata import TableMetadata
 
+MOST = 64
+"""Tables whose metadata is kept."""
+
 
 class MetadataFiles:
-    """The last metadata file of each table."""
+    """The last metadata file of each table that this process has looked into lately."""
 
     def __init__(self) -> None:
         """Know none yet."""
-        self._known: dict[str, tuple[bytes, TableMetadata]] = {}
+        self._lock = Lock()
+        self._known: OrderedDict[str, tuple[bytes, TableMetadata]] = OrderedDict()
 
     def read(self, location: str, io: FileIO) -> TableMetadata:
         """The metadata in a file. The file is read each time, for it may be damaged meanwhile."""
         with io.new_input(location).open() as file:
             content = file.read()
-        folder, digest = location.rpartition("/")[0], sha256(content).digest()
-        known = self._known.get(folder)
-        if known is None or known[0] != digest:
-            compressor = Compressor.get_compressor(location)
-            known = digest, FromByteStream.table_metadata(BytesIO(content), compression=compressor)
-            self._known[folder] = known
-        return known[1]
+        digest = sha256(content).digest()
+        known = self._known.get(_folder(location))
+        if known is not None and known[0] == digest:
+            return known[1]
+        compressor = Compressor.get_compressor(location)
+        metadata = FromByteStream.table_metadata(BytesIO(content), compression=compressor)
+        self._keep(location, digest, metadata)
+        return metadata
+
+    def written(self, location: str, metadata: TableMetadata) -> None:
+        """Know what this process has written to a file, as PyIceberg writes it."""
+        compress = Compressor.get_compressor(location).bytes_compressor()
+        content = compress(metadata.model_dump_json(exclude_none=True).encode())
+        self._keep(location, sha256(content).digest(), metadata)
+
+    def _keep(self, location: str, digest: bytes, metadata: TableMetadata) -> None:
+        folder = _folder(location)
+        with self._lock:
+            self._known[folder] = digest, metadata
+            self._known.move_to_end(folder)
+            if len(self._known) > MOST:
+                self._known.popitem(last=False)
+
+
+def _folder(location: str) -> str:
+    return location.rpartition("/")[0]
