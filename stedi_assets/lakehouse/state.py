@@ -175,6 +175,15 @@ class TableState:
         """What was published, and when, oldest first; without what has the rows of before."""
         return [(at, self._snapshot(snapshot)) for at, snapshot in self._changes]
 
+    def published_by(self, run_id: str | None) -> list[datetime]:
+        """When a run published other rows of it; no other file is read."""
+        name = f"{PREFIX}run-id"
+        return [
+            at
+            for at, snapshot in self._changes
+            if snapshot.summary and snapshot.summary.additional_properties.get(name) == run_id
+        ]
+
     @property
     def candidate(self) -> Snapshot | None:
         """What waits on `audit`: written, not published. None if `audit` is published."""

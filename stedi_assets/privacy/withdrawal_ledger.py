@@ -245,12 +245,11 @@ def _quarantine(at: datetime | None, lakehouse: Lakehouse) -> ir.Table:
 
 def _through(after: Snapshot, at: datetime, lakehouse: Lakehouse) -> int:
     """When the last of the tables was published by the run that published a state."""
-    run = after.properties.get("run-id")
+    run_id = after.properties.get("run-id")
     times = [at]
     for table in TABLES:
         state = lakehouse.catalog.find(table.name) if table.consent else None
-        changes = state.changes if state else ()
-        times += [when for when, each in changes if each.properties.get("run-id") == run]
+        times += state.published_by(run_id) if state else ()
     return int(max(times).timestamp() * 1000)
 
 
