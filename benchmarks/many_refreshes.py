@@ -134,7 +134,7 @@ def main() -> None:
     parser.add_argument("--vacuum-every", type=int, default=20, help="0 for never")
     parser.add_argument("--retention", default="7d", help="As STEDI_RETENTION.")
     options = parser.parse_args()
-    method.FEW_BYTES = 0  # so that so few rows are derived from what changed
+    method.FEW_BYTES = 0  # so that such small tables are derived from what changed
     landing = options.folder / "landing"
     write_sample(landing, Sample(options.customers))
     settings = Settings.load(

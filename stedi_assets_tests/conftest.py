@@ -182,6 +182,6 @@ def _extension(name: str) -> Path:
 
 @pytest.fixture
 def derive_small_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let tables be derived from what changed, however few rows they have."""
+    """Let tables be derived from what changed, however small they are."""
     monkeypatch.setattr("stedi_assets.refresh.method.FEW_BYTES", -1)
     monkeypatch.setattr("stedi_assets.refresh.method.MOST", 1e9)

@@ -413,7 +413,13 @@ def _release(transaction: Transaction, snapshot_id: int) -> None:
 
 
 def _require(transaction: Transaction, schema: Schema, candidate: Snapshot) -> None:
-    """Let exactly those columns be required that are filled in the candidate."""
+    """Let exactly those columns be required that are filled in the candidate.
+
+    Args:
+        transaction: Takes the change.
+        schema: The table's; that of the transaction takes a copy of all snapshots.
+        candidate: What is published.
+    """
     if candidate.required is None:
         return
     changed = {

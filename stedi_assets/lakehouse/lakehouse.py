@@ -75,15 +75,16 @@ class Lakehouse:
 
     @property
     def workspace(self) -> Workspace:
-        """Keeps what is computed to derive changes, for the rest of this run."""
+        """Keeps what rules and checks compute on the way, for the rest of this run."""
         return self._kept_by_engine.workspace
 
     @property
-    def _kept_by_engine(self) -> "_Kept":
+    def _kept_by_engine(self) -> _Kept:
         """What the engine still holds: nothing of before if a server of its own has ended."""
         engine = self.engine.immediate
-        if self._kept is None or self._kept.holder is not engine.holder:
-            self._kept = _Kept(engine.holder, Workspace(engine))
+        holder = engine.holder
+        if self._kept is None or self._kept.holder is not holder:
+            self._kept = _Kept(holder, Workspace(engine))
         return self._kept
 
     @cached_property
@@ -138,9 +139,9 @@ class Lakehouse:
 
     def change(self, old: Snapshot, new: Snapshot) -> Change:
         """What became of a table from one state to a later one."""
-        known = self._kept_by_engine.changes.get((old.table, old.rows_id, new.rows_id))
         if old.rows_id == new.rows_id:
             return Change(self.open(old), self.open(new), Rows())
+        known = self._kept_by_engine.changes.get((old.table, old.rows_id, new.rows_id))
         old, new = self.nearest(old, new)
         kept, beside = self._files_apart(old, new)
         if known is None:
@@ -171,7 +172,9 @@ class Lakehouse:
 
     def remember(self, old: Snapshot, new: Snapshot, rows: Rows[ir.Table]) -> None:
         """Keep what a state has more and less than the one before, for the rest of this run."""
-        self._kept_by_engine.changes[old.table, old.rows_id, new.rows_id] = rows
+        kept = self._kept
+        if self._kept_by_engine is kept or kept is None:  # otherwise the rows are lost
+            self._kept_by_engine.changes[old.table, old.rows_id, new.rows_id] = rows
 
     def _files_apart(self, old: Snapshot, new: Snapshot) -> tuple[ir.Table | None, Rows[ir.Table]]:
         """The rows of the files that two states have in common, and of those that one has alone."""
@@ -186,7 +189,7 @@ class Lakehouse:
 
     def _forget(self) -> None:
         kept, self._kept = self._kept, None
-        # Also where nothing came of it: names of what is held are given again.
+        # Also where nothing came of it: DuckDB gives the names of what is held again.
         if kept is not None:
             with suppress(Exception):  # they go with the process
                 self.engine.let_go()

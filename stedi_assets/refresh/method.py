@@ -101,7 +101,7 @@ def method_of(  # noqa: PLR0911  (each reason)
 
 
 def are_small(inputs: Iterable[Snapshot]) -> bool:
-    """Whether a table with these inputs is made anew."""
+    """Whether inputs are so small that a table is made anew of them."""
     return sum(snapshot.size for snapshot in inputs) <= FEW_BYTES
 
 

@@ -1,6 +1,6 @@
 """The tables as rules and checks see them."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import ibis.expr.types as ir
@@ -12,7 +12,7 @@ from stedi_assets.lakehouse.lakehouse import Lakehouse
 from stedi_assets.lakehouse.query import Query
 from stedi_assets.lakehouse.state import Snapshot
 from stedi_assets.refresh.release import policy_of_set
-from stedi_assets.tables import SOURCES, TABLES, definition
+from stedi_assets.tables import SOURCES, definition
 from stedi_assets.tables.consent import consenting
 from stedi_assets.tables.definition import (
     CONSENTING,
@@ -28,7 +28,7 @@ SEEN = "seen."
 """What the property of a snapshot begins with that names a state which its checks looked at."""
 
 
-class View(Mapping[str, ir.Table]):
+class View:
     """Tables by name: a candidate in its own place, others as published.
 
     `quarantine` is read from the landing ledgers: it may not be published yet.
@@ -71,14 +71,6 @@ class View(Mapping[str, ir.Table]):
             )
         return self._snapshots[name]
 
-    def __iter__(self) -> Iterator[str]:
-        """Names of the tables."""
-        return (table.name for table in TABLES)
-
-    def __len__(self) -> int:
-        """Number of the tables."""
-        return len(TABLES)
-
     def published(self, name: str) -> Snapshot | None:
         """What readers see of a table now, if anything."""
         return self._lakehouse.catalog.published(name)
@@ -101,7 +93,7 @@ class View(Mapping[str, ir.Table]):
 
     @property
     def workspace(self) -> Workspace:
-        """Keeps what is computed to derive changes."""
+        """Keeps what is computed on the way."""
         return self._lakehouse.workspace
 
     def known_account(self) -> dict[str, int]:
@@ -181,7 +173,7 @@ class View(Mapping[str, ir.Table]):
         return tables if people is None else tables | {CONSENTING: people}
 
     def _consenting(self) -> ir.Table | None:
-        """Who consents, held for the checks of all tables; None if nobody does."""
+        """Who consents, held for the checks of all tables until the run ends; None: nobody."""
         people = self.workspace.selection(self.call(consenting))
         held = self.workspace.hold(people)
         return held and held.table

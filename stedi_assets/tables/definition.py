@@ -17,7 +17,7 @@ from stedi_assets.tables.policy import Policy
 _POLICY = "policy"
 
 CONSENTING = "consenting_people"
-"""Parameter of a check that is no table: who consents, worked out once for the checks of all."""
+"""Parameter of a check that is no table: people who consent (email), worked out once for all."""
 
 Rule = Callable[..., ir.Table]
 """Gives rows. Its parameters name the tables it reads, and `policy` where it depends on that.
@@ -26,7 +26,7 @@ It is a pure function: expressions in, one expression out.
 """
 
 Violations = Callable[..., ir.IntegerScalar]
-"""Counts violations. Its parameters are those of a `Rule`, its own table among them."""
+"""Counts violations. Its parameters are those of a `Rule`, besides its own table and CONSENTING."""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from stedi_assets.lakehouse.changes.change import Change, Rows, UnderivableError
 from stedi_assets.lakehouse.changes.keys import Columns, Keys
 from stedi_assets.lakehouse.changes.restrict import (
     JOINS,
-    equal_fields,
+    fields_reached,
     filled,
     joined,
     needed_columns,
@@ -64,6 +64,9 @@ class Derivation:
                 for rows that are gone.
         """
         self._root = expression.op()
+        # Of rows that tie, a rule may take any, as long as nothing of the others is needed. Looked
+        # up twice, a row is the same only in the columns that the whole expression needs.
+        self._needed = needed_columns(self._root, self._root.schema.names)
         self._inputs = inputs
         self._workspace = workspace
         self._published = published
@@ -118,7 +121,7 @@ class Derivation:
                 return self._with_keys(op, op.schema.names)
             case ops.Aggregate():
                 return self._aggregate(op)
-            case ops.JoinChain() if all(link.how in JOINS for link in op.rest):
+            case ops.JoinChain() if _is_derivable(op):
                 return self._joined(op)
             case _:
                 raise UnderivableError(f"{type(op).__name__} cannot be derived")
@@ -164,19 +167,24 @@ class Derivation:
         what another table gains or loses.
         """
         first = op.first.parent
-        names = sorted(needed_columns(op, op.schema.names)[first])
+        names = sorted(self._needed[first])
+        if not names:
+            raise UnderivableError("a join that needs no column of its first table")
+        concerned = self._concerned(op, names)
         own = self._of(first) if self._changes(first) else Rows[Selection]()
         gained, lost = (rows and self._workspace.hold(rows.select(names)) for rows in own)
-        there = self._concerned(op, names)
-        staying, other_lost = there, lost
-        if there is not None and lost is not None:
-            staying = self._workspace.hold(there.minus(lost, distinct=False))
-            other_lost = self._workspace.hold(lost.minus(there, distinct=False))
+        staying, other_lost = concerned, lost
+        if concerned is not None and lost is not None:
+            staying = self._workspace.hold(concerned.minus(lost, distinct=False))
+            other_lost = self._workspace.hold(lost.minus(concerned, distinct=False))
         rows: list[Selection | None] = []
-        for parts, side in (((gained, staying), self._new), ((there, other_lost), self._old)):
+        for parts, side in (
+            ((gained, staying), self._new),  # with the other tables as they are
+            ((concerned, other_lost), self._old),  # as they were
+        ):
             some = union_of([part for part in parts if part is not None])
             held = some and self._workspace.hold(some.with_columns(first.schema))
-            rows.append(held and joined(op, held, side))
+            rows.append(held and joined(op, held, side, self._needed))
         return Rows(*rows)
 
     def _concerned(self, op: ops.JoinChain, names: Sequence[str]) -> Selection | None:
@@ -201,6 +209,10 @@ class Derivation:
         """What the last table of a way is looked up by, to find what can be joined with a change.
 
         Rows that a table on the way lost need not be looked at: they were touched themselves.
+
+        Args:
+            ref: The table that changed.
+            way: The way from there; none if nothing of it changed.
         """
         keys = (
             self.touched(ref.parent, tuple(dict.fromkeys(way[0].pairs.values()))) if way else None
@@ -256,7 +268,7 @@ class Derivation:
                     below = op.values
             case ops.Aggregate() if op.groups.keys() >= set(names):
                 below = op.groups
-            case ops.JoinChain() if all(link.how in JOINS for link in op.rest):
+            case ops.JoinChain() if _is_derivable(op):
                 return self._touched_by_join(op, names)
         if below is not None and all(isinstance(below[name], ops.Field) for name in names):
             return self._renamed(op.parent, {name: below[name].name for name in names})
@@ -407,18 +419,23 @@ def _way(op: ops.JoinChain, ref: ops.JoinReference, owner: ops.JoinReference) ->
     while ways and ways[0][-1] != owner:
         way = ways.pop(0)
         for table in op.tables:
-            if table not in seen and any(equal_fields(op, table, way[-1])):
+            if table not in seen and any(fields_reached(op, table, way[-1])):
                 seen.add(table)
                 ways.append([*way, table])
     if not ways:
         raise UnderivableError("a join that compares no columns cannot be derived")
     tables = ways[0]
     pairs = [
-        {ours.name: theirs.name for ours, theirs in equal_fields(op, table, before)}
+        {ours.name: theirs.name for ours, theirs in fields_reached(op, table, before)}
         for before, table in pairwise(tables)
     ]
     onward = [tuple(dict.fromkeys(following.values())) for following in pairs[1:]]
     return [_Step(*step) for step in zip(tables[1:], pairs, [*onward, ()], strict=True)]
+
+
+def _is_derivable(op: ops.JoinChain) -> bool:
+    """Whether what a join makes of a row depends on no other row of its first table."""
+    return all(link.how in JOINS for link in op.rest) and not _computes(op.values.values())
 
 
 def _names(values: Iterable[ops.Value]) -> set[str]:

@@ -26,6 +26,9 @@ class Keys:
         return rows.matching(self.values, columns, nulls=self.have_nulls)
 
     def unmatched(self, rows: Selection, columns: Columns) -> Selection:
-        """The rows whose columns have no values that are among the keys, none of which is null."""
+        """The rows whose columns have no values that are among the keys, none of which is null.
+
+        With those `matched`, these are all rows.
+        """
         assert not self.have_nulls
         return rows.not_matching(self.values, columns)

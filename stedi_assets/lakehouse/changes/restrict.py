@@ -1,4 +1,4 @@
-"""Narrows a relation to the rows with certain keys, where the rows come from.
+"""Narrows a relation to the rows with certain keys, where the rows come from; and what joins them.
 
 No engine does that by itself through a group, a window or a join: each would compute all groups to
 keep a few of them.
@@ -56,15 +56,17 @@ def restrict(
     return _Restriction(keys, side, needed).of(op, columns)
 
 
-def joined(op: ops.JoinChain, first: Selection, side: Side) -> Selection:
+def joined(
+    op: ops.JoinChain, first: Selection, side: Side, needed: Mapping[ops.Relation, set[str]]
+) -> Selection:
     """The rows that a join makes of some rows of its first table.
 
     Args:
         op: The join.
         first: The rows, held.
         side: Has the tables that they are joined with.
+        needed: The columns that are needed of each relation; others may have no values.
     """
-    needed = needed_columns(op, op.schema.names)
     found = {op.first: first}
     while more := _sideways(op, found, side, needed):
         found |= more
@@ -175,20 +177,20 @@ def _sideways(
 
 def _stored(op: ops.Relation, columns: Columns) -> Columns:
     """Those of the columns that have values which are stored."""
-    return {name: key for name, key in columns.items() if is_stored(op, name)}
+    return {name: key for name, key in columns.items() if _is_stored(op, name)}
 
 
-def is_stored(op: ops.Relation, name: str) -> bool:  # noqa: PLR0911  (one for each operation)
+def _is_stored(op: ops.Relation, name: str) -> bool:  # noqa: PLR0911  (one for each operation)
     """Whether a column has values of a table as they are, so that they can be looked up there."""
     match op:
         case ops.UnboundTable():
             return True
         case ops.Filter() | ops.DropColumns() | ops.Distinct():
-            return is_stored(op.parent, name)
+            return _is_stored(op.parent, name)
         case ops.FillNull() if name not in filled(op):
-            return is_stored(op.parent, name)
+            return _is_stored(op.parent, name)
         case ops.Union():
-            return is_stored(op.left, name) and is_stored(op.right, name)
+            return _is_stored(op.left, name) and _is_stored(op.right, name)
         case ops.Project():
             value, parent = op.values[name], op.parent
             if any(value not in window.group_by for window in windows_of(op.values.values())):
@@ -203,7 +205,7 @@ def is_stored(op: ops.Relation, name: str) -> bool:  # noqa: PLR0911  (one for e
             parent = value.rel.parent
         case _:
             return False
-    return isinstance(value, ops.Field) and is_stored(parent, value.name)
+    return isinstance(value, ops.Field) and _is_stored(parent, value.name)
 
 
 def needed_columns(op: ops.Relation, names: Collection[str]) -> dict[ops.Relation, set[str]]:
@@ -221,7 +223,9 @@ def _needed_of_parents(
 ) -> Iterator[tuple[ops.Relation, set[str]]]:
     match op:
         case ops.Project():
-            yield op.parent, fields_of((op.values[name] for name in names), op.parent)
+            # What is unnested makes rows, whoever needs its values.
+            values = (v for n, v in op.values.items() if n in names or v.find(ops.Unnest))
+            yield op.parent, fields_of(values, op.parent)
         case ops.Aggregate():
             metrics = (op.metrics[name] for name in names & op.metrics.keys())
             yield op.parent, fields_of([*op.groups.values(), *metrics], op.parent)
@@ -265,15 +269,30 @@ def filled(op: ops.FillNull) -> set[str]:
 
 
 def equal_fields(
-    op: ops.JoinChain, ref: ops.JoinReference, other: ops.JoinReference
+    op: ops.JoinChain,
+    ref: ops.JoinReference,
+    other: ops.JoinReference,
+    links: Iterable[ops.JoinLink] | None = None,
 ) -> Iterator[tuple[ops.Field, ops.Field]]:
     """Pairs of columns of two joined tables that are equal in all rows that are joined."""
-    for link in op.rest:
+    for link in op.rest if links is None else links:
         for left, right in equalities(link):
             if (left.rel, right.rel) == (ref, other):
                 yield left, right
             elif (left.rel, right.rel) == (other, ref):
                 yield right, left
+
+
+def fields_reached(
+    op: ops.JoinChain, ref: ops.JoinReference, other: ops.JoinReference
+) -> Iterator[tuple[ops.Field, ops.Field]]:
+    """Pairs of columns of two joined tables that are equal where a row of the other one is joined.
+
+    What a left or anti join compares says nothing of the tables before it: their rows are joined
+    without a match, too.
+    """
+    links = [link for link in op.rest if link.table == other or link.how in _CERTAIN]
+    return equal_fields(op, ref, other, links)
 
 
 def equalities(link: ops.JoinLink) -> Iterator[tuple[ops.Field, ops.Field]]:

@@ -184,7 +184,7 @@ class DuckDBEngine:
 
     @property
     def holder(self) -> object:
-        """Where rows are held: this process."""
+        """Stands for what holds rows: this engine, as long as the process lives."""
         return self
 
     def held_rows(self, held: ir.Table | None) -> int:

@@ -39,7 +39,10 @@ class Engine(Protocol):
 
     @property
     def holder(self) -> object:
-        """Where rows are held; another one if what held them has ended, and they are lost."""
+        """Stands for what holds rows: another object once that has ended, and they are lost.
+
+        Only of a server that this project started it is noticed.
+        """
 
     def held_rows(self, held: ir.Table | None) -> int:
         """How many rows are held there."""

@@ -105,7 +105,7 @@ class GlueEngine:
 
     @property
     def holder(self) -> object:
-        """Where rows are held."""
+        """Stands for what holds rows, in this process."""
         return self.immediate.holder
 
     def held_rows(self, held: ir.Table | None) -> int:

@@ -157,7 +157,7 @@ class SparkStart:
 
 
 _numbers = count()
-"""Of what is held: those of a session that ended are not given again."""
+"""In the names of what is held: no name of a session that ended is given again, to other rows."""
 
 _lock = threading.Lock()
 _with_sail: dict[str, SparkSession] = {}
@@ -311,7 +311,7 @@ class SparkEngine:
 
     @property
     def holder(self) -> object:
-        """Where rows are held: the session."""
+        """Stands for what holds rows: the session."""
         return self.backend
 
     def held_rows(self, held: ir.Table | None) -> int:

@@ -38,7 +38,7 @@ def glue_client(session: boto3.Session, endpoint: str | None) -> Any:
 class GlueTables(GlueCatalog):
     """The tables of one lakehouse: a Glue database may hold those of others, too."""
 
-    _metadata_files = MetadataFiles()
+    _metadata_files = MetadataFiles()  # of all catalogs of this process
 
     def list_tables(self, namespace: str | Identifier) -> list[Identifier]:
         """Names of its tables."""

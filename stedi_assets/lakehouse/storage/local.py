@@ -51,7 +51,7 @@ _LOCATION = select(IcebergTables.metadata_location).where(
 class _SqlTables(SqlCatalog):
     """The tables of a SQLite file."""
 
-    _metadata_files = MetadataFiles()
+    _metadata_files = MetadataFiles()  # of all catalogs of this process
 
     def load_table(self, identifier: str | Identifier) -> Table:
         """The table as it is now: a refresh looks hundreds of times, so this is short.

@@ -12,7 +12,7 @@ from pyiceberg.io import FileIO
 from pyiceberg.serializers import Compressor, FromByteStream
 from pyiceberg.table.metadata import TableMetadata
 
-MOST = 64
+MOST_TABLES = 64
 """Tables whose metadata is kept."""
 
 
@@ -38,7 +38,7 @@ class MetadataFiles:
         return metadata
 
     def written(self, location: str, metadata: TableMetadata) -> None:
-        """Know what this process has written to a file, as PyIceberg writes it."""
+        """Know what was just committed. If the file has other bytes, `read` parses it."""
         compress = Compressor.get_compressor(location).bytes_compressor()
         content = compress(metadata.model_dump_json(exclude_none=True).encode())
         self._keep(location, sha256(content).digest(), metadata)
@@ -48,7 +48,7 @@ class MetadataFiles:
         with self._lock:
             self._known[folder] = digest, metadata
             self._known.move_to_end(folder)
-            if len(self._known) > MOST:
+            while len(self._known) > MOST_TABLES:
                 self._known.popitem(last=False)
 
 

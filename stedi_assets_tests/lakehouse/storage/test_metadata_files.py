@@ -80,7 +80,7 @@ def test_metadata_that_this_process_wrote_is_not_parsed_nor_copied_for_each_look
 
 
 def test_only_so_many_tables_are_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metadata_files, "MOST", 1)
+    monkeypatch.setattr(metadata_files, "MOST_TABLES", 1)
     settings = under(tmp_path, landing=None)
     for table in ("customer_trusted", "customers_curated"):
         publish(settings, table, [customer(ANN)])
