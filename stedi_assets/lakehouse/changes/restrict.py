@@ -224,8 +224,8 @@ def _needed_of_parents(
     match op:
         case ops.Project():
             # What is unnested makes rows, whoever needs its values.
-            values = (v for n, v in op.values.items() if n in names or v.find(ops.Unnest))
-            yield op.parent, fields_of(values, op.parent)
+            used = (v for n, v in op.values.items() if n in names or v.find(ops.Unnest))
+            yield op.parent, fields_of(used, op.parent)
         case ops.Aggregate():
             metrics = (op.metrics[name] for name in names & op.metrics.keys())
             yield op.parent, fields_of([*op.groups.values(), *metrics], op.parent)
