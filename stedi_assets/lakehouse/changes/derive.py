@@ -276,6 +276,8 @@ class Derivation:
 
     def _touched_in_rows(self, op: ops.Relation, names: tuple[str, ...]) -> Selection | None:
         """The values of columns in the rows that a relation gains and loses."""
+        if not self._needed[op].issuperset(names):  # others have no values there
+            raise UnderivableError("a key that the expression itself needs nowhere")
         return self._distinct([part.select(names) for part in self._of(op).both])
 
     def _renamed(self, op: ops.Relation, sources: Mapping[str, str]) -> Selection | None:

@@ -22,6 +22,10 @@ JOINS = _CERTAIN | {"left", "anti"}
 """Joins that can be narrowed, and whose change can be derived."""
 
 
+_FOR_THEMSELVES = (ops.Unnest, ops.WindowFunction)
+"""What is needed whoever needs its values: it makes rows, or its groups are what changes."""
+
+
 class Side(Protocol):
     """The tables before a change, or after it."""
 
@@ -223,8 +227,7 @@ def _needed_of_parents(
 ) -> Iterator[tuple[ops.Relation, set[str]]]:
     match op:
         case ops.Project():
-            # What is unnested makes rows, whoever needs its values.
-            used = (v for n, v in op.values.items() if n in names or v.find(ops.Unnest))
+            used = [v for n, v in op.values.items() if n in names or v.find(_FOR_THEMSELVES)]
             yield op.parent, fields_of(used, op.parent)
         case ops.Aggregate():
             metrics = (op.metrics[name] for name in names & op.metrics.keys())

@@ -106,6 +106,12 @@ EXPRESSIONS: dict[str, Expression] = {
     "unnested and joined": lambda a, b, c: (
         a.mutate(part=a.name.split("n").unnest()).semi_join(b, "time").select("time")
     ),
+    "window that nobody needs": lambda a, b, c: (
+        a.left_join(b, "time", rname="b_{name}")
+        .select("time", who=ibis.coalesce(b.name, a.name))
+        .mutate(place=ibis.row_number().over(group_by=_.who))
+        .select("time")
+    ),
     "one of several and joined": lambda a, b, c: (
         _ranked(a, b, c).anti_join(b, "name").left_join(c, "name").select("name", "value_right")
     ),
