@@ -198,6 +198,17 @@ def test_queries_that_run_side_by_side_give_each_its_rows(
     assert found == [[1 + more] for more in range(6)]
 
 
+def test_smaller_whole_number_is_held_beside_a_larger_one(
+    tmp_path: Path, engine: SparkEngine
+) -> None:
+    """Sail takes the types of the first part of a union for those of all."""
+    rows = engine.open("row", [parquet(tmp_path / "row", [{"number": 5}])], {"number": "int64"})
+    text = f"SELECT 0 AS number UNION ALL SELECT number FROM {rows.get_name()}"
+    held = engine.hold(Selection(text, (), rows.schema(), engine.dialect))
+    assert held is not None
+    assert sorted(engine.fetch(Query.of(held))["number"].to_pylist()) == [0, 5]
+
+
 def total(engine: DuckDBEngine, share: Sequence[int], *, refused: int) -> int:
     [[found]] = engine.backend.raw_sql(f"SELECT sum(unnest) FROM unnest({list(share)})").fetchall()
     if refused in share:
