@@ -1,5 +1,6 @@
 """How an engine writes what the project puts together of SQL."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -29,6 +30,14 @@ class Dialect:
     def identifier(self, name: str) -> str:
         """A name of SQL."""
         return f"{self.quote}{name.replace(self.quote, self.quote * 2)}{self.quote}"
+
+    def held_columns(self, types: Mapping[str, dt.DataType]) -> str:
+        """Columns as rows are held: whole numbers have 64 bits, whatever an engine made of them."""
+        names = {column: self.identifier(column) for column in types}
+        return ", ".join(
+            f"CAST({name} AS BIGINT) AS {name}" if types[column].is_int64() else name
+            for column, name in names.items()
+        )
 
     def null(self, dtype: dt.DataType) -> str:
         """A null of a type."""

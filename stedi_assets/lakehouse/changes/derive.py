@@ -193,7 +193,9 @@ class Derivation:
         found: list[Selection] = []
         known: list[tuple[Columns, Keys]] = []
         for link in op.rest:
-            way = _way(op, link.table, op.first) if self._changes(link.table.parent) else []
+            if not self._changes(link.table.parent):
+                continue
+            way = _way(op, link.table, op.first)
             keys = self._keys_on_the_way(link.table, way)
             if keys is None:
                 continue
@@ -212,11 +214,9 @@ class Derivation:
 
         Args:
             ref: The table that changed.
-            way: The way from there; none if nothing of it changed.
+            way: The way from there.
         """
-        keys = (
-            self.touched(ref.parent, tuple(dict.fromkeys(way[0].pairs.values()))) if way else None
-        )
+        keys = self.touched(ref.parent, tuple(dict.fromkeys(way[0].pairs.values())))
         for step in way[:-1]:
             if keys is None:
                 return None

@@ -170,12 +170,7 @@ class DuckDBEngine:
         backend, name = self.backend, view_name("held", str(len(self._held)))
         types = {column: dtype.copy(nullable=True) for column, dtype in rows.schema.items()}
         # DuckDB's sum of whole numbers has a larger type than ibis says.
-        columns = ", ".join(
-            f"CAST({identifier(column)} AS BIGINT) AS {identifier(column)}"
-            if dtype.is_int64()
-            else identifier(column)
-            for column, dtype in types.items()
-        )
+        columns = self.dialect.held_columns(types)
         [[number]] = backend.con.execute(
             f"CREATE TEMP TABLE {identifier(name)} AS SELECT {columns} FROM ({rows.sql('duckdb')})"
         ).fetchall()

@@ -303,13 +303,7 @@ class SparkEngine:
         name = view_name("held", str(next(_numbers)))
         types = {column: dtype.copy(nullable=True) for column, dtype in rows.schema.items()}
         # What a union makes of a smaller and a larger whole number, Sail refuses to keep.
-        names = {column: SPARK.identifier(column) for column in types}
-        columns = ", ".join(
-            f"CAST({names[column]} AS BIGINT) AS {names[column]}"
-            if dtype.is_int64()
-            else names[column]
-            for column, dtype in types.items()
-        )
+        columns = self.dialect.held_columns(types)
         sql = f"SELECT {columns} FROM ({rows.sql('pyspark')})"
         # Not `cache`: plans that hold the plans of all that they are made from fill the driver.
         kept = backend.session.sql(sql).localCheckpoint()
