@@ -11,13 +11,12 @@ from pyiceberg.exceptions import (
     NoSuchNamespaceError,
     NoSuchPropertyException,
 )
-from pyiceberg.table import CommitTableResponse, Table
-from pyiceberg.table.update import TableRequirement, TableUpdate
+from pyiceberg.table import Table
 from pyiceberg.typedef import Identifier
 
 from stedi_assets.lakehouse.faults import LakehouseError
 from stedi_assets.lakehouse.storage.aws_faults import retry_cut_answers
-from stedi_assets.lakehouse.storage.metadata_files import MetadataFiles
+from stedi_assets.lakehouse.storage.metadata_files import WithKnownMetadata
 from stedi_assets.lakehouse.table import OWNER, PERSONAL
 
 ATTEMPTS = 10
@@ -35,10 +34,8 @@ def glue_client(session: boto3.Session, endpoint: str | None) -> Any:
     return glue
 
 
-class GlueTables(GlueCatalog):
+class GlueTables(WithKnownMetadata, GlueCatalog):
     """The tables of one lakehouse: a Glue database may hold those of others, too."""
-
-    _metadata_files = MetadataFiles()  # of all catalogs of this process
 
     def list_tables(self, namespace: str | Identifier) -> list[Identifier]:
         """Names of its tables."""
@@ -86,17 +83,6 @@ class GlueTables(GlueCatalog):
             self._load_file_io(metadata.properties, location),
             self,
         )
-
-    def commit_table(
-        self,
-        table: Table,
-        requirements: tuple[TableRequirement, ...],
-        updates: tuple[TableUpdate, ...],
-    ) -> CommitTableResponse:
-        """Commit changes; what they make of the metadata need not be parsed from its file."""
-        response = super().commit_table(table, requirements, updates)
-        self._metadata_files.written(response.metadata_location, response.metadata)
-        return response
 
     def _is_own(self, location: str) -> bool:
         return location.startswith(f"{self.properties[WAREHOUSE_LOCATION]}/")

@@ -14,15 +14,14 @@ from uuid import uuid4
 
 from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
 from pyiceberg.io import FileIO
-from pyiceberg.table import CommitTableResponse, Table
-from pyiceberg.table.update import TableRequirement, TableUpdate
+from pyiceberg.table import Table
 from pyiceberg.typedef import Identifier
 from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from stedi_assets.lakehouse.faults import WAY_BACK, LakehouseError
 from stedi_assets.lakehouse.storage import durable, walk
-from stedi_assets.lakehouse.storage.metadata_files import MetadataFiles
+from stedi_assets.lakehouse.storage.metadata_files import WithKnownMetadata
 from stedi_assets.lakehouse.storage.sqlite_faults import name_file, opening
 from stedi_assets.lakehouse.storage.storage import HINT, UNFINISHED, OlderVersion, StoredFile
 
@@ -48,10 +47,8 @@ _LOCATION = select(IcebergTables.metadata_location).where(
 )
 
 
-class _SqlTables(SqlCatalog):
+class _SqlTables(WithKnownMetadata, SqlCatalog):
     """The tables of a SQLite file."""
-
-    _metadata_files = MetadataFiles()  # of all catalogs of this process
 
     def load_table(self, identifier: str | Identifier) -> Table:
         """The table as it is now: a refresh looks hundreds of times, so this is short.
@@ -69,17 +66,6 @@ class _SqlTables(SqlCatalog):
         metadata = self._metadata_files.read(location, self._load_file_io(location=location))
         io = self._load_file_io(metadata.properties, location)
         return Table((*namespace, name), metadata, location, io, self)
-
-    def commit_table(
-        self,
-        table: Table,
-        requirements: tuple[TableRequirement, ...],
-        updates: tuple[TableUpdate, ...],
-    ) -> CommitTableResponse:
-        """Commit changes; what they make of the metadata need not be parsed from its file."""
-        response = super().commit_table(table, requirements, updates)
-        self._metadata_files.written(response.metadata_location, response.metadata)
-        return response
 
 
 @dataclass(frozen=True)

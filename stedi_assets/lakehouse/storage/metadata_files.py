@@ -8,9 +8,12 @@ from hashlib import sha256
 from io import BytesIO
 from threading import Lock
 
+from pyiceberg.catalog import MetastoreCatalog
 from pyiceberg.io import FileIO
 from pyiceberg.serializers import Compressor, FromByteStream
+from pyiceberg.table import CommitTableResponse, Table
 from pyiceberg.table.metadata import TableMetadata
+from pyiceberg.table.update import TableRequirement, TableUpdate
 
 MOST_TABLES = 64
 """Tables whose metadata is kept."""
@@ -50,6 +53,24 @@ class MetadataFiles:
             self._known.move_to_end(folder)
             while len(self._known) > MOST_TABLES:
                 self._known.popitem(last=False)
+
+
+class WithKnownMetadata(MetastoreCatalog):
+    """A catalog that knows the metadata which it has read or written."""
+
+    _metadata_files = MetadataFiles()  # of all catalogs of this process
+
+    def commit_table(
+        self,
+        table: Table,
+        requirements: tuple[TableRequirement, ...],
+        updates: tuple[TableUpdate, ...],
+    ) -> CommitTableResponse:
+        """Commit changes; what they make of the metadata need not be parsed from its file."""
+        # That of the catalog which it is mixed into.
+        response = super().commit_table(table, requirements, updates)  # type: ignore[safe-super]
+        self._metadata_files.written(response.metadata_location, response.metadata)
+        return response
 
 
 def _folder(location: str) -> str:
