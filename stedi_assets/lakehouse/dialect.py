@@ -19,6 +19,7 @@ class Dialect:
         same: Compares two values, of which a null is the same as a null.
         semi_join: Keeps the rows of one table that match a row of another.
         anti_join: Keeps those that match none.
+        repeat: Repeats a row as often as a positive number says.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Dialect:
     same: str
     semi_join: str
     anti_join: str
+    repeat: str
 
     def identifier(self, name: str) -> str:
         """A name of SQL."""
@@ -48,7 +50,11 @@ class Dialect:
         return getattr(compilers, self.name).compiler.type_mapper
 
 
-DUCKDB = Dialect("duckdb", '"', "IS NOT DISTINCT FROM", "SEMI JOIN", "ANTI JOIN")
+DUCKDB = Dialect(
+    "duckdb", '"', "IS NOT DISTINCT FROM", "SEMI JOIN", "ANTI JOIN", "UNNEST(RANGE({}))"
+)
 
 # In words, Sail would compare each row of a join with each.
-SPARK = Dialect("pyspark", "`", "<=>", "LEFT SEMI JOIN", "LEFT ANTI JOIN")
+SPARK = Dialect(
+    "pyspark", "`", "<=>", "LEFT SEMI JOIN", "LEFT ANTI JOIN", "EXPLODE(SEQUENCE(1, {}))"
+)

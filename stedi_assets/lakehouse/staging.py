@@ -7,6 +7,7 @@ import ibis.expr.operations as ops
 import ibis.expr.types as ir
 
 from stedi_assets.lakehouse.changes.change import Rows
+from stedi_assets.lakehouse.changes.selection import Selection
 from stedi_assets.lakehouse.engines.engine import Engine
 from stedi_assets.lakehouse.names import FILE, located_in, view_name
 from stedi_assets.lakehouse.query import Query
@@ -37,11 +38,15 @@ def files_with_change(
             sorted(gone),
             published.types,
         )
-        left = ibis.difference(touched.drop(FILE), rows.removed, distinct=False)
-        written += [
-            others.anti_join(keys, [others[key].identical_to(keys[key]) for key in keys.columns]),
-            left,
-        ]
+        written.append(
+            others.anti_join(keys, [others[key].identical_to(keys[key]) for key in keys.columns])
+        )
+        like, removed = (
+            Selection.of(table, engine.dialect).select(published.types)
+            for table in (touched, rows.removed)
+        )
+        left = engine.hold(like.compared(removed).repeated(negative=False))
+        written += [] if left is None else [left]
     if not written:
         return files
     query = functools.reduce(union, [table.select(*state.types) for table in written])

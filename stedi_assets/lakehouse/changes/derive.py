@@ -175,8 +175,7 @@ class Derivation:
         gained, lost = (rows and self._workspace.hold(rows.select(names)) for rows in own)
         staying, other_lost = concerned, lost
         if concerned is not None and lost is not None:
-            staying = self._workspace.hold(concerned.minus(lost, distinct=False))
-            other_lost = self._workspace.hold(lost.minus(concerned, distinct=False))
+            staying, other_lost = self._workspace.apart(concerned, lost)
         rows: list[Selection | None] = []
         for parts, side in (
             ((gained, staying), self._new),  # with the other tables as they are

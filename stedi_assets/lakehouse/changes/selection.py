@@ -21,6 +21,9 @@ import ibis.expr.types as ir
 from stedi_assets.lakehouse.dialect import Dialect
 from stedi_assets.lakehouse.query import sql_of
 
+TIMES = "_times"
+"""The column that says how often a row counts; no table has it."""
+
 
 @dataclass(frozen=True, eq=False)
 class Selection:
@@ -131,11 +134,32 @@ class Selection:
         tables = f"{self._source()} AS r {self.dialect.anti_join} {self._source(1)} AS k"
         return self._on(f"SELECT r.* FROM {tables} ON {conditions}", None, keys)
 
-    def minus(self, other: "Selection", *, distinct: bool) -> "Selection":
-        """Its rows without those of another: without all like them, or without as many."""
-        every = "" if distinct else " ALL"
-        sides = f"{self._select()} EXCEPT{every} {self._select(1)}"
-        return self._on(sides, None, other)
+    def minus(self, other: "Selection") -> "Selection":
+        """Its different rows that another does not have."""
+        return self._on(f"{self._select()} EXCEPT {self._select(1)}", None, other)
+
+    def compared(self, other: "Selection") -> "Selection":
+        """The rows that another has less or more often, each with the difference in `TIMES`.
+
+        One pass over both; EXCEPT ALL would take two, each several times as long.
+        """
+        return self.counted(1).union(other.counted(-1)).summed(TIMES)
+
+    def counted(self, times: int) -> "Selection":
+        """Its rows, each with the same number in `TIMES`."""
+        schema = ibis.schema({**self.schema, TIMES: "int64"})
+        number = self._as(f"CAST({times} AS BIGINT)", TIMES)
+        return self._on(f"SELECT {self._columns}, {number} FROM {self._source()}", schema)
+
+    def repeated(self, *, negative: bool) -> "Selection":
+        """The rows with a positive or a negative number in `TIMES`, each that many times."""
+        names = [name for name in self.schema if name != TIMES]
+        number = self._name(TIMES)
+        columns, rows = self._list(map(self._name, names)), f"SELECT * FROM {self._source()}"
+        some = f"{rows} WHERE {number} < 0" if negative else f"{rows} WHERE {number} > 0"
+        times = self._as(self.dialect.repeat.format(f"ABS({number})"), TIMES)
+        text = f"SELECT {columns} FROM (SELECT {columns}, {times} FROM ({some}) AS s) AS r"
+        return self._on(text, ibis.schema({name: self.schema[name] for name in names}))
 
     def union(self, *others: "Selection", distinct: bool = False) -> "Selection":
         """Its rows and those of others."""

@@ -65,11 +65,15 @@ class Workspace:
         """The rows without those that were both added and removed, held."""
         added, removed = (self._stored(part) for part in rows)
         if added is not None and removed is not None:
-            added, removed = (
-                self.hold(one.minus(other, distinct=False))
-                for one, other in ((added, removed), (removed, added))
-            )
+            added, removed = (part and self.hold(part) for part in self.apart(added, removed))
         return Rows(added and added.table, removed and removed.table)
+
+    def apart(self, one: Selection, other: Selection) -> Rows[Selection]:
+        """Rows that the one has more often than the other, and those that it has less often."""
+        counts = self.hold(one.compared(other))
+        if counts is None:
+            return Rows()
+        return Rows(counts.repeated(negative=False), counts.repeated(negative=True))
 
     def _stored(self, rows: Selection | None) -> Selection | None:
         """The rows, held unless they are stored already; None if there are none."""
@@ -121,7 +125,7 @@ class Workspace:
             known = _Found(frozenset(names), missing)
             self._found[place].append(known)
         elif wanted not in known.asked:
-            missing = self.hold(wanted.minus(known.keys, distinct=True))
+            missing = self.hold(wanted.minus(known.keys))
         known.asked.add(wanted)
         same = {column: column for column in columns}
         if missing is not None:

@@ -48,12 +48,16 @@ CASES: dict[str, tuple[Callable[[Selection, Selection], Selection], list[Row]]] 
         ),
         [("ann", 1), ("ann", 1), (None, 3)],
     ),
-    "minus as many": (
-        lambda left, right: left.minus(right, distinct=False),
-        [("ann", 1), ("bob", 2), ("cy", None)],
+    "more often": (
+        lambda left, right: left.union(left).compared(right).repeated(negative=False),
+        [*[("ann", 1)] * 3, *[("bob", 2), ("cy", None)] * 2, (None, 3)],
+    ),
+    "less often": (
+        lambda left, right: left.compared(right.union(right, right)).repeated(negative=True),
+        [("ann", 1), *[(None, 3)] * 2, *[("dee", 4)] * 3],
     ),
     "minus all like them": (
-        lambda left, right: left.minus(right, distinct=True),
+        lambda left, right: left.minus(right),
         [("bob", 2), ("cy", None)],
     ),
     "union": (lambda left, right: left.union(right), [*LEFT, *RIGHT]),
