@@ -8,7 +8,7 @@ import ibis
 from stedi_assets.lakehouse.faults import sentence, unforeseen
 from stedi_assets.lakehouse.lakehouse import Lakehouse
 from stedi_assets.lakehouse.landing.arrivals import Arrived, Ledgers
-from stedi_assets.lakehouse.state import Snapshot, TableState
+from stedi_assets.lakehouse.state import TableState
 from stedi_assets.refresh import method
 from stedi_assets.refresh.findings import files_are
 from stedi_assets.refresh.method import Method, method_of
@@ -147,7 +147,8 @@ def _of_rule(
         text = f"unchanged, unless {QUARANTINE.name} gains what cannot be read"
         return Prospect(table.name, text, changes=False)
     if changing:
-        return Prospect(table.name, _after(changing, found, now), changes=True)
+        small = method.are_small(now.values(), lakehouse)
+        return Prospect(table.name, _after(changing, found, small=small), changes=True)
     candidate = state.candidate if found.kind != "unchanged" else None
     if candidate and candidate.properties.get("fingerprint") == query.fingerprint(contract):
         return _audited_again(state, table.name)
@@ -162,11 +163,11 @@ def _audited_again(state: TableState, name: str) -> Prospect:
     return Prospect(name, "checked: its refresh was cut short once it was made", changes=True)
 
 
-def _after(changing: Collection[str], found: Method, now: Mapping[str, Snapshot]) -> str:
+def _after(changing: Collection[str], found: Method, *, small: bool) -> str:
     """How a table is made whose inputs change first, so that only their rules can be told."""
     if found.kind == "anew" and found.changed is None:  # whatever becomes of its inputs
         return found.sentence
-    if method.are_small(now.values()):
+    if small:
         return f"anew, after {_and(changing)}: its inputs are small"
     return f"from what changes of {_and(changing)}; anew if that is most of its inputs"
 

@@ -9,6 +9,7 @@ import ibis.expr.types as ir
 
 from stedi_assets.lakehouse.changes.change import Change, Rows
 from stedi_assets.lakehouse.changes.derive import Derivation
+from stedi_assets.lakehouse.dialect import DUCKDB, SPARK
 from stedi_assets.lakehouse.lakehouse import Lakehouse, rows_apart
 from stedi_assets.lakehouse.query import Query
 from stedi_assets.lakehouse.state import ADDED, REMOVED, Snapshot, TableState
@@ -19,6 +20,9 @@ FEW_BYTES = 32 << 20
 
 Not their rows: a customer's has ten texts, and takes many times as long as a reading.
 """
+
+STEPS_COST = {DUCKDB: 1, SPARK: 4}
+"""By how much that size is larger where each step takes longer: to Spark's server and back."""
 
 MOST = 0.5
 """Share of the inputs' rows that may have changed for a table still to be derived from them."""
@@ -92,7 +96,7 @@ def method_of(  # noqa: PLR0911  (each reason)
         return Method("anew", "its rule, its contract or a setting changed")
     rows = sum(snapshot.rows for snapshot in now.values())
     changed = sum(_changed_rows(before[name], now[name], lakehouse) for name in now)
-    if are_small(now.values()):
+    if are_small(now.values(), lakehouse):
         return Method("anew", "its inputs are small", changed, rows)
     if changed > MOST * rows:
         return Method("anew", "most of its inputs changed", changed, rows)
@@ -100,9 +104,10 @@ def method_of(  # noqa: PLR0911  (each reason)
     return Method("changes", ", ".join(names), changed, rows, before)
 
 
-def are_small(inputs: Iterable[Snapshot]) -> bool:
+def are_small(inputs: Iterable[Snapshot], lakehouse: Lakehouse) -> bool:
     """Whether inputs are so small that a table is made anew of them."""
-    return sum(snapshot.size for snapshot in inputs) <= FEW_BYTES
+    few = FEW_BYTES * STEPS_COST[lakehouse.engine.immediate.dialect]
+    return sum(snapshot.size for snapshot in inputs) <= few
 
 
 def _state_of(

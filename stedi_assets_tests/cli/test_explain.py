@@ -7,7 +7,7 @@ import pytest
 
 from stedi_assets_tests.commands import Answer, deliver_people, isolate, stedi
 from stedi_assets_tests.conftest import Lakehouses
-from stedi_assets_tests.support import TABLES, change_table, refresh, under
+from stedi_assets_tests.support import TABLES, catalog_of, change_table, refresh, under
 
 LANDING = ("customer_landing", "accelerometer_landing", "step_trainer_landing")
 
@@ -91,6 +91,23 @@ def test_changed_input_says_how_many_rows_changed(
     monkeypatch.setattr("stedi_assets.refresh.method.FEW_BYTES", 0)
     said = explain(monkeypatch)
     assert said["device_matches"] == "from what changed: 6 of 32 rows, in accelerometer_landing"
+
+
+def test_more_counts_as_small_on_spark_where_each_step_takes_longer(
+    refreshed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    landing = refreshed / "lakehouse/landing/accelerometer/landing"
+    (landing / "ann-b.json").write_text((landing / "ann-a.json").read_text().replace("0.5", "0.25"))
+    assert stedi(monkeypatch, "refresh", "accelerometer_landing").code == 0
+    inputs = "accelerometer_landing", "step_trainer_landing"
+    catalog = catalog_of(under(refreshed, landing=None))
+    size = sum(snapshot.size for name in inputs if (snapshot := catalog.published(name)))
+    monkeypatch.setattr("stedi_assets.refresh.method.FEW_BYTES", size // 2)
+    assert explain(monkeypatch)["device_matches"].startswith("from what changed")
+    monkeypatch.setenv("STEDI_ENGINE", "spark")
+    assert explain(monkeypatch)["device_matches"].startswith("anew: its inputs are small")
+    monkeypatch.setattr("stedi_assets.refresh.method.FEW_BYTES", size // 8)
+    assert explain(monkeypatch)["device_matches"].startswith("from what changed")
 
 
 def test_changed_setting(refreshed: Path, monkeypatch: pytest.MonkeyPatch) -> None:

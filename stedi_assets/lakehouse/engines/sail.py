@@ -155,6 +155,9 @@ def _serve() -> None:
     sys.stdout.write(f"{server.listening_address[1]}\n")
     sys.stdout.flush()
     os.dup2(2, 1)  # what a task prints goes to the log: nobody reads on
+    # What tasks are made of takes a second to import. The first one finds it there.
+    import stedi_assets.lakehouse.engines.spark_tasks  # noqa: F401, PLC0415
+
     sys.stdin.read()
     os._exit(0)  # what is under way is of no use to anybody
 
