@@ -54,10 +54,10 @@ run-s3: setup-dev ## refresh a lakehouse on S3 and Glue servers of this machine,
 		-- stedi sample -- stedi refresh -- stedi status
 
 test: setup-dev system ## run the whole test suite
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 fast-test: setup-dev ## run the tests that need no server, process or refresh
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 dev: setup ## open the lakehouse in the Dagster UI
 	@$(BIN)/stedi dev
