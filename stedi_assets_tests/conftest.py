@@ -36,8 +36,9 @@ def _one_connection(events: InMemoryEventLogStorage) -> Iterator[Any]:
         yield events._held_conn  # noqa: SLF001
 
 
-# Dagster opens another connection for each of the hundreds of events of a run: a sixth of the time
-# that a small refresh takes.
+# Dagster opens another connection for each of the hundreds of events of a run, and one to see
+# whether there is a table for it: a fifth of the time that a small refresh takes.
+InMemoryEventLogStorage.has_table = lambda *_: True  # type: ignore[method-assign]
 InMemoryEventLogStorage._connect = _one_connection  # type: ignore[assignment, method-assign]  # noqa: SLF001
 
 SERVERS = {"aws", "spark", "ui"}

@@ -28,6 +28,7 @@ class OpenEventLogStorage(SqliteEventLogStorage):
     def __init__(self, base_dir: str, inst_data: Any = None) -> None:
         """Events in the files of a folder."""
         self._engines: dict[str, db.Engine] = {}
+        self._tables: set[str] = set()
         super().__init__(base_dir, inst_data)
 
     @classmethod
@@ -65,6 +66,15 @@ class OpenEventLogStorage(SqliteEventLogStorage):
             listen(engine, "connect", _sync_when_closed)
             self._engines[shard] = engine
         return self._engines[shard]
+
+    def has_table(self, table_name: str) -> bool:
+        """Whether the file of all runs has a table; Dagster asks before most of what it stores."""
+        if table_name not in self._tables:
+            with self._engine("index").connect() as connection:
+                if not connection.dialect.has_table(connection, table_name):
+                    return False
+            self._tables.add(table_name)
+        return True
 
     def store_event(self, event: Any) -> None:
         """Write an event, and touch the file of its run: the UI follows a run by that."""

@@ -87,6 +87,7 @@ def test_files_are_opened_once_for_all_events_of_a_run(history: dg.DagsterInstan
     try:
         for _ in range(20):
             say(history, run.run_id)
+            assert history.event_log_storage.supports_asset_checks  # Dagster asks with each check
     finally:
         remove(db.Engine, "connect", count)
     assert not opened
