@@ -1,6 +1,7 @@
 """What tests of several modules share."""
 
 import contextlib
+import functools
 import gc
 import os
 import shutil
@@ -16,7 +17,8 @@ import duckdb
 import pytest
 from botocore.loaders import create_loader
 from cloudpathlib import S3Client
-from dagster._core.storage.event_log.in_memory import InMemoryEventLogStorage
+from dagster._core.storage.event_log import in_memory
+from dagster._core.storage.sql import create_engine
 from typer.testing import CliRunner
 
 from stedi_assets.cli import interrupts, refresh
@@ -30,16 +32,18 @@ gc.set_threshold(50_000, 20, 50)
 os.environ.setdefault("POLARS_ICEBERG_PLANNER", "pyiceberg")
 
 
+# Dagster's events in memory: it would open another connection for each, and with each check one
+# more to see whether there is a table for it. That is a fifth of the time of a small refresh.
 @contextlib.contextmanager
-def _one_connection(events: InMemoryEventLogStorage) -> Iterator[Any]:
+def _one_connection(events: in_memory.InMemoryEventLogStorage) -> Iterator[Any]:
     with events._db_lock, events._held_conn.begin():  # noqa: SLF001
         yield events._held_conn  # noqa: SLF001
 
 
-# Dagster opens another connection for each of the hundreds of events of a run, and one to see
-# whether there is a table for it: a fifth of the time that a small refresh takes.
-InMemoryEventLogStorage.has_table = lambda *_: True  # type: ignore[method-assign]
-InMemoryEventLogStorage._connect = _one_connection  # type: ignore[assignment, method-assign]  # noqa: SLF001
+_any_thread = functools.partial(create_engine, connect_args={"check_same_thread": False})
+in_memory.create_engine = _any_thread  # type: ignore[attr-defined]
+in_memory.InMemoryEventLogStorage.has_table = lambda *_: True  # type: ignore[method-assign]
+in_memory.InMemoryEventLogStorage._connect = _one_connection  # type: ignore[assignment, method-assign]  # noqa: SLF001
 
 SERVERS = {"aws", "spark", "ui"}
 """Fixtures that start servers or a browser; `aws` names a deployment, too."""

@@ -16,8 +16,10 @@ UNCHANGED = "unchanged"
 """Metadata of a result that is that of an earlier run, as nothing changed since."""
 
 _REMEMBERED = 2, 8
-"""Evaluations that are looked through for the last one of what is published; mostly it is the first
-or, as one is planned, the second. To unpack all of them would take a tenth of a small refresh."""
+"""Evaluations that are looked through for the last one of what is published: two, then eight more.
+
+Mostly it is one of the first two. To unpack all of them would take a tenth of a small refresh.
+"""
 
 
 def check_specs(table: str, checks: Iterable[str]) -> list[dg.AssetCheckSpec]:

@@ -14,6 +14,9 @@ from sqlalchemy.event import listen
 _BUSY_SECONDS = 30
 """How long to wait for another process that writes, as Dagster does."""
 
+_INDEX = "index"
+"""The file of all runs, as Dagster calls it."""
+
 _KEPT = 2
 """Files kept open: that of all runs, and that of the run which is written or looked at."""
 
@@ -30,6 +33,7 @@ class OpenEventLogStorage(SqliteEventLogStorage):
         self._engines: dict[str, db.Engine] = {}
         self._tables: set[str] = set()
         super().__init__(base_dir, inst_data)
+        self._engine(_INDEX)  # never let go: `has_table` takes it without the lock
 
     @classmethod
     def config_type(cls) -> dict[str, Any]:
@@ -55,7 +59,7 @@ class OpenEventLogStorage(SqliteEventLogStorage):
 
     def _engine(self, shard: str) -> db.Engine:
         if shard not in self._engines:
-            others = [name for name in self._engines if name != "index"]
+            others = [name for name in self._engines if name != _INDEX]
             if len(self._engines) >= _KEPT:
                 self._engines.pop(others[0]).dispose()
             engine = db.create_engine(
@@ -68,9 +72,10 @@ class OpenEventLogStorage(SqliteEventLogStorage):
         return self._engines[shard]
 
     def has_table(self, table_name: str) -> bool:
-        """Whether the file of all runs has a table; Dagster asks before most of what it stores."""
+        """Whether the file of all runs has a table; Dagster asks with each check."""
+        # Without the lock: Dagster also asks while it writes.
         if table_name not in self._tables:
-            with self._engine("index").connect() as connection:
+            with self._engine(_INDEX).connect() as connection:
                 if not connection.dialect.has_table(connection, table_name):
                     return False
             self._tables.add(table_name)
@@ -87,6 +92,7 @@ class OpenEventLogStorage(SqliteEventLogStorage):
         for engine in self._engines.values():
             engine.dispose()
         self._engines.clear()
+        self._tables.clear()
 
 
 def _sync_when_closed(connection: Any, _: object) -> None:

@@ -21,8 +21,8 @@ FEW_BYTES = 32 << 20
 Not their rows: a customer's has ten texts, and takes many times as long as a reading.
 """
 
-STEPS_COST = {DUCKDB: 1, SPARK: 4}
-"""By how much that size is larger where each step takes longer: to Spark's server and back."""
+FACTOR_OF_FEW = {DUCKDB: 1, SPARK: 4}
+"""How many times `FEW_BYTES` is few, by engine: on Spark each small step takes much longer."""
 
 MOST = 0.5
 """Share of the inputs' rows that may have changed for a table still to be derived from them."""
@@ -106,7 +106,7 @@ def method_of(  # noqa: PLR0911  (each reason)
 
 def are_small(inputs: Iterable[Snapshot], lakehouse: Lakehouse) -> bool:
     """Whether inputs are so small that a table is made anew of them."""
-    few = FEW_BYTES * STEPS_COST[lakehouse.engine.immediate.dialect]
+    few = FEW_BYTES * FACTOR_OF_FEW[lakehouse.engine.immediate.dialect]
     return sum(snapshot.size for snapshot in inputs) <= few
 
 

@@ -22,7 +22,7 @@ from stedi_assets.lakehouse.dialect import Dialect
 from stedi_assets.lakehouse.query import sql_of
 
 TIMES = "_times"
-"""The column that says how often a row counts; no table has it."""
+"""The column that says how often a row counts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,12 +141,13 @@ class Selection:
     def compared(self, other: "Selection") -> "Selection":
         """The rows that another has less or more often, each with the difference in `TIMES`.
 
-        One pass over both; EXCEPT ALL would take two, each several times as long.
+        One pass over both; EXCEPT ALL would take two, each of which takes longer.
         """
         return self.counted(1).union(other.counted(-1)).summed(TIMES)
 
     def counted(self, times: int) -> "Selection":
         """Its rows, each with the same number in `TIMES`."""
+        assert TIMES not in self.schema
         schema = ibis.schema({**self.schema, TIMES: "int64"})
         number = self._as(f"CAST({times} AS BIGINT)", TIMES)
         return self._on(f"SELECT {self._columns}, {number} FROM {self._source()}", schema)
@@ -154,12 +155,12 @@ class Selection:
     def repeated(self, *, negative: bool) -> "Selection":
         """The rows with a positive or a negative number in `TIMES`, each that many times."""
         names = [name for name in self.schema if name != TIMES]
-        number = self._name(TIMES)
-        columns, rows = self._list(map(self._name, names)), f"SELECT * FROM {self._source()}"
-        some = f"{rows} WHERE {number} < 0" if negative else f"{rows} WHERE {number} > 0"
+        columns, number = self._list(map(self._name, names)), self._name(TIMES)
         times = self._as(self.dialect.repeat.format(f"ABS({number})"), TIMES)
-        text = f"SELECT {columns} FROM (SELECT {columns}, {times} FROM ({some}) AS s) AS r"
-        return self._on(text, ibis.schema({name: self.schema[name] for name in names}))
+        sign = "<" if negative else ">"
+        rows = f"SELECT {columns}, {times} FROM {self._source()} WHERE {number} {sign} 0"
+        schema = ibis.schema({name: self.schema[name] for name in names})
+        return self._on(f"SELECT {columns} FROM ({rows}) AS r", schema)
 
     def union(self, *others: "Selection", distinct: bool = False) -> "Selection":
         """Its rows and those of others."""

@@ -69,7 +69,10 @@ class Workspace:
         return Rows(added and added.table, removed and removed.table)
 
     def apart(self, one: Selection, other: Selection) -> Rows[Selection]:
-        """Rows that the one has more often than the other, and those that it has less often."""
+        """Rows that the one has more often than the other, and those that it has less often.
+
+        They are not held; where neither is None, one of them may have no rows.
+        """
         counts = self.hold(one.compared(other))
         if counts is None:
             return Rows()

@@ -145,6 +145,11 @@ def _s3(endpoint: str | None) -> dict[str, str]:
     return {"AWS_ENDPOINT_URL": endpoint, "AWS_ALLOW_HTTP": "true"} if endpoint else {}
 
 
+def _import_tasks() -> None:
+    """Import most of what tasks are made of before the first one needs it: it takes a second."""
+    import stedi_assets.lakehouse.engines.spark_tasks  # noqa: F401, PLC0415
+
+
 def _serve() -> None:
     """Serve until whoever started this process closes its standard input, or is gone."""
     from pysail.spark import SparkConnectServer  # noqa: PLC0415  (the parent needs none of it)
@@ -155,9 +160,7 @@ def _serve() -> None:
     sys.stdout.write(f"{server.listening_address[1]}\n")
     sys.stdout.flush()
     os.dup2(2, 1)  # what a task prints goes to the log: nobody reads on
-    # What tasks are made of takes a second to import. The first one finds it there.
-    import stedi_assets.lakehouse.engines.spark_tasks  # noqa: F401, PLC0415
-
+    threading.Thread(target=_import_tasks, daemon=True).start()
     sys.stdin.read()
     os._exit(0)  # what is under way is of no use to anybody
 

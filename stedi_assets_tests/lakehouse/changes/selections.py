@@ -56,6 +56,10 @@ CASES: dict[str, tuple[Callable[[Selection, Selection], Selection], list[Row]]] 
         lambda left, right: left.compared(right.union(right, right)).repeated(negative=True),
         [("ann", 1), *[(None, 3)] * 2, *[("dee", 4)] * 3],
     ),
+    "as often, in another order of columns": (
+        lambda left, _: left.compared(left.select(["number", "name"])).repeated(negative=False),
+        [],
+    ),
     "minus all like them": (
         lambda left, right: left.minus(right),
         [("bob", 2), ("cy", None)],
