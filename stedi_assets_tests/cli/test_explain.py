@@ -39,6 +39,13 @@ def explain(patch: pytest.MonkeyPatch, *words: str) -> dict[str, str]:
     return {name: sentence for name, sentence in lines if name in TABLES}
 
 
+def take_in_more_of_ann(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    """Take in other readings of Ann, which no table is made from yet."""
+    landing = folder / "lakehouse/landing/accelerometer/landing"
+    (landing / "ann-b.json").write_text((landing / "ann-a.json").read_text().replace("0.5", "0.25"))
+    assert stedi(patch, "refresh", "accelerometer_landing").code == 0
+
+
 def test_before_the_first_refresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     isolate(monkeypatch, tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
@@ -83,9 +90,7 @@ def test_new_files_and_tables_that_depend_on_them(
 def test_changed_input_says_how_many_rows_changed(
     refreshed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    landing = refreshed / "lakehouse/landing/accelerometer/landing"
-    (landing / "ann-b.json").write_text((landing / "ann-a.json").read_text().replace("0.5", "0.25"))
-    assert stedi(monkeypatch, "refresh", "accelerometer_landing").code == 0
+    take_in_more_of_ann(refreshed, monkeypatch)
     said = explain(monkeypatch)
     assert said["device_matches"] == "anew: its inputs are small (6 of 32 rows changed)"
     monkeypatch.setattr("stedi_assets.refresh.method.FEW_BYTES", 0)
@@ -96,9 +101,7 @@ def test_changed_input_says_how_many_rows_changed(
 def test_more_counts_as_small_on_spark_where_each_step_takes_longer(
     refreshed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    landing = refreshed / "lakehouse/landing/accelerometer/landing"
-    (landing / "ann-b.json").write_text((landing / "ann-a.json").read_text().replace("0.5", "0.25"))
-    assert stedi(monkeypatch, "refresh", "accelerometer_landing").code == 0
+    take_in_more_of_ann(refreshed, monkeypatch)
     inputs = "accelerometer_landing", "step_trainer_landing"
     catalog = catalog_of(under(refreshed, landing=None))
     size = sum(snapshot.size for name in inputs if (snapshot := catalog.published(name)))
